@@ -1,0 +1,3 @@
+//! Part of Ringway.
+
+fn main() {}

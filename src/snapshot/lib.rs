@@ -1,0 +1,4 @@
+//! The snapshot: control's compiled policies on their way to the gateway.
+
+pub mod model;
+pub mod seal;
