@@ -4,12 +4,11 @@
 
 pub mod audit;
 pub mod generation;
-pub mod hash;
 pub mod node;
 pub mod resource;
 
 pub use audit::{AuditEntry, AuditVerb};
 pub use generation::{Generation, GenerationNumber, GenerationState};
-pub use hash::ContentHash;
 pub use node::{Acknowledgement, NodeReport, NodeVerdict};
-pub use resource::{Change, Entry, Resource, ResourceKey, changes_between, root_hash};
+pub use resource::{Change, Entry, Resource, ResourceKey, changes_between, hash_of, root_hash};
+pub use ringway_snapshot::current::ContentHash;

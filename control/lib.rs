@@ -4,7 +4,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod api;
 pub mod commands;
 pub mod domain;
+pub mod keys;
 pub mod limits;
+pub mod publish;
+pub mod state;
 pub mod store;

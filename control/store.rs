@@ -139,6 +139,6 @@ fn from_sql(number: i64) -> Result<u64, StoreError> {
 
 fn hash_from_sql(bytes: &[u8]) -> Result<crate::domain::ContentHash, StoreError> {
     <[u8; 32]>::try_from(bytes)
-        .map(crate::domain::ContentHash::from_bytes)
+        .map(crate::domain::ContentHash)
         .map_err(|_| StoreError::Corrupt(format!("a hash of {} bytes", bytes.len())))
 }

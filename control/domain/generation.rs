@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::hash::ContentHash;
+use ringway_snapshot::current::ContentHash;
 
 /// Counts up from 1 and is never reused, not by a rollback either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -1,7 +1,7 @@
 //! Nodes as control knows them: what they report, and what they said about a generation.
 
 use super::generation::GenerationNumber;
-use super::hash::ContentHash;
+use ringway_snapshot::current::ContentHash;
 
 /// What a node says about itself with every heartbeat. All of it is the node's own claim.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

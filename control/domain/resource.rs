@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::hash::ContentHash;
+use ringway_snapshot::current::ContentHash;
 
 /// Which resource: the document's section and the name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ pub struct Resource {
 impl Resource {
     /// Hash of the body; the key is not part of it, so that equal bodies are stored once.
     pub fn hash(&self) -> ContentHash {
-        ContentHash::of(self.body.as_bytes())
+        hash_of(self.body.as_bytes())
     }
 }
 
@@ -60,6 +60,11 @@ impl Change {
     }
 }
 
+/// BLAKE3 of these bytes.
+pub fn hash_of(bytes: &[u8]) -> ContentHash {
+    ContentHash(*blake3::hash(bytes).as_bytes())
+}
+
 /// The root over a set of resources, whatever order they come in.
 pub fn root_hash(entries: &BTreeMap<ResourceKey, ContentHash>) -> ContentHash {
     let mut hasher = blake3::Hasher::new();
@@ -68,9 +73,9 @@ pub fn root_hash(entries: &BTreeMap<ResourceKey, ContentHash>) -> ContentHash {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        hasher.update(hash.as_bytes());
+        hasher.update(&hash.0);
     }
-    ContentHash::from_bytes(*hasher.finalize().as_bytes())
+    ContentHash(*hasher.finalize().as_bytes())
 }
 
 /// What leads from `old` to `new`, in the order of the keys; and the entries that result.

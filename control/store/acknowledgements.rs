@@ -8,6 +8,9 @@ use crate::domain::{Acknowledgement, GenerationNumber, NodeVerdict};
 /// Rows of one `INSERT`.
 const ROWS_MAX: usize = 500;
 
+/// Node, hash, `live_ms`, reason, when received.
+type AcknowledgementRow = (String, Vec<u8>, Option<i64>, Option<String>, i64);
+
 impl Store {
     /// Keeps the last word of each node on each generation, in one transaction. Words on generations
     /// that the store does not know (of a store since replaced) are dropped.
@@ -38,7 +41,7 @@ impl Store {
         &self,
         number: GenerationNumber,
     ) -> Result<Vec<Acknowledgement>, StoreError> {
-        let rows: Vec<(String, Vec<u8>, Option<i64>, Option<String>, i64)> = sqlx::query_as(
+        let rows: Vec<AcknowledgementRow> = sqlx::query_as(
             "SELECT node, hash, live_ms, reason, received_unix_ms FROM acknowledgements \
              WHERE generation = $1 ORDER BY node",
         )
@@ -74,7 +77,7 @@ fn insert_rows(rows: &[&Acknowledgement]) -> QueryBuilder<Sqlite> {
         };
         row.push_bind(said.node.clone())
             .push_bind(to_sql(said.generation.0))
-            .push_bind(said.hash.as_bytes().to_vec())
+            .push_bind(said.hash.0.to_vec())
             .push_bind(live_ms)
             .push_bind(reason)
             .push_bind(to_sql(said.received_unix_ms));

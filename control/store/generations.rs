@@ -97,7 +97,7 @@ impl Store {
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(to_sql(below.0))
-            .bind(root.as_bytes().as_slice())
+            .bind(root.0.as_slice())
             .fetch_optional(&self.readers)
             .await
             .map_err(failed("read the history"))?
@@ -247,9 +247,9 @@ async fn insert(
         .bind(to_sql(generation.number.0))
         .bind(generation.parent.map(|number| to_sql(number.0)))
         .bind(generation.restores.map(|number| to_sql(number.0)))
-        .bind(generation.snapshot.as_bytes().as_slice())
+        .bind(generation.snapshot.0.as_slice())
         .bind(to_sql(generation.snapshot_bytes))
-        .bind(generation.root.as_bytes().as_slice())
+        .bind(generation.root.0.as_slice())
         .bind(to_sql(generation.changes))
         .bind(to_sql(generation.routes))
         .bind(generation.author.as_str())

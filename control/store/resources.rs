@@ -69,7 +69,7 @@ pub(super) async fn insert_changes(
         if !bodies.is_empty() {
             let mut insert = QueryBuilder::new("INSERT INTO resources (hash, body) ");
             insert.push_values(bodies, |mut row, (hash, body)| {
-                row.push_bind(hash.as_bytes().to_vec()).push_bind(body.to_owned());
+                row.push_bind(hash.0.to_vec()).push_bind(body.to_owned());
             });
             insert.push(" ON CONFLICT (hash) DO NOTHING");
             insert.build().execute(&mut **transaction).await?;
@@ -79,7 +79,7 @@ pub(super) async fn insert_changes(
             row.push_bind(key.kind.clone())
                 .push_bind(key.name.clone())
                 .push_bind(to_sql(number.0))
-                .push_bind(body.map(|(hash, _)| hash.as_bytes().to_vec()));
+                .push_bind(body.map(|(hash, _)| hash.0.to_vec()));
         });
         insert.build().execute(&mut **transaction).await?;
     }

@@ -74,7 +74,7 @@ pub(super) async fn upsert(
          applied_unix_ms = excluded.applied_unix_ms",
     )
     .bind(source.to_owned())
-    .bind(hash.as_bytes().to_vec())
+    .bind(hash.0.to_vec())
     .bind(to_sql(generation.number.0))
     .bind(to_sql(generation.created_unix_ms))
     .execute(&mut **transaction)

@@ -2,8 +2,8 @@
 
 use super::{Appended, Store, StoreError};
 use crate::domain::{
-    Acknowledgement, AuditVerb, Change, ContentHash, Generation, GenerationNumber, GenerationState,
-    NodeVerdict, Resource, ResourceKey,
+    Acknowledgement, AuditVerb, Change, Generation, GenerationNumber, GenerationState, NodeVerdict, Resource,
+    ResourceKey, hash_of,
 };
 
 struct Opened {
@@ -26,7 +26,7 @@ fn put(name: &str, body: &str) -> Change {
 }
 
 fn appended(number: u64, changes: Vec<Change>) -> Appended {
-    let root = ContentHash::of(format!("{changes:?}").as_bytes());
+    let root = hash_of(format!("{changes:?}").as_bytes());
     Appended {
         generation: Generation {
             number: GenerationNumber(number),
@@ -170,7 +170,7 @@ async fn the_last_word_of_a_node_counts_and_unknown_generations_are_dropped() {
     let said = |generation, verdict| Acknowledgement {
         node: "n1".to_owned(),
         generation: GenerationNumber(generation),
-        hash: ContentHash::of(b"s"),
+        hash: hash_of(b"s"),
         verdict,
         received_unix_ms: 9,
     };
@@ -187,14 +187,14 @@ async fn a_source_remembers_what_was_last_applied_from_it() {
     let opened = open().await;
     let store = &opened.store;
     let mut row = appended(1, vec![]);
-    row.source = Some(("/etc/ringway.yaml".to_owned(), ContentHash::of(b"1")));
+    row.source = Some(("/etc/ringway.yaml".to_owned(), hash_of(b"1")));
     store.append(row).await.unwrap();
     let head = store.head().await.unwrap().unwrap();
-    store.note_source("quick start", ContentHash::of(b"q"), &head, 5_000).await.unwrap();
-    store.note_source("/etc/ringway.yaml", ContentHash::of(b"2"), &head, 6_000).await.unwrap();
+    store.note_source("quick start", hash_of(b"q"), &head, 5_000).await.unwrap();
+    store.note_source("/etc/ringway.yaml", hash_of(b"2"), &head, 6_000).await.unwrap();
     let sources = store.sources().await.unwrap();
     let seen: Vec<_> = sources.iter().map(|s| (s.source.as_str(), s.hash)).collect();
-    assert_eq!(seen, [("/etc/ringway.yaml", ContentHash::of(b"2")), ("quick start", ContentHash::of(b"q"))]);
+    assert_eq!(seen, [("/etc/ringway.yaml", hash_of(b"2")), ("quick start", hash_of(b"q"))]);
 }
 
 #[tokio::test]
