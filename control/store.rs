@@ -19,8 +19,8 @@ use crate::domain::GenerationNumber;
 
 mod acknowledgements;
 mod generations;
+mod materials;
 mod resources;
-mod secrets;
 mod sources;
 #[cfg(test)]
 mod tests;
