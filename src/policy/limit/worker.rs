@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gcra::{Debt, Decision, Gcra, Pace};
-use super::key::{CellKey, HashKey, Subject};
+use super::key::{CellKey, Subject};
 use super::node::{Cell, NodeCells, Room, Take};
 use crate::limits::{CORE_CELLS_MAX, CORE_OVERFLOW_CELLS_MAX, KEPT_CELLS_MAX};
 
