@@ -245,7 +245,6 @@ pub struct Endpoint {
 
 /// Address or name with a port.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum EndpointAddress {
     /// Used as it is.
     Socket(SocketAddr),
@@ -304,7 +303,6 @@ pub struct Authenticator {
 
 /// The kinds of authenticators.
 #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum AuthenticatorKind {
     /// A secret string, looked up by digest.
     ApiKey {
@@ -349,7 +347,6 @@ pub struct Limit {
 
 /// Whose requests share a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum LimitKey {
     /// The application of the credential.
     Application,
@@ -421,7 +418,6 @@ pub enum Mode {
 
 /// The policies.
 #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum Policy {
     /// One of these authenticators (indices) must know the caller.
     Authenticate {
@@ -441,7 +437,6 @@ pub enum Policy {
 
 /// One edit of a head. Names are lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum FieldEdit {
     /// Replace all of that name by this one.
     Set {
@@ -580,7 +575,6 @@ pub enum ValueMatch {
 
 /// What a route does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
-#[rkyv(attr(allow(missing_docs)))]
 pub enum Action {
     /// Forward.
     Proxy {
