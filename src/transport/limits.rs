@@ -35,5 +35,7 @@ const _: () = assert!(
     RECORDS_SEALED_MAX * (RECORD_PLAIN_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX) + 1024 <= 64 * 1024,
     "sealed records and a few control records fit the outgoing buffer"
 );
-const _: () = assert!(RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX_13 <= 32 * 1024, "a record fits a buffer");
-const _: () = assert!(CLIENT_HELLO_BYTES_MAX < HANDSHAKE_BYTES_MAX, "a ClientHello fits the handshake's buffer");
+const _: () =
+    assert!(RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX_13 <= 32 * 1024, "a record fits a buffer");
+const _: () =
+    assert!(CLIENT_HELLO_BYTES_MAX < HANDSHAKE_BYTES_MAX, "a ClientHello fits the handshake's buffer");

@@ -124,7 +124,10 @@ impl Stream {
     }
 
     /// Our end's address.
-    pub fn local_address(&self) -> SocketAddr {
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket().local_address()
     }
 

@@ -130,7 +130,8 @@ impl ResolvesServerCert for Resolver {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let certificates = self.names.find(&name)?;
         // The first that the client can verify; where there is none, rustls says so with the right alert.
-        let fits = |certified: &&Arc<CertifiedKey>| certified.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits =
+            |certified: &&Arc<CertifiedKey>| certified.key.choose_scheme(hello.signature_schemes()).is_some();
         certificates.iter().find(fits).or_else(|| certificates.first()).cloned()
     }
 }

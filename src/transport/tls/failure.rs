@@ -95,13 +95,25 @@ impl TlsFailure {
         match self {
             Self::HandshakeTimeout => "a slow or absent peer; many at once are a connection flood",
             Self::PlainHttp => "the client speaks plain HTTP to a TLS port: use https:// or another port",
-            Self::NotTls | Self::Malformed | Self::BadRecord | Self::HandshakeTooLarge => "the peer does not speak TLS, or a box on the way changes it",
-            Self::PeerClosed | Self::Truncated | Self::Socket(_) => "the peer or the network ended the connection",
-            Self::UnrecognizedName | Self::MissingServerName => "add a certificate for the name, or `serve_without_sni`",
-            Self::NoSharedVersion | Self::NoSharedCipher => "the peer is too old or too strict: compare `minimum` and its ciphers",
-            Self::NoSharedProtocol => "compare the protocols of the listener with what the client offers by ALPN",
+            Self::NotTls | Self::Malformed | Self::BadRecord | Self::HandshakeTooLarge => {
+                "the peer does not speak TLS, or a box on the way changes it"
+            }
+            Self::PeerClosed | Self::Truncated | Self::Socket(_) => {
+                "the peer or the network ended the connection"
+            }
+            Self::UnrecognizedName | Self::MissingServerName => {
+                "add a certificate for the name, or `serve_without_sni`"
+            }
+            Self::NoSharedVersion | Self::NoSharedCipher => {
+                "the peer is too old or too strict: compare `minimum` and its ciphers"
+            }
+            Self::NoSharedProtocol => {
+                "compare the protocols of the listener with what the client offers by ALPN"
+            }
             Self::ClientCertificateRequired => "the client must show a certificate",
-            Self::BadCertificate | Self::NameMismatch => "look at the peer's certificate and at the name that is asked for",
+            Self::BadCertificate | Self::NameMismatch => {
+                "look at the peer's certificate and at the name that is asked for"
+            }
             Self::CertificateExpired => "renew the peer's certificate, or set the clock",
             Self::CertificateRevoked => "the certificate is on a revocation list, or the list is out of date",
             Self::UnknownIssuer => "add the issuer to the CA bundle, or let the peer send its intermediates",
@@ -194,7 +206,9 @@ fn certificate(error: &CertificateError) -> TlsFailure {
         | CertificateError::ExpiredRevocationList
         | CertificateError::ExpiredRevocationListContext { .. } => TlsFailure::CertificateRevoked,
         CertificateError::UnknownIssuer => TlsFailure::UnknownIssuer,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsFailure::NameMismatch,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsFailure::NameMismatch
+        }
         _ => TlsFailure::BadCertificate,
     }
 }

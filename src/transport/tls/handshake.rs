@@ -93,6 +93,15 @@ impl Incoming {
         &self.buffer
     }
 
+    #[cfg(test)]
+    pub(crate) fn receive_from(&mut self, bytes: &[u8]) {
+        while self.buffer.spare() < bytes.len() {
+            let buffer = std::mem::replace(&mut self.buffer, Buffer::take(Class::K4));
+            self.buffer = buffer.grown();
+        }
+        self.buffer.vec_mut().extend_from_slice(bytes);
+    }
+
     /// Shows one more record. Whether there was a whole one.
     fn show_next(&mut self) -> bool {
         let rest = self.buffer.get(self.shown..).unwrap_or_default();
@@ -136,7 +145,7 @@ impl Incoming {
     }
 
     /// What rustls was not given, for the session. Nothing of a handshake may be left.
-    fn into_rest(self) -> Result<Option<Buffer>, TlsFailure> {
+    pub(crate) fn into_rest(self) -> Result<Option<Buffer>, TlsFailure> {
         match (self.shown, self.buffer.is_empty()) {
             (0, true) => Ok(None),
             (0, false) => Ok(Some(self.buffer)),
@@ -146,10 +155,11 @@ impl Incoming {
 }
 
 /// rustls' step over received bytes, of a server's or a client's connection.
-type Process<D> = for<'c, 'i> fn(&'c mut UnbufferedConnectionCommon<D>, &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
+pub(crate) type Process<D> =
+    for<'c, 'i> fn(&'c mut UnbufferedConnectionCommon<D>, &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
 
 /// What a step ended with.
-enum Step {
+pub(crate) enum Step {
     NeedInput,
     Done,
 }
@@ -187,7 +197,7 @@ pub(crate) async fn run<D>(
 }
 
 /// Takes rustls as far as the received bytes go; what it has to say is appended to `outgoing`.
-fn advance<D>(
+pub(crate) fn advance<D>(
     connection: &mut UnbufferedConnectionCommon<D>,
     process: Process<D>,
     incoming: &mut Incoming,
@@ -231,7 +241,9 @@ fn encode(
     mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
 ) -> Result<(), TlsFailure> {
     let before = outgoing.len();
-    let Err(EncodeError::InsufficientSize(needed)) = encode(&mut []) else { return Err(TlsFailure::Internal) };
+    let Err(EncodeError::InsufficientSize(needed)) = encode(&mut []) else {
+        return Err(TlsFailure::Internal);
+    };
     outgoing.resize(before + needed.required_size, 0);
     let space = outgoing.get_mut(before..).ok_or(TlsFailure::Internal)?;
     encode(space).map(|_| ()).map_err(|_| TlsFailure::Internal)

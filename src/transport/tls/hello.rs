@@ -63,8 +63,11 @@ fn not_tls(bytes: &[u8]) -> Result<Hello, TlsFailure> {
     if start.len() == 4 { Err(TlsFailure::PlainHttp) } else { Ok(Hello::Partial) }
 }
 
-/// The first handshake record's payload and what follows it.
-fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, TlsFailure> {
+/// A payload and what follows it.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
+/// The first handshake record.
+fn record(bytes: &[u8]) -> Result<Option<Cut<'_>>, TlsFailure> {
     let Some((&[kind, major, _, high, low], rest)) = bytes.split_first_chunk::<RECORD_HEADER_BYTES>() else {
         return Ok(None);
     };

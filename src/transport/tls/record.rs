@@ -4,7 +4,9 @@
 //! are opened in the buffer that they were received into and sealed in the buffer that they are sent
 //! from, which its own buffers do not allow. What rustls 0.23 checks on a record is checked here.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
 use rustls::ConnectionTrafficSecrets;
 
 use crate::limits::{
@@ -149,7 +151,11 @@ pub(crate) struct Opened {
 pub(crate) struct Opener(Protection);
 
 impl Opener {
-    pub(crate) fn new(secrets: &ConnectionTrafficSecrets, sequence: u64, version: Version) -> Result<Self, TlsFailure> {
+    pub(crate) fn new(
+        secrets: &ConnectionTrafficSecrets,
+        sequence: u64,
+        version: Version,
+    ) -> Result<Self, TlsFailure> {
         Protection::new(secrets, sequence, version).map(Self)
     }
 
@@ -160,7 +166,8 @@ impl Opener {
     #[inline]
     pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<Opened, TlsFailure> {
         let protection = &mut self.0;
-        let (header, payload) = record.split_first_chunk_mut::<RECORD_HEADER_BYTES>().ok_or(TlsFailure::Malformed)?;
+        let (header, payload) =
+            record.split_first_chunk_mut::<RECORD_HEADER_BYTES>().ok_or(TlsFailure::Malformed)?;
         let explicit = if protection.scheme == Scheme::Tls12Gcm { EXPLICIT_NONCE_BYTES } else { 0 };
         let (prefix, sealed) = payload.split_at_mut_checked(explicit).ok_or(TlsFailure::BadRecord)?;
         let plain_len = sealed.len().checked_sub(TAG_BYTES).ok_or(TlsFailure::BadRecord)?;
@@ -199,7 +206,11 @@ fn opened(content: Content, start: usize, length: usize) -> Result<Opened, TlsFa
 pub(crate) struct Sealer(Protection);
 
 impl Sealer {
-    pub(crate) fn new(secrets: &ConnectionTrafficSecrets, sequence: u64, version: Version) -> Result<Self, TlsFailure> {
+    pub(crate) fn new(
+        secrets: &ConnectionTrafficSecrets,
+        sequence: u64,
+        version: Version,
+    ) -> Result<Self, TlsFailure> {
         Protection::new(secrets, sequence, version).map(Self)
     }
 

@@ -7,7 +7,10 @@ use ringway_rt::{self as rt, Side};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerConfig, UnbufferedServerConnection, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{
+    NoClientAuth, NoServerSessionStorage, ServerConfig, UnbufferedServerConnection, VerifierBuilderError,
+    WebPkiClientVerifier,
+};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, SupportedProtocolVersion};
@@ -364,7 +367,8 @@ async fn shake(
     incoming: Incoming,
     server_name: Option<Box<str>>,
 ) -> Result<(Session, Handshake), TlsFailure> {
-    let mut connection = Box::new(UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::from(&error))?);
+    let mut connection =
+        Box::new(UnbufferedServerConnection::new(config).map_err(|error| TlsFailure::from(&error))?);
     let rest = handshake::run(io, &mut connection, |c, i| c.process_tls_records(i), incoming).await?;
     let agreed = Handshake::of(&connection, server_name)?;
     let (secrets, kernel) =

@@ -15,8 +15,8 @@ use rustls::server::ServerConnectionData;
 use rustls::{AlertDescription, ConnectionTrafficSecrets, ExtractedSecrets, SupportedCipherSuite};
 
 use crate::limits::{
-    EMPTY_RECORDS_MAX, KEY_UPDATES_MAX, POST_HANDSHAKE_BYTES_MAX, RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES_MAX,
-    RECORD_PLAIN_BYTES_MAX, RECORDS_SEALED_MAX, WARNING_ALERTS_MAX,
+    EMPTY_RECORDS_MAX, KEY_UPDATES_MAX, POST_HANDSHAKE_BYTES_MAX, RECORD_HEADER_BYTES,
+    RECORD_OVERHEAD_BYTES_MAX, RECORD_PLAIN_BYTES_MAX, RECORDS_SEALED_MAX, WARNING_ALERTS_MAX,
 };
 
 use super::failure::TlsFailure;
@@ -293,7 +293,10 @@ impl Session {
                 self.reading = Reading::Closed;
                 Ok(())
             }
-            alert if alert == AlertDescription::UserCanceled || (self.version == Version::Tls12 && level == 1) => {
+            alert
+                if alert == AlertDescription::UserCanceled
+                    || (self.version == Version::Tls12 && level == 1) =>
+            {
                 self.warnings += 1;
                 if self.warnings > WARNING_ALERTS_MAX { Err(TlsFailure::Malformed) } else { Ok(()) }
             }
@@ -342,7 +345,8 @@ impl Session {
                 kernel.handle_new_session_ticket(body).map_err(|error| TlsFailure::from(&error))
             }
             // No renegotiation (RFC 5746 §4.5): said once, then it is over.
-            (Version::Tls12, Schedule::Client(_), HELLO_REQUEST) | (Version::Tls12, Schedule::Server(_), CLIENT_HELLO)
+            (Version::Tls12, Schedule::Client(_), HELLO_REQUEST)
+            | (Version::Tls12, Schedule::Server(_), CLIENT_HELLO)
                 if !self.renegotiation_refused =>
             {
                 self.renegotiation_refused = true;

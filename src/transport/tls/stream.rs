@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 
 use ringway_rt as rt;
 
@@ -151,10 +150,5 @@ impl TlsStream {
 
     pub(crate) fn io(&self) -> &rt::Stream {
         &self.io
-    }
-
-    /// The other end.
-    pub fn peer_address(&self) -> SocketAddr {
-        self.io.peer_address()
     }
 }

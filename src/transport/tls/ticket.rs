@@ -169,7 +169,11 @@ mod tests {
         let other = ticketer(1, 1, &theirs);
         for (window, opens) in [(8, false), (9, true), (10, true), (11, true), (12, false)] {
             theirs.0.store(window * TICKET_WINDOW_SECONDS, Ordering::Relaxed);
-            assert_eq!(other.open(&ticket).as_deref(), opens.then_some(b"session".as_slice()), "window {window}");
+            assert_eq!(
+                other.open(&ticket).as_deref(),
+                opens.then_some(b"session".as_slice()),
+                "window {window}"
+            );
         }
     }
 
