@@ -3,12 +3,10 @@
 //! Plain values without I/O; every layer above speaks in them.
 
 pub mod audit;
-pub mod change;
 pub mod generation;
 pub mod node;
 
 pub use audit::{AuditEntry, AuditVerb};
-pub use change::{Change, changes_between};
 pub use generation::{Generation, GenerationNumber, GenerationState};
 pub use node::{Acknowledgement, NodeReport, NodeVerdict};
 pub use ringway_snapshot::current::ContentHash;

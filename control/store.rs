@@ -18,6 +18,7 @@ use sqlx::{SqlSafeStr, SqlitePool};
 use crate::domain::GenerationNumber;
 
 mod acknowledgements;
+mod change;
 mod generations;
 mod materials;
 mod resources;
@@ -25,6 +26,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, changes_between};
 pub use generations::{Appended, Committed, Pin};
 pub use sources::SourceState;
 

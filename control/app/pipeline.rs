@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use super::{App, AppError, Head, blocking};
 use crate::config::Definitions;
 use crate::domain::{
-    AuditVerb, Generation, GenerationNumber, GenerationState, changes_between,
+    AuditVerb, Generation, GenerationNumber, GenerationState,
 };
 use crate::keys::Keys;
 use crate::limits::{LIVE_WAIT_MS_MAX, SNAPSHOT_FILES_KEPT};
 use crate::publish::LiveReport;
-use crate::store::Appended;
+use crate::store::{Appended, changes_between};
 
 /// What the pipeline knows between two changes; whoever holds its lock may make the next one.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
+use super::{Change, Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
 use crate::config::{Digest, Material};
 use crate::domain::{
-    AuditEntry, AuditVerb, Change, ContentHash, Generation, GenerationNumber, GenerationState,
+    AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState,
 };
 
 const COLUMNS: &str = "number, parent, restores, snapshot, snapshot_bytes, root, changes, routes, author, \

@@ -2,9 +2,9 @@
 
 use sqlx::{QueryBuilder, Sqlite, Transaction};
 
-use super::{Store, StoreError, failed, to_sql};
+use super::{Change, Store, StoreError, failed, to_sql};
 use crate::config::{Definitions, Kind, Resource, ResourceKey};
-use crate::domain::{Change, GenerationNumber};
+use crate::domain::GenerationNumber;
 
 /// Rows of one `INSERT`; four parameters each stay far below SQLite's 32,766.
 const ROWS_MAX: usize = 500;

@@ -1,9 +1,9 @@
 //! The laws of a store, written so that a second store can be run through them.
 
-use super::{Appended, Store, StoreError};
+use super::{Appended, Change, Store, StoreError};
 use crate::config::{Digest, Kind, Material, Resource, ResourceKey};
 use crate::domain::{
-    Acknowledgement, AuditVerb, Change, ContentHash, Generation, GenerationNumber, GenerationState, NodeVerdict, Resource,
+    Acknowledgement, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, NodeVerdict, Resource,
     ResourceKey, hash_of,
 };
 
