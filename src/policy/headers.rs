@@ -1,7 +1,7 @@
 //! Edits of heads by configuration: what may be edited, and the edits laid out for the overlay.
 
 use ringway_snapshot::model::FieldEdit;
-use ringway_wire::FieldId;
+use ringway_wire::{BadEdit, FieldId, Overlay};
 
 use crate::limits::{FIELD_NAME_BYTES_MAX, FIELD_VALUE_BYTES_MAX};
 
@@ -91,6 +91,14 @@ pub fn check_name(name: &str) -> Result<(), EditError> {
     Ok(())
 }
 
+/// Checks the name of a cookie (RFC 6265 §4.1.1), which has case.
+///
+/// # Errors
+/// [`EditError::Name`].
+pub fn check_cookie(name: &str) -> Result<(), EditError> {
+    check_token(&name.to_ascii_lowercase()).map_err(|_| EditError::Name { name: name.to_owned() })
+}
+
 fn check_token(name: &str) -> Result<(), EditError> {
     let token = |byte: u8| {
         matches!(byte, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -108,4 +116,17 @@ fn check_value(name: &str, value: &str) -> Result<(), EditError> {
         && !blank(value.bytes().next())
         && !blank(value.bytes().last());
     if sendable { Ok(()) } else { Err(EditError::Value { name: name.to_owned() }) }
+}
+
+/// Makes the edits, in order, on top of those that the overlay holds.
+///
+/// # Errors
+/// [`BadEdit`] for an edit that [`check_edit`] refuses; those before it are made.
+pub fn edit(edits: &[FieldEdit], overlay: &mut Overlay) -> Result<(), BadEdit> {
+    edits.iter().try_for_each(|edit| match edit {
+        FieldEdit::Set { name, value } => overlay.set(name.as_bytes(), value.as_bytes()),
+        FieldEdit::Append { name, value } => overlay.append(name.as_bytes(), value.as_bytes()),
+        FieldEdit::Remove { name } => overlay.remove(name.as_bytes()),
+        FieldEdit::Rename { from, to } => overlay.rename(from.as_bytes(), to.as_bytes()),
+    })
 }

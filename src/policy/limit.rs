@@ -14,16 +14,19 @@ pub use key::HashKey;
 pub use node::NodeCells;
 pub use worker::WorkerLimits;
 
-use std::net::IpAddr;
-
 use ringway_snapshot::model::{self, LimitKey, LimitScope, OnMissing};
-use ringway_wire::RequestHead;
 
 use self::gcra::{Gcra, Rate, RateError};
 use self::key::{CellKey, Subject, network};
 use self::worker::Counted;
 use crate::api_key::Identity;
+use crate::facts::Facts;
 use crate::headers::{self, EditError};
+
+/// Networks that share a cell where a limit falls back on addresses.
+const MISSING_V4_BITS: u8 = 32;
+/// As [`MISSING_V4_BITS`]: one subscriber usually has a whole /64.
+const MISSING_V6_BITS: u8 = 64;
 
 /// A limit, ready to count.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,21 +60,6 @@ pub enum LimitError {
     /// More bits than the address has.
     #[error("an IPv4 prefix has at most 32 bits, an IPv6 prefix at most 128")]
     Prefix,
-}
-
-/// What a limit wants to know of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// The request's head.
-    pub head: &'a RequestHead,
-    /// Who it is, where that is proved.
-    pub identity: Option<&'a Identity>,
-    /// Address of the caller, as far as trusted peers say.
-    pub client: IpAddr,
-    /// Stable id of the route.
-    pub route_id: u64,
-    /// Monotonic clock.
-    pub mono_ns: u64,
 }
 
 /// What a limit decides.
@@ -120,17 +108,17 @@ impl Limit {
 
     /// Decides on one request, and counts it if it may pass.
     #[must_use]
-    pub fn take(&self, caller: &Caller<'_>, limits: &mut WorkerLimits) -> Decided {
-        let subject = match (self.subject(caller), self.on_missing) {
+    pub fn take(&self, facts: &Facts<'_>, identity: Option<&Identity>, limits: &mut WorkerLimits) -> Decided {
+        let subject = match (self.subject(facts, identity), self.on_missing) {
             (Some(subject), _) => subject,
-            (None, OnMissing::Ip) => Subject::Network(network(caller.client, 32, 64)),
+            (None, OnMissing::Ip) => Subject::Network(network(facts.client, MISSING_V4_BITS, MISSING_V6_BITS)),
             (None, OnMissing::Reject) => return Decided::KeyMissing,
             (None, OnMissing::Skip) => return Decided::Skipped,
         };
         let key = limits.key(self.id, subject);
         Decided::Counted(match self.scope {
-            LimitScope::Core => limits.take_core(self.id, key, &self.gcra, caller.mono_ns),
-            LimitScope::Node => limits.take_node(self.id, key, &self.gcra, caller.mono_ns),
+            LimitScope::Core => limits.take_core(self.id, key, &self.gcra, facts.mono_ns),
+            LimitScope::Node => limits.take_node(self.id, key, &self.gcra, facts.mono_ns),
         })
     }
 
@@ -142,13 +130,13 @@ impl Limit {
         }
     }
 
-    fn subject<'a>(&'a self, caller: &Caller<'a>) -> Option<Subject<'a>> {
+    fn subject<'a>(&self, facts: &Facts<'a>, identity: Option<&Identity>) -> Option<Subject<'a>> {
         match &self.by {
-            LimitKey::Application => caller.identity.map(|identity| Subject::Application(identity.application_id)),
-            LimitKey::Credential => caller.identity.map(|identity| Subject::Credential(identity.credential_id)),
-            LimitKey::Ip { v4_bits, v6_bits } => Some(Subject::Network(network(caller.client, *v4_bits, *v6_bits))),
-            LimitKey::Header(name) => caller.head.field_named(name.as_bytes()).map(Subject::Field),
-            LimitKey::Route => Some(Subject::Route(caller.route_id)),
+            LimitKey::Application => identity.map(|identity| Subject::Application(identity.application_id)),
+            LimitKey::Credential => identity.map(|identity| Subject::Credential(identity.credential_id)),
+            LimitKey::Ip { v4_bits, v6_bits } => Some(Subject::Network(network(facts.client, *v4_bits, *v6_bits))),
+            LimitKey::Header(name) => facts.head.field_named(name.as_bytes()).map(Subject::Field),
+            LimitKey::Route => Some(Subject::Route(facts.route_id)),
             LimitKey::All => Some(Subject::All),
         }
     }
