@@ -3,8 +3,6 @@
 //! A key is never compared with anything: its HMAC under the pepper is looked up in the snapshot's table of digests,
 //! so that the time taken tells nothing about how near a guess was.
 
-pub mod place;
-
 mod hide;
 
 use std::borrow::Cow;
@@ -15,7 +13,7 @@ use ringway_record::Outcome;
 use ringway_snapshot::keys::{Pepper, api_key_digest};
 use ringway_snapshot::model::{self, AuthenticatorKind, CredentialPlace};
 use ringway_snapshot::tables::{ApplicationIndex, CredentialIndex, Tables};
-use ringway_wire::{FieldId, RequestHead};
+use ringway_wire::{FieldId, RequestHead, cookie, query};
 
 use crate::facts::Facts;
 use crate::headers::{self, EditError};
@@ -186,14 +184,29 @@ impl Authenticator {
     pub fn find<'a>(&'a self, head: &'a RequestHead) -> Found<'a> {
         match &self.place {
             CredentialPlace::Header(name) => found(head.fields_named(name.as_bytes()).map(Cow::Borrowed)),
-            CredentialPlace::Query(name) => {
-                found(place::query_values(head.query().unwrap_or_default(), name.as_bytes()))
-            }
-            CredentialPlace::Cookie(name) => {
-                let lines = head.fields_named(FieldId::Cookie.name().as_bytes());
-                found(lines.flat_map(|line| place::cookie_values(line, name.as_bytes())).map(Cow::Borrowed))
-            }
+            CredentialPlace::Query(name) => found(shown_parameters(head.query(), name.as_bytes()).map(decoded)),
+            CredentialPlace::Cookie(name) => found(shown_cookies(head, name.as_bytes()).map(Cow::Borrowed)),
         }
+    }
+}
+
+/// The raw values of all parameters of this name.
+fn shown_parameters<'a>(raw: Option<&'a [u8]>, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let parameters = query::parameters(raw.unwrap_or_default());
+    parameters.filter(move |(key, _)| query::decoded_eq(key, name)).map(|(_, value)| value)
+}
+
+/// The values of all cookies of this name.
+fn shown_cookies<'a>(head: &'a RequestHead, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let cookies = head.values(FieldId::Cookie).flat_map(cookie::cookies);
+    cookies.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+fn decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+    if raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        Cow::Owned(query::decoded(raw).collect())
+    } else {
+        Cow::Borrowed(raw)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Taking credentials out of what is forwarded.
 
 use ringway_snapshot::model::CredentialPlace;
-use ringway_wire::{BadEdit, FieldId, Overlay, RequestHead};
+use ringway_wire::{BadEdit, FieldId, Overlay, RequestHead, cookie, query};
 
-use super::Authenticator;
-use super::place::{cookie_values, cookies_without, query_values, query_without};
+use super::{Authenticator, shown_cookies, shown_parameters};
 use crate::chain::Query;
 
 /// The places that are emptied.
@@ -51,28 +50,33 @@ impl Hides {
     }
 
     fn query_of(&self, head: &RequestHead) -> Query {
-        let Some(query) = head.query() else { return Query::Kept };
-        let shown = |name: &Vec<u8>| query_values(query, name).next().is_some();
-        if !self.parameters.iter().any(shown) {
-            return Query::Kept;
+        let mut left: Option<Vec<u8>> = None;
+        for name in &self.parameters {
+            let query = left.as_deref().or(head.query());
+            if shown_parameters(query, name).next().is_none() {
+                continue;
+            }
+            let query = query.unwrap_or_default();
+            let mut out = Vec::with_capacity(query.len());
+            if !query::write_without(query, name, &mut out) {
+                return Query::Removed;
+            }
+            left = Some(out);
         }
-        let names: Vec<&[u8]> = self.parameters.iter().map(Vec::as_slice).collect();
-        let mut out = Vec::with_capacity(query.len());
-        query_without(query, &names, &mut out).map_or(Query::Removed, |()| Query::Replaced(out))
+        left.map_or(Query::Kept, Query::Replaced)
     }
 
     fn hide_cookies(&self, head: &RequestHead, overlay: &mut Overlay) -> Result<(), BadEdit> {
-        let field = FieldId::Cookie.name().as_bytes();
-        let lines = || head.fields_named(field);
-        let shown = |name: &Vec<u8>| lines().any(|line| cookie_values(line, name).next().is_some());
-        if !self.cookies.iter().any(shown) {
+        if !self.cookies.iter().any(|name| shown_cookies(head, name).next().is_some()) {
             return Ok(());
         }
-        let names: Vec<&[u8]> = self.cookies.iter().map(Vec::as_slice).collect();
-        let mut out = Vec::new();
-        match cookies_without(lines(), &names, &mut out) {
-            Some(()) => overlay.set(b"Cookie", &out),
-            None => overlay.remove(b"Cookie"),
+        // Several lines become one, as RFC 6265 has it.
+        let mut left = head.values(FieldId::Cookie).collect::<Vec<_>>().join(b"; ".as_slice());
+        for name in &self.cookies {
+            let mut out = Vec::with_capacity(left.len());
+            cookie::write_without(&left, name, &mut out);
+            left = out;
         }
+        if left.is_empty() { overlay.remove(b"Cookie") } else { overlay.set(b"Cookie", &left) }
     }
 }
