@@ -152,7 +152,9 @@ impl Authenticator {
         match place {
             CredentialPlace::Header(name) if *hide => headers::check_name(name)?,
             CredentialPlace::Header(name) => headers::check_readable(name)?,
-            CredentialPlace::Query(name) if name.is_empty() => return Err(EditError::Name { name: name.clone() }),
+            CredentialPlace::Query(name) if name.is_empty() => {
+                return Err(EditError::Name { name: name.clone() });
+            }
             CredentialPlace::Query(_) => {}
             CredentialPlace::Cookie(name) => headers::check_cookie(name)?,
         }
@@ -184,7 +186,9 @@ impl Authenticator {
     pub fn find<'a>(&'a self, head: &'a RequestHead) -> Found<'a> {
         match &self.place {
             CredentialPlace::Header(name) => found(head.fields_named(name.as_bytes()).map(Cow::Borrowed)),
-            CredentialPlace::Query(name) => found(shown_parameters(head.query(), name.as_bytes()).map(decoded)),
+            CredentialPlace::Query(name) => {
+                found(shown_parameters(head.query(), name.as_bytes()).map(decoded))
+            }
             CredentialPlace::Cookie(name) => found(shown_cookies(head, name.as_bytes()).map(Cow::Borrowed)),
         }
     }

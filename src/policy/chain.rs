@@ -9,6 +9,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use refusal::ReplyField;
+
 use ringway_record::Outcome;
 use ringway_snapshot::model::Mode;
 use ringway_wire::{BadEdit, Overlay};

@@ -40,7 +40,9 @@ impl EditError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Name { .. } => "use letters, digits and !#$%&'*+-.^_`|~",
-            Self::Reserved { .. } => "for Host write rewrite: {host: …} on the route; the others the gateway writes itself",
+            Self::Reserved { .. } => {
+                "for Host write rewrite: {host: …} on the route; the others the gateway writes itself"
+            }
             Self::Value { .. } => "use printable ASCII without blanks at the ends; encode anything else",
             Self::SameName { .. } => "give another name, or leave the edit out",
         }
@@ -100,9 +102,7 @@ pub fn check_cookie(name: &str) -> Result<(), EditError> {
 }
 
 fn check_token(name: &str) -> Result<(), EditError> {
-    let token = |byte: u8| {
-        matches!(byte, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&byte)
-    };
+    let token = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > FIELD_NAME_BYTES_MAX || !name.bytes().all(token) {
         return Err(EditError::Name { name: name.to_owned() });
     }

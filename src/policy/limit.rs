@@ -84,7 +84,9 @@ impl Limit {
         }
         match &limit.by {
             LimitKey::Header(name) => headers::check_readable(name).map_err(LimitError::Field)?,
-            LimitKey::Ip { v4_bits, v6_bits } if *v4_bits > 32 || *v6_bits > 128 => return Err(LimitError::Prefix),
+            LimitKey::Ip { v4_bits, v6_bits } if *v4_bits > 32 || *v6_bits > 128 => {
+                return Err(LimitError::Prefix);
+            }
             _ => {}
         }
         let share = match limit.scope {
@@ -111,7 +113,9 @@ impl Limit {
     pub fn take(&self, facts: &Facts<'_>, identity: Option<&Identity>, limits: &mut WorkerLimits) -> Decided {
         let subject = match (self.subject(facts, identity), self.on_missing) {
             (Some(subject), _) => subject,
-            (None, OnMissing::Ip) => Subject::Network(network(facts.client, MISSING_V4_BITS, MISSING_V6_BITS)),
+            (None, OnMissing::Ip) => {
+                Subject::Network(network(facts.client, MISSING_V4_BITS, MISSING_V6_BITS))
+            }
             (None, OnMissing::Reject) => return Decided::KeyMissing,
             (None, OnMissing::Skip) => return Decided::Skipped,
         };
@@ -134,7 +138,9 @@ impl Limit {
         match &self.by {
             LimitKey::Application => identity.map(|identity| Subject::Application(identity.application_id)),
             LimitKey::Credential => identity.map(|identity| Subject::Credential(identity.credential_id)),
-            LimitKey::Ip { v4_bits, v6_bits } => Some(Subject::Network(network(facts.client, *v4_bits, *v6_bits))),
+            LimitKey::Ip { v4_bits, v6_bits } => {
+                Some(Subject::Network(network(facts.client, *v4_bits, *v6_bits)))
+            }
             LimitKey::Header(name) => facts.head.field_named(name.as_bytes()).map(Subject::Field),
             LimitKey::Route => Some(Subject::Route(facts.route_id)),
             LimitKey::All => Some(Subject::All),

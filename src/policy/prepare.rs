@@ -145,7 +145,8 @@ impl Prepared {
         if let Some(id) = wanted.iter().find(|id| peppers.iter().all(|pepper| pepper.id() != **id)) {
             return Err(PrepareError::Pepper { id: *id });
         }
-        let peppers: Vec<Pepper> = peppers.iter().filter(|pepper| wanted.contains(&pepper.id())).cloned().collect();
+        let peppers: Vec<Pepper> =
+            peppers.iter().filter(|pepper| wanted.contains(&pepper.id())).cloned().collect();
         let definitions = Definitions {
             chains: snapshot.chains(),
             limits: snapshot.limits(),
@@ -195,9 +196,11 @@ impl Prepared {
             return Err(PrepareError::TooMany { chain, what, max: CHAIN_LIMITS_MAX });
         }
         let enforced = || steps.iter().filter(|step| step.mode == Mode::Enforce);
-        let policies = enforced().filter_map(Step::limit).filter_map(|limit| self.limit(limit)).map(Limit::policy);
+        let policies =
+            enforced().filter_map(Step::limit).filter_map(|limit| self.limit(limit)).map(Limit::policy);
         let rate_policy = policies.collect::<Vec<_>>().join(b", ".as_slice());
-        let answers = |step: &Step| matches!(&step.act, Act::Headers { response, .. } if !response.is_empty());
+        let answers =
+            |step: &Step| matches!(&step.act, Act::Headers { response, .. } if !response.is_empty());
         let edits_replies = !rate_policy.is_empty() || enforced().any(answers);
         Ok(Chain { name: chain.name.clone(), steps, rate_policy, edits_replies })
     }

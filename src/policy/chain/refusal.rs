@@ -1,5 +1,8 @@
 //! The reply to a refused request: its fields, and its problem details.
 
+use std::borrow::Cow;
+
+use ringway_record::Outcome;
 use ringway_snapshot::model::CredentialPlace;
 
 use super::Refused;
@@ -7,10 +10,9 @@ use crate::api_key::Authenticator;
 use crate::limit::{Limit, rate_limit, retry_after_s};
 use crate::prepare::{Act, Chain, Prepared};
 use crate::problem::{Member, Problem, Value};
-use ringway_record::Outcome;
 
 /// A field of a reply that we make: name and value.
-pub type ReplyField<'a> = (&'static str, std::borrow::Cow<'a, [u8]>);
+pub type ReplyField<'a> = (&'static str, Cow<'a, [u8]>);
 
 impl Refused {
     /// The fields that the refusal demands: the challenges of a 401, `Retry-After` of a 429, and the RateLimit fields.
@@ -67,7 +69,9 @@ impl Refused {
             (Outcome::RateLimited, Act::Limit(_)) => {
                 let name = &self.limit(prepared, chain)?.name;
                 Some(match self.retry_after_s(prepared) {
-                    Some(seconds) => format!("The limit {name} is used up; it takes a request again in {seconds} s."),
+                    Some(seconds) => {
+                        format!("The limit {name} is used up; it takes a request again in {seconds} s.")
+                    }
                     None => format!("The request lacks what the limit {name} goes by."),
                 })
             }

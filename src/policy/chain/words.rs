@@ -67,7 +67,9 @@ fn of_limit(limit: &Limit, did: Did) -> String {
 
 fn of_edits(request: usize, response: usize, mode: Mode, did: Did) -> String {
     match did {
-        Did::Edited if mode == Mode::Shadow => format!("{request} edits of the request and {response} of the reply"),
+        Did::Edited if mode == Mode::Shadow => {
+            format!("{request} edits of the request and {response} of the reply")
+        }
         Did::Edited => format!("edits the request {request} times and the reply {response} times"),
         other => of_fault(other),
     }

@@ -29,7 +29,8 @@ pub fn rate_limit(limits: &[Limit], counts: &[Count], out: &mut Vec<u8>) {
         out.extend_from_slice(&limit.item);
         let remaining = limit.gcra.remaining(debt);
         write_parameter(out, b";r=", remaining);
-        let after_ns = if remaining == 0 { limit.gcra.next_after_ns(debt) } else { limit.gcra.full_after_ns(debt) };
+        let after_ns =
+            if remaining == 0 { limit.gcra.next_after_ns(debt) } else { limit.gcra.full_after_ns(debt) };
         write_parameter(out, b";t=", after_ns.div_ceil(SECOND_NS));
     }
 }
@@ -55,7 +56,8 @@ mod tests {
     fn limit(name: &str, count: u64, per_ms: u64, burst: u64) -> Limit {
         let by = LimitKey::All;
         let (on_missing, scope) = (OnMissing::Skip, LimitScope::Node);
-        let limit = model::Limit { name: name.to_owned(), id: 1, count, per_ms, burst, by, on_missing, scope };
+        let limit =
+            model::Limit { name: name.to_owned(), id: 1, count, per_ms, burst, by, on_missing, scope };
         Limit::prepare(&limit, 2).unwrap()
     }
 
