@@ -233,7 +233,7 @@ impl Checker<'_, '_> {
 /// Where a misplaced key belongs, if that is but one place.
 fn elsewhere(schema: &Schema, key: &str, not_here: &str) -> Option<String> {
     let mut places = Vec::new();
-    for row in super::key::rows::ROWS {
+    for row in schema.rows() {
         if let Some(parent) = row.path.strip_suffix(key).and_then(|rest| rest.strip_suffix('.'))
             && parent != not_here
             && schema.at(parent).is_some()

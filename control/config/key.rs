@@ -124,6 +124,7 @@ pub(crate) struct RowId(usize);
 
 /// The table as a tree.
 pub(crate) struct Schema {
+    rows: Vec<&'static Row>,
     links: Vec<Links>,
     by_path: HashMap<&'static str, RowId>,
 }
@@ -144,10 +145,11 @@ impl Schema {
     }
 
     fn build() -> Self {
+        let rows: Vec<&'static Row> = rows::PARTS.iter().flat_map(|part| part.iter()).collect();
         let by_path: HashMap<_, _> =
-            rows::ROWS.iter().enumerate().map(|(index, row)| (row.path, RowId(index))).collect();
-        let mut links: Vec<Links> = rows::ROWS.iter().map(|_| Links::default()).collect();
-        for (index, row) in rows::ROWS.iter().enumerate() {
+            rows.iter().enumerate().map(|(index, row)| (row.path, RowId(index))).collect();
+        let mut links: Vec<Links> = rows.iter().map(|_| Links::default()).collect();
+        for (index, row) in rows.iter().enumerate() {
             if let List::As(path) = row.form.list
                 && let (Some(id), Some(own)) = (by_path.get(path), links.get_mut(index))
             {
@@ -161,7 +163,7 @@ impl Schema {
                 key => parent.children.push((key, RowId(index))),
             }
         }
-        Self { links, by_path }
+        Self { rows, links, by_path }
     }
 
     /// The whole document.
@@ -170,7 +172,12 @@ impl Schema {
     /// The row itself.
     pub(crate) fn row(&self, id: RowId) -> &'static Row {
         // INVARIANT: a `RowId` is made from an index of this very table.
-        rows::ROWS.get(id.0).unwrap_or(&rows::ROOT)
+        self.rows.get(id.0).copied().unwrap_or(&rows::ROOT)
+    }
+
+    /// All of them, in the order of a canonical document.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.rows.iter().copied()
     }
 
     /// The row of a path with `*` and `[]`.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::diagnostic::Class;
-use super::key::{Fallback, List, Names, RowId, Schema, Stage, rows};
+use super::key::{Fallback, List, Names, RowId, Schema, Stage};
 use super::scalar::{Referent, Scalar, duration_text, list, size_text};
 use super::suggest::nearest;
 
@@ -14,9 +14,9 @@ use super::suggest::nearest;
 pub fn explain(path: &str) -> Result<String, String> {
     let schema = Schema::table();
     let Some(id) = schema.resolve(path.trim()) else {
-        let known = rows::ROWS.iter().filter(|row| !row.path.is_empty()).map(|row| row.path);
+        let known = schema.rows().filter(|row| !row.path.is_empty()).map(|row| row.path);
         let last = path.rsplit('.').next().unwrap_or(path);
-        let keys = rows::ROWS.iter().filter_map(|row| row.path.rsplit('.').next());
+        let keys = schema.rows().filter_map(|row| row.path.rsplit('.').next());
         return Err(match nearest(path, known) {
             Some(near) => format!("there is no key `{path}`; did you mean `{near}`?"),
             None => match nearest(last, keys) {
@@ -72,7 +72,7 @@ pub fn reference() -> String {
          list. `ringway explain config PATH` prints a row, `ringway schema` the JSON Schema. An unknown key is an error.\n",
     );
     let mut section = "";
-    for row in rows::ROWS.iter().filter(|row| !row.path.is_empty() && row.stage == Stage::Now) {
+    for row in schema.rows().filter(|row| !row.path.is_empty() && row.stage == Stage::Now) {
         let own = row.path.split(['.', '[']).next().unwrap_or_default();
         if own != section {
             section = own;
@@ -90,7 +90,7 @@ pub fn reference() -> String {
     out.push_str(
         "\n## Not available yet\n\nThese keys are planned; writing one is an error, never ignored.\n\n",
     );
-    for row in rows::ROWS.iter().filter(|row| row.stage == Stage::Later) {
+    for row in schema.rows().filter(|row| row.stage == Stage::Later) {
         let _ = writeln!(out, "- `{}`: {}.", row.path, row.meaning);
     }
     out.push_str(

@@ -14,12 +14,14 @@ use super::*;
 /// 1 November 2026.
 pub(super) const NOW_UNIX_MS: u64 = 1_793_491_200_000;
 
+type ReadFile = dyn Fn(&Path) -> Result<Vec<u8>, String>;
+
 /// Keys and files that a test refers to.
 pub(super) struct World {
     seal_key: SealKey,
     pepper: Pepper,
     files: HashMap<String, Vec<u8>>,
-    read_file: Box<dyn Fn(&Path) -> Result<Vec<u8>, String>>,
+    read_file: Box<ReadFile>,
 }
 
 impl World {
