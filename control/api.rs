@@ -10,8 +10,6 @@ mod node;
 mod openapi;
 pub mod problem;
 mod rest;
-#[cfg(test)]
-mod tests;
 pub mod views;
 
 use std::sync::Arc;
@@ -53,7 +51,9 @@ impl From<AppError> for Problem {
             AppError::NotFound(_) => ProblemKind::NotFound,
             AppError::Malformed(_) => ProblemKind::Malformed,
             AppError::Build(_) => ProblemKind::Invalid,
-            AppError::Store(_) | AppError::Files { .. } | AppError::Task => ProblemKind::Internal,
+            AppError::Store(_) | AppError::Keys(_) | AppError::Files { .. } | AppError::Task => {
+                ProblemKind::Internal
+            }
         };
         let mut problem = Self::new(kind, chain(&error));
         if let Some(hint) = error.hint() {

@@ -8,14 +8,11 @@
 //! the store says ([`App::start`]).
 
 mod apply;
-mod explain;
 mod history;
 mod pipeline;
 mod start;
 mod status;
 mod words;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -27,7 +24,6 @@ use crate::publish::{Nodes, Publisher};
 use crate::store::{Store, StoreError};
 
 pub use apply::{Applied, ApplyInput, Outcome, When};
-pub use explain::ExplainInput;
 pub use history::{Plan, RollbackInput};
 pub use status::Status;
 
@@ -85,6 +81,9 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// The keys cannot be used.
+    #[error("the keys cannot be used")]
+    Keys(#[source] crate::keys::KeysError),
     /// A task of ours died.
     #[error("a task of the control daemon failed")]
     Task,
@@ -95,6 +94,7 @@ impl AppError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Store(source) => source.hint(),
+            Self::Keys(source) => Some(source.hint()),
             Self::LostRace { .. } => Some("look at `ringway diff`, then apply again on top of it"),
             Self::Files { .. } => Some("check space and permissions of the state directory"),
             Self::NotFound(_) => Some("`ringway history` lists the generations"),

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ringway_snapshot::keys::{Pepper, api_key_digest};
+use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::seal::{SealKey, Sealed};
 use serde::{Deserialize, Serialize};
 
@@ -72,23 +72,25 @@ impl Outside {
     }
 
     /// Gives the environment to a compilation. May block on files.
-    pub fn with<T>(&self, now_unix_ms: u64, compile: impl FnOnce(&CompileEnvironment<'_>) -> T) -> T {
-        compile(&CompileEnvironment {
+    ///
+    /// # Errors
+    /// [`KeysError::Refused`] without a seal key.
+    pub fn with<T>(
+        &self,
+        now_unix_ms: u64,
+        compile: impl FnOnce(&CompileEnvironment<'_>) -> T,
+    ) -> Result<T, KeysError> {
+        let seal_key = self.keys.seal()?;
+        Ok(compile(&CompileEnvironment {
             read_file: &read_file,
             read_variable: &|name| std::env::var(name).ok(),
-            seal: &|plain| self.seal(plain),
-            api_key_digest: &|key| api_key_digest(&self.pepper, key),
+            seal_key,
+            pepper: &self.pepper,
             self_signed: &|names| self.self_signed(names, now_unix_ms),
             application_id: &|_| None,
             credential_id: &|_, _| None,
             now_unix_ms,
-        })
-    }
-
-    fn seal(&self, plain: &[u8]) -> Result<Sealed, String> {
-        let seal = |key: &SealKey| key.seal(plain, ringway_snapshot::seal::CERTIFICATE_KEY);
-        let key = self.keys.seal().map_err(|error| error.to_string())?;
-        seal(key).map_err(|error| error.to_string())
+        }))
     }
 
     fn self_signed(&self, names: &[String], now_unix_ms: u64) -> Result<SelfSigned, String> {
@@ -119,7 +121,9 @@ impl Outside {
         let said = |error: rcgen::Error| format!("cannot make a certificate: {error}");
         let key = rcgen::KeyPair::generate().map_err(said)?;
         let mut params = rcgen::CertificateParams::new(names.to_vec()).map_err(said)?;
-        params.distinguished_name.push(rcgen::DnType::CommonName, names.first().map_or("ringway", String::as_str));
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, names.first().map_or("ringway", String::as_str));
         let not_after_unix_ms = now_unix_ms.saturating_add(SELF_SIGNED_MS);
         params.not_before = date(now_unix_ms.saturating_sub(24 * 3_600_000))?;
         params.not_after = date(not_after_unix_ms)?;
@@ -197,7 +201,7 @@ mod tests {
         let certificate = |now| {
             let keys = Arc::new(Keys::load_or_make(&state).unwrap());
             let outside = Outside::new(keys, &state.trust()).unwrap();
-            outside.with(now, |environment| (environment.self_signed)(&names)).unwrap().certificate
+            outside.with(now, |environment| (environment.self_signed)(&names)).unwrap().unwrap().certificate
         };
         let first = certificate(now);
         assert_eq!(certificate(now + SELF_SIGNED_MS - SELF_SIGNED_RENEW_MS - 1), first);

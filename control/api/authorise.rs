@@ -61,9 +61,8 @@ impl Token {
 
     fn is(&self, header: Option<&str>) -> bool {
         let given = header.and_then(|value| value.split_once(' '));
-        given.is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer") && Self::new(token) == *self
-        })
+        given
+            .is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && Self::new(token) == *self)
     }
 }
 
@@ -98,7 +97,9 @@ mod tests {
     fn only_the_very_token_passes() {
         let token = Token::new("abc");
         assert!(token.is(Some("Bearer abc")) && token.is(Some("bearer abc")));
-        for header in [None, Some(""), Some("Bearer"), Some("Bearer abd"), Some("Bearer abcd"), Some("Basic abc")] {
+        for header in
+            [None, Some(""), Some("Bearer"), Some("Bearer abd"), Some("Bearer abcd"), Some("Basic abc")]
+        {
             assert!(!token.is(header), "{header:?}");
         }
     }

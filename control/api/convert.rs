@@ -20,7 +20,11 @@ pub(super) fn instant(unix_ms: u64) -> String {
 }
 
 /// `ended` is when the next generation took over; it is the newest without.
-pub(super) fn generation(generation: &Generation, ended_unix_ms: Option<u64>, now_unix_ms: u64) -> GenerationView {
+pub(super) fn generation(
+    generation: &Generation,
+    ended_unix_ms: Option<u64>,
+    now_unix_ms: u64,
+) -> GenerationView {
     let until = ended_unix_ms.unwrap_or(now_unix_ms);
     GenerationView {
         number: generation.number.0,

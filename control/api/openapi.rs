@@ -12,12 +12,14 @@ pub fn document() -> String {
     document.info = InfoBuilder::new()
         .title("Ringway control")
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some("Apply, roll back and explain configurations. Errors are problem details (RFC 9457)."))
+        .description(Some(
+            "Apply, roll back and explain configurations. Errors are problem details (RFC 9457).",
+        ))
         .build();
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     let components = document.components.take().unwrap_or_else(|| ComponentsBuilder::new().build());
     let mut components = components;
-    components.security_schemes.insert("token".to_owned(), bearer);
+    components.security_schemes.insert("token".to_owned(), bearer.into());
     document.components = Some(components);
     document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
     let mut text = document.to_pretty_json().unwrap_or_default();

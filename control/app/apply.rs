@@ -97,13 +97,7 @@ impl App {
         let in_flight = self.commit(&mut pipeline, compiled, input.clone(), source, started).await?;
         drop(pipeline);
         let (live, live_ms) = self.live(&in_flight, input.wait_ms).await;
-        Ok(Applied {
-            outcome: Outcome::Applied,
-            generation: in_flight.generation,
-            live,
-            live_ms,
-            warnings,
-        })
+        Ok(Applied { outcome: Outcome::Applied, generation: in_flight.generation, live, live_ms, warnings })
     }
 
     async fn commit(
@@ -116,7 +110,8 @@ impl App {
     ) -> Result<InFlight, AppError> {
         let Compiled { definitions, model, .. } = compiled;
         let number = GenerationNumber(pipeline.newest()).next();
-        let parent = pipeline.head.as_ref().map_or_else(ContentHash::default, |head| head.generation.snapshot);
+        let parent =
+            pipeline.head.as_ref().map_or_else(ContentHash::default, |head| head.generation.snapshot);
         let keys = Arc::clone(&self.keys);
         let built = blocking(move || build(&model, number, parent, &keys)).await??;
         let candidate = Candidate {
@@ -145,6 +140,7 @@ impl App {
         let outside = Arc::clone(&self.outside);
         blocking(move || outside.with(now_unix_ms, |environment| config::compile(documents, environment)))
             .await?
+            .map_err(AppError::Keys)?
             .map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))
     }
 

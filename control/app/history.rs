@@ -205,6 +205,7 @@ impl App {
         blocking(move || {
             let compiled =
                 outside.with(now_unix_ms, |environment| compile::from_definitions(&definitions, environment));
+            let compiled = compiled.map_err(AppError::Keys)?;
             let (model, ..) = compiled.map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))?;
             build(&model, number, ContentHash::default(), &keys)
         })

@@ -12,9 +12,7 @@ use tokio::time::Instant;
 
 use super::{App, AppError, Head, blocking};
 use crate::config::Definitions;
-use crate::domain::{
-    AuditVerb, Generation, GenerationNumber, GenerationState,
-};
+use crate::domain::{AuditVerb, Generation, GenerationNumber, GenerationState};
 use crate::keys::Keys;
 use crate::limits::{LIVE_WAIT_MS_MAX, SNAPSHOT_FILES_KEPT};
 use crate::publish::LiveReport;

@@ -57,7 +57,8 @@ impl App {
 
     async fn converge(&self, now_unix_ms: u64) -> Result<(), AppError> {
         let mut pipeline = self.pipeline.lock().await;
-        let newest = self.store.generations(None, u32::try_from(SNAPSHOT_FILES_KEPT).unwrap_or(u32::MAX)).await?;
+        let newest =
+            self.store.generations(None, u32::try_from(SNAPSHOT_FILES_KEPT).unwrap_or(u32::MAX)).await?;
         let Some(generation) = newest.first().cloned() else { return Ok(()) };
         let mut recent = VecDeque::new();
         for generation in &newest {
@@ -69,7 +70,10 @@ impl App {
         *pipeline = Pipeline { head: Some(Head { generation: generation.clone(), definitions }), recent };
         if self.usable(&generation).await? {
             if !self.points_at(&generation) {
-                tracing::warn!(generation = generation.number.0, "published again: the last process ended before it could");
+                tracing::warn!(
+                    generation = generation.number.0,
+                    "published again: the last process ended before it could"
+                );
             }
             self.point(&mut pipeline, generation).await?;
         } else {
@@ -91,9 +95,13 @@ impl App {
         generation: Generation,
         now_unix_ms: u64,
     ) -> Result<(), AppError> {
-        let definitions = pipeline.head.as_ref().map(|head| Arc::clone(&head.definitions)).unwrap_or_default();
+        let definitions =
+            pipeline.head.as_ref().map(|head| Arc::clone(&head.definitions)).unwrap_or_default();
         let built = self.rebuild(definitions, generation.number, now_unix_ms).await?;
-        tracing::warn!(generation = generation.number.0, "its snapshot is gone or of another version: compiled again");
+        tracing::warn!(
+            generation = generation.number.0,
+            "its snapshot is gone or of another version: compiled again"
+        );
         if built.hash == generation.snapshot {
             let publisher = Arc::clone(&self.publisher);
             super::blocking(move || publisher.keep(built.hash, &built.bytes))

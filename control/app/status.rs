@@ -54,7 +54,10 @@ fn standing(newest: Option<&Generation>, sources: &[SourceState]) -> String {
                 None => format!("an apply by {}", shown(&newest.author)),
             };
             let stands = last.map(|last| {
-                format!("; {} was applied last as generation {}, and waits for its next change", last.source, last.generation)
+                format!(
+                    "; {} was applied last as generation {}, and waits for its next change",
+                    last.source, last.generation
+                )
             });
             format!("generation {number} comes from {origin}{}", stands.unwrap_or_default())
         }

@@ -77,8 +77,8 @@ impl Client {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T, Failure> {
-        let mut answer =
-            answer.map_err(|source| Failure::Unreachable { at: self.base.clone(), source: Box::new(source) })?;
+        let mut answer = answer
+            .map_err(|source| Failure::Unreachable { at: self.base.clone(), source: Box::new(source) })?;
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| Failure::Answer(error.to_string()))?;
         if answer.status().is_success() {

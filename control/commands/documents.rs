@@ -45,9 +45,16 @@ pub(crate) fn views(documents: Vec<Document>) -> Vec<DocumentView> {
     documents.into_iter().map(view).collect()
 }
 
+/// How a file or directory is named as a source: its absolute path.
+pub(crate) fn source(path: &Path) -> String {
+    let absolute = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    absolute.unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 /// `user@host` of whoever runs the command, for the history.
 pub(crate) fn author() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     match fs::read_to_string("/proc/sys/kernel/hostname") {
         Ok(host) => format!("{user}@{}", host.trim()),
         Err(_) => user,

@@ -7,11 +7,11 @@ use crate::api::problem::ProblemKind;
 use crate::api::views::ProblemView;
 
 /// Exit code of every failure that has no code of its own.
-pub const EXIT_FAILED: u8 = 1;
+pub(crate) const EXIT_FAILED: u8 = 1;
 /// Exit code of `plan` when applying would change something.
-pub const EXIT_CHANGES: u8 = 2;
+pub(crate) const EXIT_CHANGES: u8 = 2;
 /// Exit code when another generation came first.
-pub const EXIT_LOST_RACE: u8 = 4;
+pub(crate) const EXIT_LOST_RACE: u8 = 4;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,9 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Problem(problem) if problem.status == ProblemKind::LostRace.status().as_u16() => EXIT_LOST_RACE,
+            Self::Problem(problem) if problem.status == ProblemKind::LostRace.status().as_u16() => {
+                EXIT_LOST_RACE
+            }
             _ => EXIT_FAILED,
         }
     }
@@ -90,7 +92,11 @@ impl Failure {
                 Some("start one with `ringway up`, or name its state directory with --state".to_owned())
             }
             Self::Daemon { hint, .. } => hint.clone(),
-            Self::Invalid { .. } | Self::Refused(_) | Self::Answer(_) | Self::File { .. } | Self::Usage(_) => None,
+            Self::Invalid { .. }
+            | Self::Refused(_)
+            | Self::Answer(_)
+            | Self::File { .. }
+            | Self::Usage(_) => None,
         }
     }
 

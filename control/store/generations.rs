@@ -5,9 +5,7 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Change, Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
 use crate::config::{Digest, Material};
-use crate::domain::{
-    AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState,
-};
+use crate::domain::{AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState};
 
 const COLUMNS: &str = "number, parent, restores, snapshot, snapshot_bytes, root, changes, routes, author, \
                        message, source, created_unix_ms, compile_ms, state, pinned";

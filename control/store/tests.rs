@@ -3,8 +3,7 @@
 use super::{Appended, Change, Store, StoreError};
 use crate::config::{Digest, Kind, Material, Resource, ResourceKey};
 use crate::domain::{
-    Acknowledgement, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, NodeVerdict, Resource,
-    ResourceKey, hash_of,
+    Acknowledgement, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, NodeVerdict,
 };
 
 struct Opened {
@@ -86,7 +85,8 @@ async fn each_generation_has_the_sum_of_the_changes_up_to_it() {
     store.append(appended(3, vec![put("b", "1")])).await.unwrap();
     let bodies = async |number| {
         let definitions = store.definitions(GenerationNumber(number)).await.unwrap();
-        let shown = |(key, resource): (&ResourceKey, &Resource)| format!("{}={}", key.name, resource.content());
+        let shown =
+            |(key, resource): (&ResourceKey, &Resource)| format!("{}={}", key.name, resource.content());
         definitions.resources.iter().map(shown).collect::<Vec<_>>()
     };
     assert_eq!(bodies(1).await, ["a=1", "b=1"]);
