@@ -226,6 +226,8 @@ fn dropped_accept(choice: DriverChoice) {
 }
 
 fn dropped_streams(choice: DriverChoice) {
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listening.local_addr().unwrap();
     worker(choice, || async {
         turn().await;
         let before = descriptors().len();
@@ -238,6 +240,8 @@ fn dropped_streams(choice: DriverChoice) {
             if round % 3 == 0 {
                 drop(poll_once(stream.read_pinned(Vec::with_capacity(64))));
             }
+            drop(poll_once(Stream::connect(address, u64::MAX)));
+            drop(listening.accept().unwrap());
         }
         // The closes, and the cancellations before them, take a few rounds of the driver.
         for _ in 0..10 {
