@@ -21,7 +21,7 @@ use crate::watched::Watched;
 
 /// A second monoio handle on a stream's descriptor, kept from one pinned read to the next. monoio's `read` wants a handle
 /// of its own (`&mut`), and the first one is shared with the waits. It must never close: see [`release`].
-pub(crate) struct Alias(ManuallyDrop<TcpStream>);
+pub(crate) struct Alias(Box<ManuallyDrop<TcpStream>>);
 
 /// Appends to `buffer` from the stream; see [`crate::Stream::read_pinned`].
 pub(crate) async fn read(
@@ -44,14 +44,23 @@ pub(crate) async fn read(
     let (result, mut spare) = handle.0.read(spare).await;
     let _ended = ManuallyDrop::new(guard);
     alias.set(Some(handle));
-    (result, std::mem::take(&mut spare.vec))
+    let mut buffer = std::mem::take(&mut spare.vec);
+    drop(spare);
+    match result {
+        // The kernel waits on a non-blocking socket here (O_NONBLOCK concerns `read`, not `recv`); this is for one that
+        // would not.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            (read_when_ready(watched, &mut buffer).await, buffer)
+        }
+        result => (result, buffer),
+    }
 }
 
 /// Gives the second handle back without closing the descriptor.
 pub(crate) fn release(alias: Option<Alias>) {
     if let Some(Alias(handle)) = alias {
         // The descriptor itself is closed by its owner, `Watched`.
-        let _ = ManuallyDrop::into_inner(handle).into_raw_fd();
+        let _ = ManuallyDrop::into_inner(*handle).into_raw_fd();
     }
 }
 
@@ -59,7 +68,7 @@ fn second_handle(watched: &Watched) -> io::Result<Alias> {
     // SAFETY: the descriptor is open, `watched` owns it and outlives the alias; the standard stream made here is consumed
     // at once, and monoio's handle is in `ManuallyDrop`, so the descriptor is not closed through either.
     let stream = unsafe { std::net::TcpStream::from_raw_fd(watched.fd()) };
-    Ok(Alias(ManuallyDrop::new(TcpStream::from_std(stream)?)))
+    Ok(Alias(Box::new(ManuallyDrop::new(TcpStream::from_std(stream)?))))
 }
 
 async fn read_when_ready(watched: &Watched, buffer: &mut Vec<u8>) -> io::Result<usize> {

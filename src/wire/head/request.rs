@@ -4,6 +4,7 @@ use super::{Fields, Framing, Span, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::method::Method;
+use crate::overlay::Overlay;
 
 /// The four forms of a request target (RFC 9112 §3.2) that are taken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,12 @@ impl RequestHead {
         self.parts.fields.kept(&self.buffer)
     }
 
+    /// Name and value of each field that is sent on under an overlay: without hop-by-hop and framing fields and Host, then
+    /// what the overlay adds. For writers of other protocols than HTTP/1.
+    pub fn sent_fields<'a>(&'a self, overlay: &'a Overlay) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.parts.fields.sent(&self.buffer, overlay)
+    }
+
     /// The field lines themselves, with what is dropped.
     #[must_use]
     pub fn field_lines(&self) -> &Fields {
@@ -129,6 +136,11 @@ impl RequestHead {
     #[inline]
     pub fn field(&self, id: FieldId) -> Option<&[u8]> {
         self.parts.fields.first(id).map(|field| field.value.of(&self.buffer))
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn values(&self, id: FieldId) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.parts.fields.kept_values(&self.buffer, id)
     }
 
     /// The values of all fields of this name, in any case.

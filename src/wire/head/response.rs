@@ -3,6 +3,7 @@
 use super::{Fields, Framing, Span, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
+use crate::overlay::Overlay;
 
 /// All of a reply's head but its bytes.
 #[derive(Debug)]
@@ -83,6 +84,12 @@ impl ResponseHead {
         self.parts.fields.kept(&self.buffer)
     }
 
+    /// Name and value of each field that is sent on under an overlay: without hop-by-hop and framing fields and Host, then
+    /// what the overlay adds. For writers of other protocols than HTTP/1.
+    pub fn sent_fields<'a>(&'a self, overlay: &'a Overlay) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.parts.fields.sent(&self.buffer, overlay)
+    }
+
     /// The field lines themselves, with what is dropped.
     #[must_use]
     pub fn field_lines(&self) -> &Fields {
@@ -94,6 +101,11 @@ impl ResponseHead {
     #[inline]
     pub fn field(&self, id: FieldId) -> Option<&[u8]> {
         self.parts.fields.first(id).map(|field| field.value.of(&self.buffer))
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn values(&self, id: FieldId) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.parts.fields.kept_values(&self.buffer, id)
     }
 
     /// The values of all fields of this name, in any case.
