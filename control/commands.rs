@@ -11,6 +11,7 @@ mod documents;
 mod failure;
 mod look;
 mod terminal;
+mod up;
 
 use std::path::{Path, PathBuf};
 
@@ -292,6 +293,7 @@ pub struct ExportArgs {
 pub fn run(cli: &Cli) -> u8 {
     let terminal = Terminal::new(cli.output);
     let done = match &cli.command {
+        Command::Up(args) => up::run(args, terminal),
         Command::Control(args) => control::run(args, terminal),
         Command::Plan(args) => change::plan(args, terminal),
         Command::Apply(args) => change::apply(args, terminal),

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod domain;
+pub mod echo;
 pub mod keys;
 pub mod limits;
 pub mod outside;

@@ -40,6 +40,11 @@ impl Terminal {
         }
     }
 
+    /// Says something that is not the result.
+    pub(crate) fn notice(&self, words: &str) {
+        write_line(&mut io::stderr().lock(), words);
+    }
+
     /// Warnings, as rendered; nothing when there are none, or where the JSON result holds them.
     pub(crate) fn warnings(&self, rendered: &str) {
         if self.format == OutputFormat::Text && !rendered.is_empty() {
