@@ -88,6 +88,8 @@ pub(crate) enum Scalar {
     IpAddress,
     /// A DNS name.
     DnsName,
+    /// A DNS name or a one-label wildcard.
+    CertificateName,
     /// Host with an optional port.
     Authority,
     /// A path to send, without query.
@@ -155,6 +157,9 @@ impl Scalar {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Method => method(text),
+            Self::CertificateName if is_dns_name(text.strip_prefix("*.").unwrap_or(text)) => {
+                Ok(Value::Text(text.to_ascii_lowercase()))
+            }
             Self::DnsName if is_dns_name(text) => Ok(Value::Text(text.to_ascii_lowercase())),
             _ => self.check_text(text).map(|()| Value::Text(text.to_owned())),
         }
@@ -165,6 +170,9 @@ impl Scalar {
         match self {
             Self::Text if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
                 refuse("control characters are refused", "")
+            }
+            Self::CertificateName => {
+                refuse("not a name for a certificate", "write `www.example.com` or `\"*.example.com\"`")
             }
             Self::DnsName => refuse("not a DNS name", "write a name like `orders.internal`"),
             Self::Authority if !is_authority(text) => refuse("not a host", "write `name` or `name:port`"),
