@@ -184,7 +184,7 @@ impl Scalar {
                 refuse("not a name", "letters, digits and !#$%&'*+-.^_`|~ (RFC 9110)")
             }
             Self::FieldValue if !is_field_value(text) => {
-                refuse("not a field value", "printable characters, no line break, no blank at either end")
+                refuse("not a field value", "printable ASCII, no blank at either end")
             }
             Self::ParameterName
                 if text.is_empty() || text.bytes().any(|b| !b.is_ascii_graphic() || b"&=;".contains(&b)) =>
@@ -541,7 +541,7 @@ fn is_plain_path(text: &str) -> bool {
 }
 
 fn is_field_value(text: &str) -> bool {
-    text.trim() == text && text.chars().all(|c| c == '\t' || !c.is_control())
+    text.trim() == text && text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
 }
 
 /// Method, scheme, authority and path with query of a test's request.

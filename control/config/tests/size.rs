@@ -20,6 +20,7 @@ fn many(hosts: usize) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a release run prints the figures that docs/performance.md quotes")]
 fn many_routes_compile_alike_from_yaml_and_from_definitions() {
     // The release build measures a million: `cargo nextest run --release`.
     let hosts = if cfg!(debug_assertions) { 300 } else { 100_000 };
