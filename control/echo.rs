@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 /// Where it listens; the quick start's upstream says the same.
-pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9092);
+pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9080);
 /// Most bytes of a body that are sent back.
 const BODY_BYTES_SHOWN_MAX: usize = 4096;
 

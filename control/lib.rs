@@ -17,3 +17,4 @@ pub mod outside;
 pub mod publish;
 pub mod state;
 pub mod store;
+pub mod trial;
