@@ -50,11 +50,8 @@ fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), 
     let (mut content, mut read) = (Vec::new(), 0);
     for piece in pieces {
         let mut input = BytesIn::new(piece);
-        loop {
-            match reader.next(&mut input)? {
-                BodyEvent::Data(range) => content.extend_from_slice(&input.bytes()[range]),
-                BodyEvent::NeedMore | BodyEvent::End => break,
-            }
+        while let BodyEvent::Data(range) = reader.next(&mut input)? {
+            content.extend_from_slice(&input.bytes()[range]);
         }
         read += input.consumed();
     }
