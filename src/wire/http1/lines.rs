@@ -100,9 +100,9 @@ impl LineNumber {
             _ => line,
         };
         let fault = match self.fields {
-            None if content.is_empty() && self.start == StartLine::Request => {
-                (self.blank && !line.is_empty()).then_some(Reject::LeadingBytes)
-            }
+            // After one empty line a CR is a fault whatever follows it.
+            None if self.blank && line.first() == Some(&b'\r') => Some(Reject::LeadingBytes),
+            None if content.is_empty() && self.start == StartLine::Request => None,
             None if self.start == StartLine::Request => request_line_fault(content, complete, limits),
             None => status_line_fault(content, complete),
             Some(_) if content.is_empty() => None,
@@ -142,10 +142,14 @@ fn version_fault(version: &[u8], complete: bool) -> Option<Reject> {
         b'0' => byte.is_ascii_digit(),
         model => byte == model,
     });
-    if !same || version.len() > shape.len() || (complete && version.len() < shape.len()) {
+    if !same || (complete && version.len() < shape.len()) {
         return Some(Reject::RequestLine);
     }
-    (version.len() == shape.len() && !matches!(version, b"HTTP/1.1" | b"HTTP/1.0")).then_some(Reject::Version)
+    // The first byte at fault decides, so that a line that is not complete has the same fault.
+    match version.get(..shape.len()) {
+        Some(known) if !matches!(known, b"HTTP/1.1" | b"HTTP/1.0") => Some(Reject::Version),
+        _ => (version.len() > shape.len()).then_some(Reject::RequestLine),
+    }
 }
 
 fn status_line_fault(line: &[u8], complete: bool) -> Option<Reject> {
