@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use ringway_policy::headers::check_edit;
 use ringway_snapshot::id;
 use ringway_snapshot::model::{
-    Action, Chain, FieldMatch, HostPattern, PathPattern, Rewrite, Route, ValueMatch,
+    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, ValueMatch,
 };
 
-use super::policy::{steps, untouchable};
+use super::policy::{refused, steps};
 use super::{Compiler, damaged};
 use crate::config::path::RouteKey;
 use crate::config::scalar::parse_size;
@@ -242,12 +243,17 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
         let body = value.find("body").and_then(Value::text).unwrap_or_default();
         let mut fields = Vec::new();
         for (name, value) in value.find("headers").map(Value::entries).unwrap_or_default() {
-            if let Some(reason) = untouchable(name) {
+            let (name, value) = (name.to_ascii_lowercase(), value.text().unwrap_or_default().to_owned());
+            let edit = FieldEdit::Set { name, value };
+            if let Err(error) = check_edit(&edit) {
+                let FieldEdit::Set { name, .. } = &edit else { continue };
                 let at = maker.place().key("respond").key("headers").key(name).as_key();
-                let message = format!("`{name}` cannot be set here");
-                self.report(Diagnostic::error(Class::BadValue, at, message).saying(reason));
+                self.report(
+                    refused(at, &error).hint("the gateway writes framing and connection fields itself"),
+                );
             }
-            fields.push((name.to_ascii_lowercase(), value.text().unwrap_or_default().to_owned()));
+            let FieldEdit::Set { name, value } = edit else { continue };
+            fields.push((name, value));
         }
         if !body.is_empty() && matches!(status, 204 | 205 | 304) {
             let at = maker.place().key("respond").key("body");
