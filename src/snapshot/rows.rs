@@ -395,3 +395,6 @@ impl RouteRow {
         self.flags & flag != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

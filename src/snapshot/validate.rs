@@ -382,3 +382,6 @@ fn ensure(holds: bool, section: Section, row: usize, what: &'static str) -> Chec
 fn semantic(section: Section, row: usize, what: &'static str) -> SemanticError {
     SemanticError { section, row: u32::try_from(row).unwrap_or(NONE), what }
 }
+
+#[cfg(test)]
+mod tests;
