@@ -119,7 +119,7 @@ pub(crate) fn sample() -> Model {
             api,
             host(
                 HostPattern::Wildcard("shop.example.com".to_owned()),
-                &[("/*", PathPattern::Prefix(String::new()))],
+                &[("shop", PathPattern::Prefix("/s".to_owned()))],
             ),
             host(HostPattern::Wildcard("example.com".to_owned()), &[]),
             host(HostPattern::Any, &[("/*", PathPattern::Prefix(String::new()))]),

@@ -69,6 +69,9 @@ fn every_route_keeps_its_name_id_and_host() {
         assert_eq!(tables.route_name(index), route.name);
         assert_eq!(tables.host_pattern(host).unwrap(), declared.pattern);
         assert_eq!(tables.methods(&row), route.methods);
+        if let PathPattern::Exact(path) | PathPattern::Prefix(path) = &route.path {
+            assert_eq!(tables.route_path(&row), path.as_bytes());
+        }
         assert_eq!(tables.body_bytes_max(&row), route.body_bytes_max);
         seen.push(row.id);
     }

@@ -66,7 +66,7 @@ fn a_route_that_leads_nowhere_is_refused() {
     let route = |row, field, value| what::<RouteRow>(Section::Routes, row, field, value);
     assert_eq!(route(0, "text_offset", NOWHERE), "its name is no text");
     assert_eq!(route(0, "path_length", 60_000), "its path is longer than its name");
-    assert_eq!(route(2, "path_length", 60_000), "its path is outside the arena");
+    assert_eq!(route(6, "path_length", 60_000), "its path is outside the arena");
     assert_eq!(route(0, "flags", 1 << 9), "there is no such flag");
     assert_eq!(route(0, "chain", NOWHERE), "there is no such chain");
     assert_eq!(route(0, "action", NOWHERE), "there is no such action");
