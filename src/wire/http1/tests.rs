@@ -674,6 +674,7 @@ fn edits_apply_in_order_and_never_touch_framing() {
     overlay.remove(b"x-a").unwrap();
     overlay.set(b"X-A", b"new").unwrap();
     overlay.append(b"X-A", b"newer").unwrap();
+    overlay.set(b"cookie", b"d").unwrap();
     overlay.rename(b"x-b", b"X-C").unwrap();
     overlay.rename(b"user-agent", b"X-Agent").unwrap();
     overlay.append(b"X-D", b"gone").unwrap();
@@ -684,9 +685,9 @@ fn edits_apply_in_order_and_never_touch_framing() {
         Host: other:81
         X-C: 3
         X-Agent: u
-        Cookie: c
         X-A: new
         X-A: newer
+        cookie: d
         Via: 1.1 ringway
         TE: trailers
         Connection: close, TE
