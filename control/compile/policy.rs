@@ -31,6 +31,14 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
 
 fn authenticators(compiler: &mut Compiler<'_>) {
     for (name, value) in compiler.resources(Kind::Authenticator) {
+        if value.entries().is_empty() {
+            let diagnostic = Diagnostic::error(
+                Class::MissingKey,
+                Place::new(Kind::Authenticator, name),
+                "`api_key` is missing",
+            );
+            compiler.found.push(diagnostic.hint("for example: {api_key: {in: header, name: X-API-Key}}"));
+        }
         let view = View::new("authenticators.*", &value).at("api_key");
         let place = Place::new(Kind::Authenticator, name).key("api_key");
         let (kind, written) = (view.at("in").text(), view.at("name").written());
@@ -84,7 +92,9 @@ fn limits(compiler: &mut Compiler<'_>) {
             scope: if view.at("scope").text() == "core" { LimitScope::Core } else { LimitScope::Node },
         };
         if let Err(error) = ringway_policy::limit::Limit::prepare(&limit, 1) {
-            compiler.found.push(refused(place, &error));
+            let key =
+                if matches!(error, ringway_policy::limit::LimitError::Field(_)) { "by" } else { "rate" };
+            compiler.found.push(refused(place.key(key), &error));
         }
         compiler.model.limits.push(limit);
     }
@@ -136,8 +146,9 @@ fn one_step(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option
         "off" => Mode::Off,
         _ => Mode::Enforce,
     };
-    let written: Vec<&str> =
-        value.entries().iter().map(|(key, _)| key.as_str()).filter(|key| *key != "mode").collect();
+    let known = ["authenticate", "limit", "headers"];
+    let keys = || value.entries().iter().map(|(key, _)| key.as_str());
+    let written: Vec<&str> = keys().filter(|key| known.contains(key)).collect();
     let policy = match written.as_slice() {
         ["authenticate"] => {
             let value = view.at("authenticate").value()?;
@@ -153,8 +164,8 @@ fn one_step(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option
             let mut edits = |side: &str| edits(compiler, headers.find(side), &place.clone().key(side));
             Policy::Headers { request: edits("request"), response: edits("response") }
         }
-        // A step that was refused before comes as an empty map.
-        [] if value.entries().is_empty() => return None,
+        // A step that was refused before comes as an empty map, or with a key that is not available yet.
+        [] if keys().all(|key| key != "mode") => return None,
         [] => {
             let diagnostic =
                 Diagnostic::error(Class::MissingKey, place.clone(), "a step has a policy beside its mode");

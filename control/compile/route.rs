@@ -103,6 +103,8 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
                 "body" => route.body_bytes_max = value.text().and_then(|text| parse_size(text).ok()),
+                // A key that is not available yet was refused before.
+                _ if value.entries().is_empty() => {}
                 _ => self.compiler.found.push(damaged(Kind::Host, self.host, &format!("unknown key {key}"))),
             }
         }
@@ -170,6 +172,9 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             let found = self.compiler.find(Kind::Chain, name, || maker.place().key("chain"));
             return found.map_or(0, |index| index + 1);
         }
+        if let Value::Map(_) = value {
+            return 0;
+        }
         let content = value.to_json();
         if let Some(index) = self.inline.get(&content) {
             return *index;
@@ -222,7 +227,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
     fn redirect(&mut self, maker: &Maker<'_>, value: &Value) -> Action {
         let text = |key: &str| value.find(key).and_then(Value::text).map(str::to_owned);
         let (scheme, authority, path) = (text("scheme"), text("host"), text("path"));
-        if scheme.is_none() && authority.is_none() && path.is_none() {
+        if value.entries().iter().all(|(key, _)| key == "status") {
             let diagnostic = Diagnostic::error(
                 Class::MissingKey,
                 maker.place().key("redirect"),
