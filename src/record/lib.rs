@@ -15,9 +15,11 @@
 
 pub mod outcome;
 pub mod record;
+pub mod segment;
 
 #[cfg(test)]
 mod reference;
 
 pub use outcome::{Kind, Outcome};
 pub use record::{Method, Protocol, Record, RecordError, Text};
+pub use segment::{SegmentError, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};

@@ -1,4 +1,20 @@
 //! The snapshot: control's compiled policies on their way to the gateway.
+//!
+//! Control compiles definitions into a [`model::Model`] and [`builder::build`] turns that into the bytes of
+//! one file. The gateway gives those bytes to [`reader::Snapshot::open`], the only maker of a [`Snapshot`]:
+//! whoever holds one may follow every index in it.
+//!
+//! Big sections are tables of fixed-width little-endian rows, read in place without `unsafe`; small ones are rkyv
+//! archives of the model's own types, deserialised by getters on the reload thread. No I/O, no clock, no
+//! random source.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod current;
+mod hex;
+pub mod id;
+pub mod keys;
+#[expect(missing_docs, reason = "the resolvers that rkyv derives for enums carry none")]
 pub mod model;
 pub mod seal;
+pub mod secret;

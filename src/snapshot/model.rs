@@ -489,7 +489,7 @@ pub enum HostPattern {
 }
 
 /// How a path is normalised before it is matched and forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathPolicy {
     /// Unreserved decoded, dot segments resolved; encoded `/`, `\` and NUL refused.
     Strict,
@@ -554,7 +554,7 @@ pub enum Segment {
 }
 
 /// A condition on a field or query parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldMatch {
     /// Lower case for fields, as written for parameters.
     pub name: String,
@@ -563,7 +563,7 @@ pub struct FieldMatch {
 }
 
 /// A condition on a value.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueMatch {
     /// Equal bytes.
     Exact(String),
@@ -574,7 +574,7 @@ pub enum ValueMatch {
 }
 
 /// What a route does.
-#[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub enum Action {
     /// Forward.
     Proxy {
@@ -606,7 +606,7 @@ pub enum Action {
 }
 
 /// Edits of the request line.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct Rewrite {
     /// The matched prefix (or exact path) becomes this.
     pub prefix: Option<String>,
@@ -632,7 +632,9 @@ pub struct Application {
 pub struct Credential {
     /// UUID from the store.
     pub id: u128,
-    /// HMAC-SHA-256 of the key under the pepper.
+    /// Which seal key the pepper derives from: [`crate::keys::Pepper::id`].
+    pub pepper_id: u32,
+    /// HMAC-SHA-256 of the key under the pepper: [`crate::keys::api_key_digest`].
     pub digest: [u8; 32],
     /// Shown, never looked up.
     pub prefix: String,
