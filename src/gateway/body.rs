@@ -27,9 +27,8 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
     loop {
         match source.step().map_err(RelayEnd::Source)? {
             Step::Data(bytes) => {
-                let count = bytes.len();
                 sink.data(bytes).await.map_err(RelayEnd::Sink)?;
-                source.consume(count);
+                source.consume();
             }
             Step::End => {
                 sink.end(source.trailers()).await.map_err(RelayEnd::Sink)?;

@@ -3,7 +3,7 @@
 use ringway_rt::Side;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http1::{BodyEvent, BodyReader, Trailers};
+use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn, Trailers};
 use ringway_wire::reject::Reject;
 
 /// Why no more of the body comes.
@@ -54,6 +54,8 @@ pub(crate) struct Source<'s> {
     /// Consumed bytes of `first`, or of `buffer` once `first` is used up.
     at: usize,
     first_done: bool,
+    /// Bytes shown by the last step and not yet consumed.
+    shown: usize,
     core: BodyReader,
     limits: SourceLimits,
     class: Class,
@@ -72,6 +74,7 @@ impl<'s> Source<'s> {
             buffer: None,
             at: 0,
             first_done: first.is_empty(),
+            shown: 0,
             core,
             limits,
             class: Class::K16,
@@ -86,6 +89,148 @@ impl<'s> Source<'s> {
     /// # Errors
     /// Broken framing, or too large a body.
     pub(crate) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
-        todo!()
+        let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
+        let mut input = BytesIn::new(bytes);
+        let event = self.core.next(&mut input).map_err(SourceEnd::Malformed)?;
+        let consumed = input.consumed();
+        match event {
+            BodyEvent::Data(range) => {
+                self.body_bytes += range.len() as u64;
+                if self.body_bytes > self.limits.body_bytes_max {
+                    return Err(SourceEnd::TooLarge);
+                }
+                self.advance(range.start);
+                self.shown = consumed - range.start;
+                let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
+                Ok(Step::Data(bytes.get(..range.len()).unwrap_or_default()))
+            }
+            BodyEvent::End => {
+                self.advance(consumed);
+                Ok(Step::End)
+            }
+            BodyEvent::NeedMore => {
+                self.advance(consumed);
+                Ok(Step::More)
+            }
+        }
+    }
+
+    /// Marks what [`Source::step`] showed as taken.
+    pub(crate) fn consume(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        self.advance(shown);
+    }
+
+    /// Whether the body has been read to its end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.core.is_done()
+    }
+
+    /// Nanoseconds that the peer kept us waiting.
+    pub(crate) fn waited_ns(&self) -> u64 {
+        self.waited_ns
+    }
+
+    /// The trailer section, once the body has ended.
+    pub(crate) fn trailers(&self) -> Option<&Trailers> {
+        Some(self.core.trailers()).filter(|trailers| !trailers.is_empty())
+    }
+
+    /// Whether bytes are there that do not belong to the body.
+    pub(crate) fn has_rest(&self) -> bool {
+        !available(self.first, self.first_done, self.buffer.as_ref(), self.at).is_empty()
+    }
+
+    /// What was read beyond the body: how many bytes of `first` were consumed, and the buffer read since.
+    pub(crate) fn into_rest(self) -> (usize, Option<Buffer>) {
+        if !self.first_done {
+            return (self.at, None);
+        }
+        let Self { first, buffer, at, .. } = self;
+        let rest = buffer.and_then(|mut buffer| {
+            buffer.consume(at);
+            (!buffer.is_empty()).then_some(buffer)
+        });
+        (first.len(), rest)
+    }
+
+    /// Waits for bytes and reads them.
+    ///
+    /// # Errors
+    /// The peer ended, reset or was too slow.
+    pub(crate) async fn fill(&mut self) -> Result<(), SourceEnd> {
+        loop {
+            let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::take(self.class));
+            if self.at == buffer.len() {
+                buffer.clear();
+                self.at = 0;
+            } else if buffer.spare() == 0 {
+                buffer.consume(self.at);
+                self.at = 0;
+            }
+            match self.stream.try_read_append(buffer.vec_mut()) {
+                Ok(Some(0)) => {
+                    self.buffer = Some(buffer);
+                    return self.core.finish().map_err(|_| SourceEnd::Short);
+                }
+                Ok(Some(_)) => {
+                    self.class = class_after(&buffer, self.class);
+                    self.buffer = Some(buffer);
+                    return Ok(());
+                }
+                Ok(None) => {
+                    // A silent peer holds no buffer, unless a part of a chunk head lies in it.
+                    self.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
+                    self.wait().await?;
+                }
+                Err(error) => return Err(ended(&error)),
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), SourceEnd> {
+        let from_ns = ringway_rt::now().mono_ns;
+        if self.started_ns == 0 {
+            self.started_ns = from_ns;
+        }
+        let mut until_ns = from_ns.saturating_add(self.limits.idle_ns_max);
+        if self.limits.rate_min > 0 {
+            let earned_ns = self.body_bytes.saturating_mul(1_000_000_000) / u64::from(self.limits.rate_min);
+            let due_ns = self.started_ns.saturating_add(self.limits.rate_grace_ns).saturating_add(earned_ns);
+            until_ns = until_ns.min(due_ns);
+        }
+        self.stream.deadline().arm(Side::Read, until_ns);
+        let woken = self.stream.readable().await;
+        self.stream.deadline().disarm(Side::Read);
+        self.waited_ns += ringway_rt::now().mono_ns.saturating_sub(from_ns);
+        woken.map_err(|error| ended(&error))
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.at += count;
+        if !self.first_done && self.at >= self.first.len() {
+            self.first_done = true;
+            self.at = 0;
+        }
+    }
+}
+
+fn available<'b>(first: &'b [u8], first_done: bool, buffer: Option<&'b Buffer>, at: usize) -> &'b [u8] {
+    let bytes = if first_done { buffer.map_or(&[][..], |buffer| buffer) } else { first };
+    bytes.get(at..).unwrap_or_default()
+}
+
+/// A read that filled its buffer asks for a larger one next time: 16 KiB buffers cost a quarter of the
+/// throughput of large bodies.
+fn class_after(buffer: &Buffer, class: Class) -> Class {
+    if buffer.spare() > 0 { class } else { class.larger().unwrap_or(class) }
+}
+
+fn ended(error: &std::io::Error) -> SourceEnd {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => SourceEnd::Timeout,
+        // A TLS peer that ended without close_notify: whatever came may have been cut.
+        std::io::ErrorKind::UnexpectedEof => SourceEnd::Short,
+        _ => SourceEnd::Reset,
     }
 }
