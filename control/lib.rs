@@ -1,1 +1,14 @@
-//! Part of Ringway.
+//! The control plane: truth about definitions, compiled into snapshots and published to gateways.
+//!
+//! Layers: `api` → `app` → `compile`, `publish` → `store` → `domain`; entry points hold no rules and no SQL.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod api;
+pub mod commands;
+pub mod domain;
+pub mod keys;
+pub mod limits;
+pub mod publish;
+pub mod state;
+pub mod store;

@@ -1,1 +1,21 @@
-//! Part of Ringway.
+//! The policy chain: decides what may pass, as whom and how often. Pure: no I/O, no clock, no environment.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "a test that panics fails, as it should"
+    )
+)]
+
+pub mod stage;
+
+pub mod limit;
+pub mod problem;
+
+pub mod limits;
+#[cfg(test)]
+mod reference;

@@ -13,6 +13,8 @@
     )
 )]
 
+pub mod access_log;
+pub mod metrics;
 pub mod outcome;
 pub mod record;
 pub mod segment;

@@ -1,1 +1,27 @@
-//! Part of Ringway.
+//! Protocol cores and HTTP semantics of Ringway: bytes and time come in, events and bytes go out. No I/O, no clock, no
+//! environment.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod buffer;
+pub mod field;
+pub mod head;
+pub mod host;
+pub mod http1;
+pub mod limits;
+pub mod method;
+pub mod overlay;
+pub mod path;
+pub mod reject;
+pub mod status;
+pub mod syntax;
+pub mod trailers;
+
+pub use buffer::{Buffer, Class, memory};
+pub use field::{FieldId, FieldSet};
+pub use head::{Field, Framing, RequestHead, ResponseHead, Span, TargetForm, Upgrade, Version};
+pub use limits::{ChunkLimits, HeadLimits};
+pub use method::Method;
+pub use overlay::{BadEdit, Overlay};
+pub use path::PathPolicy;
+pub use reject::{Reject, ResponseReject};
+pub use trailers::Trailers;

@@ -108,13 +108,10 @@ proptest! {
         let whole = copy.len();
         let torn = &copy[..(whole as f64 * part) as usize];
         if let Ok(reader) = SegmentReader::open(torn) {
-            let mut expected = 0;
-            let mut records = reader.records();
-            for (sequence, record) in records.by_ref().map_while(Result::ok) {
+            for (expected, (sequence, record)) in (0..).zip(reader.records().map_while(Result::ok)) {
                 prop_assert_eq!(sequence, expected);
                 let path = path(sequence);
                 prop_assert_eq!(record, numbered(sequence, &path));
-                expected += 1;
             }
             let error = reader.records().find_map(Result::err);
             prop_assert_eq!(error.is_none(), torn.len() == whole);

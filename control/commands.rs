@@ -1,0 +1,303 @@
+//! The command line: what a person can ask for, and how each command ends.
+//!
+//! Commands other than `gateway` are carried out here; most of them are clients of a running control
+//! daemon. Results go to standard output, in words or as JSON; diagnostics, progress and errors go to
+//! standard error, progress only on a terminal.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An edge API gateway on io_uring with the API-management layer in the same binary.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, max_term_width = 100)]
+pub struct Cli {
+    /// In words, or as one JSON value on standard output.
+    #[arg(long, value_enum, global = true, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The commands, in the order in which one meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start control and gateway, print their addresses, and reload when the file changes.
+    Up(UpArgs),
+    /// Run the data plane alone.
+    Gateway(GatewayArgs),
+    /// Run the control plane alone.
+    Control(ControlArgs),
+    /// Check a configuration and run its tests; needs no daemon. Exit 0 or 1.
+    Check(CheckArgs),
+    /// Show what applying a configuration would change. Exit 0 without changes, 2 with, 1 on errors.
+    Plan(PlanArgs),
+    /// Compile a configuration and bring it live. Exit 0, or 4 if another apply came first.
+    Apply(ApplyArgs),
+    /// Bring an older generation back, as a new generation.
+    Rollback(RollbackArgs),
+    /// List the generations: who, when, why, and how long each was live.
+    History(HistoryArgs),
+    /// Show what changed between two generations.
+    Diff(DiffArgs),
+    /// Show which route a request takes and what each policy decides, or the meaning of a configuration key.
+    Explain(ExplainArgs),
+    /// Show nodes, their generations, and where the configuration comes from.
+    Status(StatusArgs),
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Print the definitions of a generation as one canonical YAML file.
+    Export(ExportArgs),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: String,
+    },
+}
+
+/// Where the state lies.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// State directory [default: $XDG_STATE_HOME/ringway, then ~/.local/state/ringway, then ./.ringway].
+    #[arg(long, value_name = "DIR", env = "RINGWAY_STATE")]
+    pub state: Option<PathBuf>,
+}
+
+/// How to reach a control daemon.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArgs {
+    /// Where the state lies: the daemon's address and token are found in it.
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Address of the control daemon's API instead of the one in the state directory.
+    #[arg(long, value_name = "URL", env = "RINGWAY_API")]
+    pub api: Option<String>,
+    /// File with the API's token instead of the one in the state directory.
+    #[arg(long, value_name = "FILE", env = "RINGWAY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `ringway up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Configuration file, or directory of *.yaml; the quick start without.
+    pub file: Option<PathBuf>,
+    /// Where the state lies.
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Address of the control daemon's API.
+    #[arg(long, value_name = "ADDRESS", default_value = crate::limits::API_ADDRESS)]
+    pub api: String,
+    /// Worker threads of the gateway; one for each core without.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// I/O driver of the gateway.
+    #[arg(long, value_name = "auto|uring|epoll")]
+    pub driver: Option<String>,
+}
+
+/// `ringway gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// Where the state lies.
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Control daemon: URL or path of its socket [default: control.sock in the state directory].
+    #[arg(long, value_name = "URL")]
+    pub control: Option<String>,
+    /// Worker threads; one for each core without.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Cores to pin the workers to, such as 0,2,3.
+    #[arg(long, value_delimiter = ',')]
+    pub cores: Option<Vec<usize>>,
+    /// I/O driver: auto, uring or epoll.
+    #[arg(long, value_name = "auto|uring|epoll", default_value = "auto")]
+    pub driver: String,
+    /// End with the process that started this one.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `ringway control`.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// Where the state lies.
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Loopback address of the API; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDRESS", default_value = crate::limits::API_ADDRESS)]
+    pub api: String,
+    /// End with the process that started this one.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// `ringway check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Configuration file, or directory of *.yaml.
+    pub file: PathBuf,
+}
+
+/// `ringway plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Configuration file, or directory of *.yaml.
+    pub file: PathBuf,
+    /// What to compare with: `live` or the number of a generation.
+    #[arg(long, default_value = "live", value_name = "live|GENERATION")]
+    pub against: String,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Configuration file, or directory of *.yaml.
+    pub file: PathBuf,
+    /// Only if this is still the newest generation; 0 for an empty history.
+    #[arg(long, value_name = "GENERATION")]
+    pub if_match: Option<u64>,
+    /// Why, for the history.
+    #[arg(long, short, default_value = "")]
+    pub message: String,
+    /// How long to wait for the nodes, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = crate::limits::LIVE_WAIT_MS)]
+    pub wait_ms: u64,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Which generation to bring back; without, the newest one that differs, before what is live.
+    pub generation: Option<u64>,
+    /// Only if this is still the newest generation.
+    #[arg(long, value_name = "GENERATION")]
+    pub if_match: Option<u64>,
+    /// Why, for the history.
+    #[arg(long, short, default_value = "")]
+    pub message: String,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// How many.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub count: u32,
+    /// Only those before this one.
+    #[arg(long, value_name = "GENERATION")]
+    pub before: Option<u64>,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// From this generation.
+    pub from: u64,
+    /// To this one.
+    pub to: u64,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// `'GET https://host/path'`; or `config` and a key such as `upstreams.timeout`.
+    #[arg(required = true, num_args = 1..=2, value_name = "REQUEST")]
+    pub request: Vec<String>,
+    /// A field of the request: `'Name: value'`.
+    #[arg(long = "header", short = 'H', value_name = "FIELD")]
+    pub headers: Vec<String>,
+    /// Address that the request comes from.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub peer: String,
+    /// In this generation rather than the live one.
+    #[arg(long, value_name = "GENERATION")]
+    pub generation: Option<u64>,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Of this generation rather than the newest.
+    #[arg(long, value_name = "GENERATION")]
+    pub generation: Option<u64>,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_reference_parses() {
+        for line in [
+            "up",
+            "up site.yaml --output json",
+            "gateway --state s --control http://127.0.0.1:9 --cores 0,1",
+            "control --state s --api 127.0.0.1:0",
+            "check site.yaml",
+            "plan site.yaml --against 7",
+            "apply site.yaml --if-match 3 --message why",
+            "rollback",
+            "rollback 3",
+            "history -n 5",
+            "diff 1 2",
+            "explain config listeners",
+            "status --output json",
+            "schema",
+            "export --generation 2",
+            "completions bash",
+        ] {
+            let parsed = Cli::try_parse_from(std::iter::once("ringway").chain(line.split(' ')));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+        let explain = ["ringway", "explain", "GET https://a.example/x", "-H", "X-API-Key: k"];
+        assert!(Cli::try_parse_from(explain).is_ok());
+    }
+}

@@ -1,0 +1,5 @@
+//! Rates.
+pub mod gcra;
+pub mod key;
+pub mod node;
+pub mod worker;

@@ -1,0 +1,158 @@
+//! Names of cells: a keyed 128-bit hash of the limit and of whose request it is.
+//!
+//! Callers choose header values and addresses, so the hash is keyed (SipHash-1-3 with 128 bits out): nobody can aim at
+//! another's cell or at one bucket of a table. 128 bits make an accidental collision a matter of ages, so cells carry
+//! the hash alone and not what was hashed.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// Secret of one process, drawn at its start: the same for all of its workers.
+#[derive(Clone, Copy)]
+pub struct HashKey(pub [u8; 16]);
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+/// Which cell: of which limit, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct CellKey(u128);
+
+/// Whose requests share a cell, with what tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// An application, by its UUID.
+    Application(u128),
+    /// A credential, by its UUID.
+    Credential(u128),
+    /// A network, its host bits cleared.
+    Network(IpAddr),
+    /// A field's value.
+    Field(&'a [u8]),
+    /// A route, by its stable id.
+    Route(u64),
+    /// Everybody.
+    All,
+    /// Everybody who found no cell of his own.
+    Overflow,
+}
+
+impl CellKey {
+    /// The cell of `subject` under the limit with this stable id.
+    #[must_use]
+    pub fn new(secret: &HashKey, limit_id: u64, subject: Subject<'_>) -> Self {
+        let mut hasher = SipHasher13::new_with_key(&secret.0);
+        hasher.write(&limit_id.to_le_bytes());
+        match subject {
+            Subject::Application(id) => tagged(&mut hasher, 1, &id.to_le_bytes()),
+            Subject::Credential(id) => tagged(&mut hasher, 2, &id.to_le_bytes()),
+            Subject::Network(IpAddr::V4(address)) => tagged(&mut hasher, 3, &address.octets()),
+            Subject::Network(IpAddr::V6(address)) => tagged(&mut hasher, 4, &address.octets()),
+            Subject::Field(value) => tagged(&mut hasher, 5, value),
+            Subject::Route(id) => tagged(&mut hasher, 6, &id.to_le_bytes()),
+            Subject::All => tagged(&mut hasher, 7, &[]),
+            Subject::Overflow => tagged(&mut hasher, 8, &[]),
+        }
+        Self(hasher.finish128().as_u128())
+    }
+
+    /// A place in a table of 2^n entries: `mask` is their number less one.
+    #[must_use]
+    pub fn place(self, mask: usize) -> usize {
+        (self.0 >> 64) as usize & mask
+    }
+}
+
+fn tagged(hasher: &mut SipHasher13, tag: u8, bytes: &[u8]) {
+    hasher.write(&[tag]);
+    hasher.write(bytes);
+}
+
+/// The network of an address: an IPv4-mapped one counts as IPv4, and bits beyond the prefix are cleared.
+#[must_use]
+pub fn network(address: IpAddr, v4_bits: u8, v6_bits: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let kept = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(v4_bits))).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & kept).into())
+        }
+        IpAddr::V6(v6) => {
+            let kept = u128::MAX.checked_shl(128_u32.saturating_sub(u32::from(v6_bits))).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & kept).into())
+        }
+    }
+}
+
+/// Takes a [`CellKey`], which is a hash already, for its own hash.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct AlreadyHashed(u64);
+
+/// Builds [`AlreadyHashed`].
+pub type BuildAlreadyHashed = BuildHasherDefault<AlreadyHashed>;
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only for other keys than a CellKey, which there are none of: slow and still a hash.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: HashKey = HashKey([7; 16]);
+
+    #[test]
+    fn subjects_limits_and_secrets_are_told_apart() {
+        let subjects = [
+            Subject::Application(1),
+            Subject::Credential(1),
+            Subject::Network("1.0.0.0".parse().unwrap()),
+            Subject::Network("::1".parse().unwrap()),
+            Subject::Field(b"\x01"),
+            Subject::Field(b""),
+            Subject::Route(1),
+            Subject::All,
+            Subject::Overflow,
+        ];
+        let mut keys = Vec::new();
+        for secret in [SECRET, HashKey([8; 16])] {
+            for limit in [1, 2] {
+                keys.extend(subjects.iter().map(|subject| CellKey::new(&secret, limit, *subject)));
+            }
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn a_network_has_its_host_bits_cleared() {
+        let cut = |text: &str, v4, v6| network(text.parse().unwrap(), v4, v6).to_string();
+        assert_eq!(cut("192.0.2.77", 32, 64), "192.0.2.77");
+        assert_eq!(cut("192.0.2.77", 24, 64), "192.0.2.0");
+        assert_eq!(cut("192.0.2.77", 0, 64), "0.0.0.0");
+        assert_eq!(cut("192.0.2.77", 200, 64), "192.0.2.77");
+        assert_eq!(cut("2001:db8:1:2:3:4:5:6", 32, 64), "2001:db8:1:2::");
+        assert_eq!(cut("2001:db8:1:2:3:4:5:6", 32, 128), "2001:db8:1:2:3:4:5:6");
+        assert_eq!(cut("2001:db8:1:2:3:4:5:6", 32, 0), "::");
+        assert_eq!(cut("::ffff:192.0.2.77", 24, 64), "192.0.2.0");
+    }
+}

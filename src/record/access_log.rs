@@ -1,0 +1,283 @@
+//! The access log: one JSON object a line, made of a record. Nothing that a record does not hold can get into it:
+//! no query, no field value but user agent and referer, no key but its id.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::metrics::Names;
+use crate::record::{NO_STAGE, Record, Text};
+
+/// How much of the caller's address is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressPolicy {
+    /// The whole address and port.
+    #[default]
+    Whole,
+    /// The network alone: the first 24 bits of IPv4, 48 of IPv6; no port.
+    Network,
+    /// Nothing.
+    Omit,
+}
+
+/// Appends a record's line, newline included, to `out`. At most 12 KiB: every byte of a text may take six.
+pub fn write_line(out: &mut Vec<u8>, record: &Record<'_>, names: &dyn Names, addresses: AddressPolicy) {
+    let mut line = Line { out, first: true };
+    line.out.push(b'{');
+    line.identity(record);
+    line.caller(record, addresses);
+    line.request(record);
+    line.decision(record, names);
+    line.exchange(record);
+    line.out.extend_from_slice(b"}\n");
+}
+
+struct Line<'o> {
+    out: &'o mut Vec<u8>,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn identity(&mut self, record: &Record<'_>) {
+        let mut time = [0; 24];
+        rfc_3339(&mut time, record.started_unix_ms);
+        self.text("time", &time);
+        self.uuid("request_id", u128::from_be_bytes(record.request_id));
+        self.hex("trace_id", &record.trace_id);
+        self.hex("span_id", &record.span_id);
+        self.hex("linked_trace_id", &record.linked_trace_id);
+    }
+
+    fn caller(&mut self, record: &Record<'_>, addresses: AddressPolicy) {
+        match addresses {
+            AddressPolicy::Whole => {
+                self.text("peer", record.peer.to_string().as_bytes());
+                self.text("client", record.client.to_string().as_bytes());
+            }
+            AddressPolicy::Network => {
+                self.text("peer", network(record.peer.ip()).as_bytes());
+                self.text("client", network(record.client).as_bytes());
+            }
+            AddressPolicy::Omit => {}
+        }
+        self.uuid("application", record.application_id);
+        self.uuid("credential", record.credential_id);
+    }
+
+    fn request(&mut self, record: &Record<'_>) {
+        self.text("method", record.method.name().as_bytes());
+        self.text("protocol", record.protocol.name().as_bytes());
+        self.truth("tls", record.tls);
+        self.cut_text("host", "host_cut", record.host);
+        self.cut_text("path", "path_cut", record.path);
+        if record.query_bytes > 0 {
+            self.number("query_bytes", u64::from(record.query_bytes));
+        }
+        self.cut_text("user_agent", "user_agent_cut", record.user_agent);
+        self.cut_text("referer", "referer_cut", record.referer);
+    }
+
+    fn decision(&mut self, record: &Record<'_>, names: &dyn Names) {
+        if record.status == 0 {
+            self.key("status");
+            self.out.extend_from_slice(b"null");
+        } else {
+            self.number("status", u64::from(record.status));
+        }
+        self.text("outcome", record.outcome.name().as_bytes());
+        self.text("kind", record.outcome.kind().name().as_bytes());
+        self.number("generation", record.generation);
+        self.named("route", record.route_id, names.route(record.route_id));
+        self.named("upstream", record.upstream_id, names.upstream(record.upstream_id));
+        self.named("limit", record.limit_id, names.limit(record.limit_id));
+        if record.stage != NO_STAGE {
+            self.key("stage");
+            self.stage(record.stage, names);
+        }
+        if record.shadow != 0 {
+            self.key("shadow_refused");
+            let stages = (0..32).filter(|stage| record.shadow & 1 << stage != 0);
+            for (index, stage) in stages.enumerate() {
+                self.out.push(if index == 0 { b'[' } else { b',' });
+                self.stage(stage, names);
+            }
+            self.out.push(b']');
+        }
+    }
+
+    fn exchange(&mut self, record: &Record<'_>) {
+        if let Some(endpoint) = record.endpoint {
+            self.text("endpoint", SocketAddr::to_string(&endpoint).as_bytes());
+            self.truth("reused", record.reused);
+        }
+        self.number("attempts", u64::from(record.attempts));
+        self.number("duration_us", record.total_us);
+        self.number("own_us", u64::from(record.own_us));
+        if record.attempts > 0 {
+            self.number("upstream_us", u64::from(record.upstream_head_us));
+        }
+        self.number("head_in_bytes", u64::from(record.head_in_bytes));
+        self.number("body_in_bytes", record.body_in_bytes);
+        self.number("head_out_bytes", u64::from(record.head_out_bytes));
+        self.number("body_out_bytes", record.body_out_bytes);
+        self.number("worker", u64::from(record.worker));
+    }
+
+    /// Keys are ours and need no escaping.
+    fn key(&mut self, key: &str) {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        write_json_string(self.out, value);
+    }
+
+    /// Nothing for an empty one; a second key only where the end is missing.
+    fn cut_text(&mut self, key: &str, cut_key: &str, value: Text<'_>) {
+        if !value.bytes.is_empty() {
+            self.text(key, value.bytes);
+        }
+        if value.cut {
+            self.truth(cut_key, true);
+        }
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn truth(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// Nothing for zeros, which mean that there is none.
+    fn hex(&mut self, key: &str, value: &[u8]) {
+        if value.iter().any(|byte| *byte != 0) {
+            self.key(key);
+            self.out.push(b'"');
+            value.iter().for_each(|byte| push_hex(self.out, *byte));
+            self.out.push(b'"');
+        }
+    }
+
+    /// Nothing for zero. As RFC 9562 §4 writes it.
+    fn uuid(&mut self, key: &str, value: u128) {
+        if value != 0 {
+            self.key(key);
+            self.out.push(b'"');
+            for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
+                if matches!(index, 4 | 6 | 8 | 10) {
+                    self.out.push(b'-');
+                }
+                push_hex(self.out, byte);
+            }
+            self.out.push(b'"');
+        }
+    }
+
+    /// The name, or the id in hex where the generation that knew it is gone. Nothing for zero.
+    fn named(&mut self, key: &str, id: u64, name: Option<&str>) {
+        match name {
+            Some(name) if id != 0 => self.text(key, name.as_bytes()),
+            _ => self.hex(key, &id.to_be_bytes()),
+        }
+    }
+
+    fn stage(&mut self, stage: u8, names: &dyn Names) {
+        match names.stage(stage) {
+            Some(name) => write_json_string(self.out, name.as_bytes()),
+            None => self.out.extend_from_slice(itoa::Buffer::new().format(stage).as_bytes()),
+        }
+    }
+}
+
+/// Writes any bytes as a JSON string (RFC 8259 §7): UTF-8 stays, bytes that are none become U+FFFD, and all control
+/// characters are escaped, C1 and DEL as well, so that no terminal obeys a caller.
+pub fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                    out.extend_from_slice(b"\\u");
+                    // Control characters and these separators are all in the first plane.
+                    for byte in (u32::from(c) as u16).to_be_bytes() {
+                        push_hex(out, byte);
+                    }
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+fn push_hex(out: &mut Vec<u8>, byte: u8) {
+    for digit in [byte >> 4, byte & 15] {
+        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
+}
+
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("{}/24", std::net::Ipv4Addr::from_bits(v4.to_bits() >> 8 << 8)),
+        IpAddr::V6(v6) => format!("{}/48", std::net::Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
+    }
+}
+
+/// `2026-11-21T11:47:50.123Z` (RFC 3339 §5.6); years beyond 9999 are written as 9999.
+fn rfc_3339(into: &mut [u8; 24], unix_ms: u64) {
+    let days = (unix_ms / 86_400_000).min(2_932_896);
+    let (year, month, day) = civil(days);
+    let ms = unix_ms % 86_400_000;
+    let parts = [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (ms / 3_600_000, 2, b':'),
+        (ms / 60_000 % 60, 2, b':'),
+        (ms / 1_000 % 60, 2, b'.'),
+        (ms % 1_000, 3, b'Z'),
+    ];
+    let mut places = into.iter_mut();
+    for (number, digits, after) in parts {
+        for power in (0..digits).rev() {
+            if let Some(place) = places.next() {
+                *place = b'0' + (number / 10u64.pow(power) % 10) as u8;
+            }
+        }
+        if let Some(place) = places.next() {
+            *place = after;
+        }
+    }
+}
+
+/// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar: eras of 400 years from
+/// 0000-03-01, so that the leap day is a year's last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Connecting, accepting, reading and writing.
+
+use std::io::{IoSlice, Read, Write};
+use std::rc::Rc;
+
+use super::{in_ms, listener, on_both, pair, read_exactly, worker};
+use crate::{Doorbell, DriverChoice, Stream, now, sleep_until_ns, spawn};
+
+on_both! {
+    bytes_come_back_from_an_echo => echo;
+    a_pinned_read_appends => pinned;
+    a_ring_from_another_thread_is_heard => doorbell;
+    sleepers_wake_in_order => sleepers;
+}
+
+fn echo(choice: DriverChoice) {
+    worker(choice, || async {
+        let (listener, address) = listener();
+        spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut bytes = Vec::with_capacity(64);
+            loop {
+                bytes.clear();
+                match stream.try_read_append(&mut bytes).unwrap() {
+                    Some(0) => return,
+                    Some(_) => assert_eq!(stream.try_write(&bytes).unwrap(), Some(bytes.len())),
+                    None => stream.readable().await.unwrap(),
+                }
+            }
+        });
+        let stream = Stream::connect(address, in_ms(60_000)).await.unwrap();
+        for round in 0..1000u32 {
+            let bytes = round.to_be_bytes();
+            let parts = [IoSlice::new(&bytes[..1]), IoSlice::new(&bytes[1..])];
+            assert_eq!(stream.try_write_vectored(&parts).unwrap(), Some(4));
+            assert_eq!(read_exactly(&stream, 4).await, bytes);
+        }
+        assert_eq!(stream.peer_address(), address);
+        stream.shutdown_write().unwrap();
+        stream.readable().await.unwrap();
+        assert_eq!(stream.try_read(&mut [0; 8]).unwrap(), Some(0));
+    });
+}
+
+fn pinned(choice: DriverChoice) {
+    worker(choice, || async {
+        let (stream, mut peer) = pair().await;
+        let stream = Rc::new(stream);
+        let mut bytes = Vec::with_capacity(16);
+        bytes.extend_from_slice(b"head");
+        let reader = stream.clone();
+        let bell = Doorbell::new().unwrap();
+        let done = bell.clone();
+        spawn(async move {
+            let (result, bytes) = reader.read_pinned(bytes).await;
+            assert_eq!((result.unwrap(), bytes.as_slice()), (3, b"head123".as_slice()));
+            let (result, bytes) = reader.read_pinned(bytes).await;
+            assert_eq!((result.unwrap(), bytes.len()), (0, 7));
+            done.ring();
+        });
+        crate::turn().await;
+        peer.write_all(b"123").unwrap();
+        crate::turn().await;
+        drop(peer);
+        bell.heard().await.unwrap();
+    });
+}
+
+fn doorbell(choice: DriverChoice) {
+    worker(choice, || async {
+        let there = Doorbell::new().unwrap();
+        let back = Doorbell::new().unwrap();
+        let (other_there, other_back) = (there.clone(), back.clone());
+        let other = std::thread::spawn(move || {
+            worker(choice, || async move {
+                for _ in 0..100 {
+                    other_there.heard().await.unwrap();
+                    other_back.ring();
+                }
+            });
+        });
+        for _ in 0..100 {
+            there.ring();
+            back.heard().await.unwrap();
+        }
+        other.join().unwrap();
+        there.ring();
+        there.ring();
+        there.heard().await.unwrap();
+    });
+}
+
+fn sleepers(choice: DriverChoice) {
+    worker(choice, || async {
+        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let bell = Doorbell::new().unwrap();
+        let start_ns = now().mono_ns;
+        for delay_ms in [30, 10, 20] {
+            let (order, bell) = (order.clone(), bell.clone());
+            spawn(async move {
+                sleep_until_ns(start_ns + delay_ms * 1_000_000).await;
+                assert!(now().mono_ns >= start_ns + delay_ms * 1_000_000);
+                order.borrow_mut().push(delay_ms);
+                if delay_ms == 30 {
+                    bell.ring();
+                }
+            });
+        }
+        bell.heard().await.unwrap();
+        assert_eq!(*order.borrow(), [10, 20, 30]);
+    });
+}
+
+#[test]
+fn a_reset_reaches_the_peer() {
+    worker(DriverChoice::Auto, || async {
+        let (stream, mut peer) = pair().await;
+        stream.abort();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}

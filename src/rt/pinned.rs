@@ -1,0 +1,113 @@
+//! Reads whose buffer the kernel owns until they end: the only operations of that kind here.
+
+#![expect(
+    unsafe_code,
+    reason = "monoio's buffer trait is unsafe, and a second handle on a descriptor is made"
+)]
+
+use std::cell::Cell;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::rc::Rc;
+
+use monoio::buf::IoBufMut;
+use monoio::io::AsyncReadRent;
+use monoio::net::TcpStream;
+
+use crate::local::{self, Worker};
+use crate::sys;
+use crate::watched::Watched;
+
+/// A second monoio handle on a stream's descriptor, kept from one pinned read to the next. monoio's `read` wants a handle
+/// of its own (`&mut`), and the first one is shared with the waits. It must never close: see [`release`].
+pub(crate) struct Alias(ManuallyDrop<TcpStream>);
+
+/// Appends to `buffer` from the stream; see [`crate::Stream::read_pinned`].
+pub(crate) async fn read(
+    watched: &Watched,
+    alias: &Cell<Option<Alias>>,
+    mut buffer: Vec<u8>,
+) -> (io::Result<usize>, Vec<u8>) {
+    let (true, Some(worker)) = (local::on_ring(), local::worker()) else {
+        return (read_when_ready(watched, &mut buffer).await, buffer);
+    };
+    let mut handle = match alias.take().map_or_else(|| second_handle(watched), Ok) {
+        Ok(handle) => handle,
+        Err(error) => return (Err(error), buffer),
+    };
+    worker.tasks.pin_one();
+    let spare = Spare { vec: buffer, worker: Some(worker) };
+    // INVARIANT: if this future is given up, `handle` is leaked (it never closes) and the stream leaves its close to the
+    // driver, behind the entry of this read.
+    let guard = OrphanOnDrop(watched);
+    let (result, mut spare) = handle.0.read(spare).await;
+    let _ended = ManuallyDrop::new(guard);
+    alias.set(Some(handle));
+    (result, std::mem::take(&mut spare.vec))
+}
+
+/// Gives the second handle back without closing the descriptor.
+pub(crate) fn release(alias: Option<Alias>) {
+    if let Some(Alias(handle)) = alias {
+        // The descriptor itself is closed by its owner, `Watched`.
+        let _ = ManuallyDrop::into_inner(handle).into_raw_fd();
+    }
+}
+
+fn second_handle(watched: &Watched) -> io::Result<Alias> {
+    // SAFETY: the descriptor is open, `watched` owns it and outlives the alias; the standard stream made here is consumed
+    // at once, and monoio's handle is in `ManuallyDrop`, so the descriptor is not closed through either.
+    let stream = unsafe { std::net::TcpStream::from_raw_fd(watched.fd()) };
+    Ok(Alias(ManuallyDrop::new(TcpStream::from_std(stream)?)))
+}
+
+async fn read_when_ready(watched: &Watched, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        if let Some(read) = sys::receive_append(watched.fd(), buffer)? {
+            return Ok(read);
+        }
+        watched.readable().await?;
+    }
+}
+
+struct OrphanOnDrop<'a>(&'a Watched);
+
+impl Drop for OrphanOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.orphan();
+    }
+}
+
+/// The spare capacity of a vector, as the kernel's buffer. Lives in the driver until the read has ended, and tells the
+/// worker so.
+struct Spare {
+    vec: Vec<u8>,
+    worker: Option<Rc<Worker>>,
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.tasks.unpin_one();
+        }
+    }
+}
+
+// SAFETY: pointer and length describe the vector's heap block, which does not move with the vector and is not touched
+// while the driver holds this value.
+unsafe impl IoBufMut for Spare {
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.vec.spare_capacity_mut().as_mut_ptr().cast()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.vec.spare_capacity_mut().len()
+    }
+
+    unsafe fn set_init(&mut self, pos: usize) {
+        let length = self.vec.len() + pos;
+        // SAFETY: the caller promises that the kernel wrote `pos` bytes from `write_ptr`, within `bytes_total`.
+        unsafe { self.vec.set_len(length) };
+    }
+}

@@ -1,0 +1,183 @@
+//! A TCP connection: tried synchronously, waited for by readiness, with its two deadlines.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::deadline::{Deadline, Side};
+use crate::local;
+use crate::pinned::{self, Alias};
+use crate::sys;
+use crate::watched::Watched;
+
+/// A TCP connection with CLOEXEC and NODELAY. One task reads and one writes at a time; they may be two.
+///
+/// A read or write that is cut off by the stream's own deadline fails with `TimedOut`.
+pub struct Stream {
+    // INVARIANT: fields drop in this order: the deadline's slot is free before the descriptor is closed.
+    deadline: Deadline,
+    alias: Cell<Option<Alias>>,
+    watched: Watched,
+    peer: SocketAddr,
+}
+
+impl Stream {
+    /// Takes over a connected socket.
+    pub(crate) fn adopt(descriptor: OwnedFd, peer: SocketAddr) -> io::Result<Self> {
+        let Some(worker) = local::worker() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let fd = descriptor.as_raw_fd();
+        let watched = Watched::new(descriptor)?;
+        Ok(Self { deadline: worker.deadlines.take(fd), alias: Cell::new(None), watched, peer })
+    }
+
+    /// Connects to `address`; names are never resolved here. `TimedOut` within 100 ms after `deadline_ns` (monotonic), else
+    /// the kernel's error. May be given up at any time: the socket is then closed.
+    pub async fn connect(address: SocketAddr, deadline_ns: u64) -> io::Result<Self> {
+        let socket = sys::stream_socket(&address)?;
+        sys::set_nodelay(&socket)?;
+        let connected = sys::connect(&socket, &address)?;
+        let stream = Self::adopt(socket, address)?;
+        if !connected {
+            stream.deadline.arm(Side::Write, deadline_ns);
+            stream.writable().await?;
+            stream.deadline.disarm(Side::Write);
+            sys::take_error(stream.raw_fd())?;
+        }
+        if local::on_ring() {
+            // A read on the ring would answer EAGAIN on a non-blocking socket; every other call says DONTWAIT itself.
+            sys::set_blocking(stream.raw_fd())?;
+        }
+        Ok(stream)
+    }
+
+    /// Reads what is there into `into`. `None`: nothing yet. `Some(0)`: the peer has ended its side (or `into` is empty).
+    #[inline]
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        match sys::receive(self.watched.fd(), into) {
+            Ok(Some(0)) if !into.is_empty() => self.end_of_input(),
+            result => result,
+        }
+    }
+
+    /// As [`Self::try_read`], appending into the spare capacity of `into`. Never reallocates; without spare capacity it is
+    /// `InvalidInput`.
+    #[inline]
+    pub fn try_read_append(&self, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        if into.len() == into.capacity() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match sys::receive_append(self.watched.fd(), into) {
+            Ok(Some(0)) => self.end_of_input(),
+            result => result,
+        }
+    }
+
+    /// Writes what fits. `None`: nothing fits now.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        sys::send(self.watched.fd(), bytes).map_err(|error| self.timed_out_or(error))
+    }
+
+    /// Writes what fits of the parts in turn. `None`: nothing fits now. Of more than 64 parts the rest waits for the next
+    /// call.
+    #[inline]
+    pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        sys::send_vectored(self.watched.fd(), parts).map_err(|error| self.timed_out_or(error))
+    }
+
+    /// Waits until there is something to read, or the end. May return early: try, and wait again. May be given up at any
+    /// time; nothing is lost.
+    #[inline]
+    pub async fn readable(&self) -> io::Result<()> {
+        self.watched.readable().await?;
+        match self.deadline.expired() {
+            None => Ok(()),
+            Some(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Waits until something can be written. May return early: try, and wait again. May be given up at any time.
+    #[inline]
+    pub async fn writable(&self) -> io::Result<()> {
+        self.watched.writable().await?;
+        match self.deadline.expired() {
+            Some(Side::Write) => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads on the ring, appended into the spare capacity of `buffer`; on epoll it waits and then reads. Cheaper than
+    /// waiting first when the reply is near, but the kernel owns the buffer until it ends: only for short, active waits.
+    /// `Ok(0)`: the end. Must be awaited to its end: given up, it loses the bytes that came, and the stream is of no use.
+    pub async fn read_pinned(&self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if buffer.len() == buffer.capacity() {
+            return (Err(io::ErrorKind::InvalidInput.into()), buffer);
+        }
+        let (result, buffer) = pinned::read(&self.watched, &self.alias, buffer).await;
+        match result {
+            Ok(0) => (self.end_of_input().map(|end| end.unwrap_or(0)), buffer),
+            result => (result, buffer),
+        }
+    }
+
+    /// The two deadlines of this stream.
+    #[inline]
+    pub fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    /// Ends our side: the peer reads the end after what was written.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        sys::shutdown_write(self.watched.fd())
+    }
+
+    /// Closes with a reset: what was not sent is thrown away.
+    pub fn abort(self) {
+        sys::linger_none(self.watched.fd());
+    }
+
+    /// The other end, as accepted or connected to.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Our end. One system call.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        sys::local_address(self.watched.fd())
+    }
+
+    /// The descriptor, for options. On the ring it is in blocking mode: every call on it must say DONTWAIT.
+    #[inline]
+    pub fn raw_fd(&self) -> RawFd {
+        self.watched.fd()
+    }
+
+    #[cold]
+    fn end_of_input(&self) -> io::Result<Option<usize>> {
+        match self.deadline.expired() {
+            Some(_) => Err(io::ErrorKind::TimedOut.into()),
+            None => Ok(Some(0)),
+        }
+    }
+
+    #[cold]
+    fn timed_out_or(&self, error: io::Error) -> io::Error {
+        match self.deadline.expired() {
+            Some(Side::Write) => io::ErrorKind::TimedOut.into(),
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        pinned::release(self.alias.take());
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("fd", &self.raw_fd()).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+//! Field names that mean something to a gateway: a closed list, found without hashing the name's every byte.
+
+/// Nothing special about it.
+const PLAIN: u8 = 0;
+/// Hop-by-hop by definition (RFC 9110 §7.6.1): never forwarded.
+const HOP: u8 = 1;
+/// Says where the message ends: never forwarded, written by us.
+const FRAMING: u8 = 2;
+/// A peer may not nominate it in `Connection`, nor send it as a trailer (contract, rules 8 and 15).
+const PROTECTED: u8 = 4;
+
+macro_rules! field_table {
+    ($($variant:ident, $name:literal, $class:expr;)*) => {
+        /// Which field a name is. `Other` has its name in the head only.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum FieldId {
+            /// Not in the table.
+            Other = 0,
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        /// Every row: id, lower-case name, class.
+        const ROWS: &[(FieldId, &str, u8)] = &[(FieldId::Other, "", PLAIN), $((FieldId::$variant, $name, $class),)*];
+    };
+}
+
+field_table! {
+    Host, "host", PROTECTED;
+    ContentLength, "content-length", FRAMING | PROTECTED;
+    TransferEncoding, "transfer-encoding", FRAMING | HOP | PROTECTED;
+    Connection, "connection", HOP;
+    KeepAlive, "keep-alive", HOP;
+    ProxyConnection, "proxy-connection", HOP;
+    ProxyAuthenticate, "proxy-authenticate", HOP;
+    ProxyAuthorization, "proxy-authorization", HOP;
+    ProxyAuthenticationInfo, "proxy-authentication-info", HOP;
+    Te, "te", HOP;
+    Trailer, "trailer", HOP;
+    Upgrade, "upgrade", HOP;
+    Http2Settings, "http2-settings", HOP;
+    Expect, "expect", FRAMING | PROTECTED;
+    Authorization, "authorization", PROTECTED;
+    Cookie, "cookie", PROTECTED;
+    SetCookie, "set-cookie", PROTECTED;
+    Via, "via", PROTECTED;
+    Forwarded, "forwarded", PROTECTED;
+    XForwardedFor, "x-forwarded-for", PROTECTED;
+    XForwardedProto, "x-forwarded-proto", PROTECTED;
+    XForwardedHost, "x-forwarded-host", PROTECTED;
+    XForwardedPort, "x-forwarded-port", PROTECTED;
+    XForwardedPrefix, "x-forwarded-prefix", PROTECTED;
+    XRealIp, "x-real-ip", PROTECTED;
+    XRequestId, "x-request-id", PROTECTED;
+    Traceparent, "traceparent", PROTECTED;
+    Tracestate, "tracestate", PROTECTED;
+    XApiKey, "x-api-key", PROTECTED;
+    UserAgent, "user-agent", PLAIN;
+    Referer, "referer", PLAIN;
+    Origin, "origin", PROTECTED;
+    Accept, "accept", PLAIN;
+    AcceptEncoding, "accept-encoding", PLAIN;
+    AcceptLanguage, "accept-language", PLAIN;
+    CacheControl, "cache-control", PROTECTED;
+    ContentType, "content-type", PROTECTED;
+    ContentEncoding, "content-encoding", PROTECTED;
+    ContentRange, "content-range", PROTECTED;
+    Range, "range", PROTECTED;
+    IfMatch, "if-match", PROTECTED;
+    IfNoneMatch, "if-none-match", PROTECTED;
+    IfModifiedSince, "if-modified-since", PROTECTED;
+    IfUnmodifiedSince, "if-unmodified-since", PROTECTED;
+    IfRange, "if-range", PROTECTED;
+    MaxForwards, "max-forwards", PROTECTED;
+    Server, "server", PLAIN;
+    Date, "date", PROTECTED;
+    Age, "age", PROTECTED;
+    Etag, "etag", PROTECTED;
+    LastModified, "last-modified", PROTECTED;
+    Expires, "expires", PROTECTED;
+    Vary, "vary", PROTECTED;
+    Location, "location", PROTECTED;
+    Allow, "allow", PROTECTED;
+    RetryAfter, "retry-after", PROTECTED;
+    WwwAuthenticate, "www-authenticate", PROTECTED;
+    AuthenticationInfo, "authentication-info", PROTECTED;
+    SecWebSocketKey, "sec-websocket-key", PLAIN;
+    SecWebSocketVersion, "sec-websocket-version", PLAIN;
+    SecWebSocketAccept, "sec-websocket-accept", PLAIN;
+    SecWebSocketProtocol, "sec-websocket-protocol", PLAIN;
+    SecWebSocketExtensions, "sec-websocket-extensions", PLAIN;
+    ProxyStatus, "proxy-status", PROTECTED;
+    CacheStatus, "cache-status", PROTECTED;
+    RateLimit, "ratelimit", PROTECTED;
+    RateLimitPolicy, "ratelimit-policy", PROTECTED;
+    Link, "link", PLAIN;
+    AltSvc, "alt-svc", PROTECTED;
+    StrictTransportSecurity, "strict-transport-security", PROTECTED;
+    GrpcStatus, "grpc-status", PLAIN;
+    GrpcMessage, "grpc-message", PLAIN;
+    GrpcTimeout, "grpc-timeout", PLAIN;
+    SecFetchMode, "sec-fetch-mode", PLAIN;
+    AccessControlAllowOrigin, "access-control-allow-origin", PLAIN;
+    Deprecation, "deprecation", PLAIN;
+    Sunset, "sunset", PLAIN;
+    Pragma, "pragma", PROTECTED;
+}
+
+/// Slots of the look-up table.
+const SLOTS: usize = 512;
+
+/// `ROWS` by hash; a collision does not compile.
+static BY_HASH: [u8; SLOTS] = table();
+
+const _: () = assert!(ROWS.len() <= 128, "FieldSet is a u128");
+
+/// Mixes length and four bytes of a name. The byte case is folded; the multipliers were searched for.
+#[inline]
+const fn slot(len: usize, first: u8, middle: u8, before_last: u8, last: u8) -> usize {
+    let [first, middle, before_last, last] =
+        [first as usize | 0x20, middle as usize | 0x20, before_last as usize | 0x20, last as usize | 0x20];
+    (len + first * 13 + last * 47 + before_last * 7 + middle) & (SLOTS - 1)
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn table() -> [u8; SLOTS] {
+    let mut table = [0u8; SLOTS];
+    let mut row = 1;
+    while row < ROWS.len() {
+        let name = ROWS[row].1.as_bytes();
+        let at = slot(name.len(), name[0], name[name.len() / 2], name[name.len() - 2], name[name.len() - 1]);
+        assert!(table[at] == 0, "two field names share a slot");
+        table[at] = row as u8;
+        row += 1;
+    }
+    table
+}
+
+impl FieldId {
+    /// The id of a name in any case.
+    #[must_use]
+    #[inline]
+    pub fn of(name: &[u8]) -> Self {
+        let len = name.len();
+        let [first, .., before_last, last] = name else {
+            return if name.eq_ignore_ascii_case(b"te") { Self::Te } else { Self::Other };
+        };
+        let middle = name.get(len / 2).copied().unwrap_or(0);
+        let row = BY_HASH.get(slot(len, *first, middle, *before_last, *last)).copied().unwrap_or(0);
+        match ROWS.get(row as usize) {
+            Some((id, known, _)) if known.as_bytes().eq_ignore_ascii_case(name) => *id,
+            _ => Self::Other,
+        }
+    }
+
+    fn row(self) -> (&'static str, u8) {
+        ROWS.get(self as usize).map_or(("", PLAIN), |row| (row.1, row.2))
+    }
+
+    /// Its lower-case name; empty for `Other`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Hop-by-hop by definition.
+    #[must_use]
+    pub fn is_hop_by_hop(self) -> bool {
+        self.row().1 & HOP != 0
+    }
+
+    /// Written by us alone when a head is sent: framing, `Connection` and their like.
+    #[must_use]
+    pub fn is_ours_to_write(self) -> bool {
+        self.row().1 & (HOP | FRAMING) != 0
+    }
+
+    /// Whether a peer may not have it dropped by `Connection` nor send it in a trailer section.
+    #[must_use]
+    pub fn is_protected(self) -> bool {
+        self.row().1 & PROTECTED != 0
+    }
+
+    /// Whether it may stand in a trailer section (RFC 9110 §6.5.1; contract, rule 15).
+    #[must_use]
+    pub fn is_allowed_in_trailers(self) -> bool {
+        self.row().1 == PLAIN
+    }
+
+    /// Every id of the table but `Other`.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.iter().skip(1).map(|row| row.0)
+    }
+}
+
+/// A set of field ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FieldSet(u128);
+
+impl FieldSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Adds one.
+    #[inline]
+    pub fn insert(&mut self, id: FieldId) {
+        self.0 |= 1 << (id as u8);
+    }
+
+    /// Whether it holds this one.
+    #[must_use]
+    #[inline]
+    pub fn contains(self, id: FieldId) -> bool {
+        self.0 >> (id as u8) & 1 != 0
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The table as a page of documentation.
+#[must_use]
+pub fn field_table() -> String {
+    let mut page = String::from("| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n");
+    let mark = |class: u8, bit: u8| if class & bit != 0 { "yes" } else { "" };
+    for (_, name, class) in ROWS.iter().skip(1) {
+        page.push_str(&format!(
+            "| `{name}` | {} | {} | {} |\n",
+            mark(*class, HOP),
+            mark(*class, FRAMING),
+            mark(*class, PROTECTED)
+        ));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FieldId;
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_nothing_near_it() {
+        for id in FieldId::all() {
+            let name = id.name();
+            assert_eq!(FieldId::of(name.as_bytes()), id, "{name}");
+            assert_eq!(FieldId::of(name.to_uppercase().as_bytes()), id, "{name}");
+            assert_eq!(FieldId::of(format!("{name}x").as_bytes()), FieldId::Other);
+            assert_eq!(FieldId::of(format!("x{name}").as_bytes()), FieldId::Other);
+            assert_eq!(FieldId::of(&name.as_bytes()[1..]), FieldId::Other, "{name}");
+        }
+        assert_eq!(FieldId::of(b""), FieldId::Other);
+        assert_eq!(FieldId::of(b"e"), FieldId::Other);
+    }
+
+    #[test]
+    fn a_framing_or_identity_field_is_protected() {
+        for id in [
+            FieldId::Host,
+            FieldId::ContentLength,
+            FieldId::Authorization,
+            FieldId::Cookie,
+            FieldId::XForwardedFor,
+        ] {
+            assert!(id.is_protected() && !id.is_allowed_in_trailers(), "{id:?}");
+        }
+        assert!(FieldId::Other.is_allowed_in_trailers());
+    }
+}

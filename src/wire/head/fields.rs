@@ -1,0 +1,154 @@
+//! Field lines as spans, in a vector that is reused.
+
+use std::cell::RefCell;
+
+use crate::field::{FieldId, FieldSet};
+
+/// A range of a head's buffer, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Where it begins.
+    pub start: u16,
+    /// How long it is.
+    pub len: u16,
+}
+
+impl Span {
+    /// The span of these bounds; `None` where they do not fit in 16 bits.
+    #[must_use]
+    pub fn new(start: usize, len: usize) -> Option<Self> {
+        Some(Self { start: u16::try_from(start).ok()?, len: u16::try_from(len).ok()? })
+    }
+
+    /// Where it ends.
+    #[must_use]
+    #[inline]
+    pub fn end(self) -> usize {
+        self.start as usize + self.len as usize
+    }
+
+    /// Its bytes; empty where the span is not of these bytes.
+    #[must_use]
+    #[inline]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end()).unwrap_or_default()
+    }
+
+    pub(crate) fn of_mut(self, bytes: &mut [u8]) -> &mut [u8] {
+        bytes.get_mut(self.start as usize..self.end()).unwrap_or_default()
+    }
+}
+
+/// One field line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name as it came.
+    pub name: Span,
+    /// Its value without surrounding white space.
+    pub value: Span,
+    /// Which name it is.
+    pub id: FieldId,
+    /// Hop-by-hop: policies do not see it and it is never forwarded.
+    pub dropped: bool,
+}
+
+/// The field lines of one head, in order. The vector comes from a free list of its thread.
+#[derive(Debug, Default)]
+pub struct Fields {
+    list: Vec<Field>,
+    present: FieldSet,
+}
+
+/// Field vectors that a thread keeps.
+const FREE_LISTS_MAX: usize = 1024;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<Field>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Fields {
+    pub(crate) fn take() -> Self {
+        let list = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        Self { list: list.unwrap_or_else(|| Vec::with_capacity(16)), present: FieldSet::EMPTY }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, name: Span, value: Span, id: FieldId) {
+        self.present.insert(id);
+        self.list.push(Field { name, value, id, dropped: id.is_hop_by_hop() });
+    }
+
+    pub(crate) fn list_mut(&mut self) -> &mut [Field] {
+        &mut self.list
+    }
+
+    /// All lines, dropped ones too.
+    #[must_use]
+    pub fn all(&self) -> &[Field] {
+        &self.list
+    }
+
+    /// Which known names occur, dropped ones too.
+    #[must_use]
+    pub fn present(&self) -> FieldSet {
+        self.present
+    }
+
+    /// The values of all lines of this name, dropped ones too.
+    pub(crate) fn values<'a>(&'a self, bytes: &'a [u8], id: FieldId) -> impl Iterator<Item = &'a [u8]> {
+        let some = self.present.contains(id);
+        let lines = if some { self.list.as_slice() } else { &[] };
+        lines.iter().filter(move |field| field.id == id).map(|field| field.value.of(bytes))
+    }
+
+    /// The first line of this name that is not dropped.
+    #[inline]
+    pub(crate) fn first(&self, id: FieldId) -> Option<&Field> {
+        if !self.present.contains(id) {
+            return None;
+        }
+        self.list.iter().find(|field| field.id == id && !field.dropped)
+    }
+
+    /// The values of all lines of a name, which the table may or may not know, that are not dropped.
+    pub(crate) fn named<'a, 'n>(
+        &'a self,
+        bytes: &'a [u8],
+        name: &'n [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let id = FieldId::of(name);
+        let lines = if self.present.contains(id) { self.list.as_slice() } else { &[] };
+        lines
+            .iter()
+            .filter(move |field| {
+                field.id == id
+                    && !field.dropped
+                    && (id != FieldId::Other || field.name.of(bytes).eq_ignore_ascii_case(name))
+            })
+            .map(|field| field.value.of(bytes))
+    }
+
+    /// Name, value and id of each line that is not dropped.
+    pub(crate) fn kept<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8], FieldId)> {
+        self.list
+            .iter()
+            .filter(|field| !field.dropped)
+            .map(|field| (field.name.of(bytes), field.value.of(bytes), field.id))
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        let mut list = std::mem::take(&mut self.list);
+        if list.capacity() == 0 {
+            return;
+        }
+        list.clear();
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_LISTS_MAX {
+                free.push(list);
+            }
+        });
+    }
+}

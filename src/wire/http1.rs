@@ -1,0 +1,38 @@
+//! HTTP/1.1 (RFC 9112) as pure cores: heads, bodies and their writers. httparse reads heads; whatever it lets pass
+//! and the contract does not is refused by a strict pass after it.
+
+mod body;
+mod chunk;
+mod connection;
+mod framing;
+mod lines;
+mod request;
+mod response;
+mod write;
+
+pub use body::{BodyEvent, BodyReader, BytesIn};
+pub use request::parse_request;
+pub use response::{RequestFacts, parse_response};
+pub use write::{
+    RequestExtra, RequestLine, ResponseExtra, write_chunk_head, write_interim, write_last_chunk,
+    write_request_head, write_response_head, write_status_head,
+};
+
+pub use crate::path::normalise_path;
+
+use crate::buffer::Buffer;
+
+/// What a parser made of a buffer.
+#[derive(Debug)]
+pub enum Parse<Head, Fault> {
+    /// A whole, valid head; it owns the buffer with all that follows it.
+    Complete(Head),
+    /// No end of the head yet: the buffer back, to be read into (or grown) and parsed again. It remembers how far
+    /// lines were checked.
+    Partial(Buffer),
+    /// Never a valid head: close the connection.
+    Reject(Fault, Buffer),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Reading a request's head.
+
+use std::mem::MaybeUninit;
+
+use super::lines::{Scan, StartLine, scan};
+use super::{Parse, connection, framing};
+use crate::buffer::Buffer;
+use crate::field::FieldId;
+use crate::head::{Fields, Framing, RequestHead, RequestParts, Span, TargetForm, Version};
+use crate::host::parse_authority;
+use crate::limits::{FIELDS_CEILING, HeadLimits, METHOD_BYTES_MAX};
+use crate::method::Method;
+use crate::reject::Reject;
+use crate::syntax::{is_target, list_members};
+
+/// Reads the head that `buffer` begins with. Pure: the same bytes give the same answer however they were split, and a
+/// buffer that came back as `Partial` is not searched twice.
+#[must_use]
+pub fn parse_request(mut buffer: Buffer, limits: &HeadLimits) -> Parse<RequestHead, Reject> {
+    match read(&mut buffer, limits) {
+        Ok(Some(parts)) => Parse::Complete(RequestHead::new(buffer, parts)),
+        Ok(None) => Parse::Partial(buffer),
+        Err(reject) => Parse::Reject(reject, buffer),
+    }
+}
+
+/// The syntax of a whole head: what httparse found, as spans.
+struct Tokens {
+    fields: Fields,
+    method: Span,
+    target: Span,
+    version: Version,
+    len: u16,
+}
+
+fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>, Reject> {
+    let searched = buffer.searched();
+    if searched > 0 {
+        match scan(buffer, searched, StartLine::Request, limits) {
+            Scan::End(_) => {}
+            Scan::More(at) => {
+                buffer.set_searched(at);
+                return Ok(None);
+            }
+            Scan::Bad(reject) => return Err(reject),
+        }
+    }
+    let tokens = match tokenize(buffer, limits) {
+        Some(tokens) => tokens,
+        // Not a whole head that is beyond doubt: the strict scan says what it is.
+        None => match scan(buffer, 0, StartLine::Request, limits) {
+            Scan::More(at) => {
+                buffer.set_searched(at);
+                return Ok(None);
+            }
+            Scan::Bad(reject) => return Err(reject),
+            Scan::End(_) => return Err(Reject::RequestLine),
+        },
+    };
+    understand(buffer, tokens).map(Some)
+}
+
+/// Runs httparse and the strict checks of what it is lenient about. `None`: no whole head or a fault.
+fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
+    let mut lines = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_CEILING];
+    let lines = lines.get_mut(..limits.field_count_max())?;
+    let mut request = httparse::Request::new(&mut []);
+    let len = match request.parse_with_uninit_headers(bytes, lines) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) | Err(_) => return None,
+    };
+    let base = bytes.as_ptr() as usize;
+    let span = |part: &[u8]| Span::new((part.as_ptr() as usize).wrapping_sub(base), part.len());
+    let method = span(request.method?.as_bytes())?;
+    let target = span(request.path?.as_bytes())?;
+    // httparse skips any number of empty lines, and takes LF for CRLF: each line must begin after a CRLF.
+    let leading = match method.start {
+        0 => true,
+        2 => bytes.starts_with(b"\r\n"),
+        _ => false,
+    };
+    let ends_well = bytes.get(len.checked_sub(4)?..len) == Some(b"\r\n\r\n");
+    let small = len <= limits.head_max()
+        && target.len as usize <= limits.target_max()
+        && method.len as usize <= METHOD_BYTES_MAX;
+    if !(leading && ends_well && small && is_target(target.of(bytes))) {
+        return None;
+    }
+    let version = if request.version? == 1 { Version::Http11 } else { Version::Http10 };
+    let mut fields = Fields::take();
+    for line in request.headers.iter() {
+        let name = span(line.name.as_bytes())?;
+        if bytes.get((name.start as usize).checked_sub(2)?..name.start as usize) != Some(b"\r\n") {
+            return None;
+        }
+        let value = if line.value.is_empty() { Span::default() } else { span(line.value)? };
+        fields.push(name, value, FieldId::of(line.name.as_bytes()));
+    }
+    Some(Tokens { fields, method, target, version, len: u16::try_from(len).ok()? })
+}
+
+/// The meaning of a head whose syntax is good.
+fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Reject> {
+    let Tokens { mut fields, method: method_span, target, version, len } = tokens;
+    let method = Method::from_token(method_span.of(buffer));
+    let target = read_target(buffer, target, method)?;
+    let host = read_host(buffer, &fields, version)?;
+    let authority = match target.authority {
+        Some(authority) => Some(authority),
+        None => host,
+    };
+    let (authority, host, port) = lower_authority(buffer, authority)?;
+    let mut framing = framing::of_request(buffer, &fields, version)?;
+    let options = connection::apply(buffer, &mut fields)?;
+    let upgrade = if options.upgrade && version == Version::Http11 {
+        connection::upgrade(buffer, &fields, method, framing)?
+    } else {
+        None
+    };
+    if upgrade.is_some() {
+        framing = Framing::Empty;
+    }
+    let expects = read_expect(buffer, &fields, version)?;
+    let accepts_trailers = fields
+        .values(buffer, FieldId::Te)
+        .flat_map(list_members)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    Ok(RequestParts {
+        fields,
+        head_len: len,
+        method,
+        version,
+        form: target.form,
+        method_span,
+        authority,
+        host,
+        path: target.path,
+        encoded_slash: false,
+        query: target.query,
+        port,
+        framing,
+        persistent: !options.close && (version == Version::Http11 || options.keep_alive),
+        expects_continue: expects && !matches!(framing, Framing::Empty | Framing::Length(0)),
+        accepts_trailers,
+        upgrade,
+    })
+}
+
+/// A target's form and parts.
+struct Target {
+    form: TargetForm,
+    authority: Option<Span>,
+    path: Span,
+    query: Option<Span>,
+}
+
+fn read_target(bytes: &[u8], span: Span, method: Method) -> Result<Target, Reject> {
+    if method == Method::Connect {
+        return Err(Reject::Connect);
+    }
+    let target = span.of(bytes);
+    match target {
+        [b'/', ..] => Ok(split_path(bytes, span, TargetForm::Origin, None)),
+        b"*" if method == Method::Options => {
+            Ok(Target { form: TargetForm::Asterisk, authority: None, path: span, query: None })
+        }
+        _ => {
+            let scheme = [&b"http://"[..], b"https://"]
+                .into_iter()
+                .find(|scheme| {
+                    target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+                })
+                .ok_or(Reject::TargetForm)?;
+            let after = target.get(scheme.len()..).unwrap_or_default();
+            let len = after.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(after.len());
+            let start = span.start as usize + scheme.len();
+            let authority = Span::new(start, len).ok_or(Reject::TargetForm)?;
+            let path = Span::new(start + len, after.len() - len).ok_or(Reject::TargetForm)?;
+            Ok(split_path(bytes, path, TargetForm::Absolute, Some(authority)))
+        }
+    }
+}
+
+fn split_path(bytes: &[u8], span: Span, form: TargetForm, authority: Option<Span>) -> Target {
+    let at = memchr::memchr(b'?', span.of(bytes)).and_then(|at| u16::try_from(at).ok());
+    let (path, query) = match at {
+        Some(at) => (
+            Span { start: span.start, len: at },
+            Some(Span { start: span.start + at + 1, len: span.len - at - 1 }),
+        ),
+        None => (span, None),
+    };
+    Target { form, authority, path, query }
+}
+
+/// The Host line: exactly one in HTTP/1.1, at most one in HTTP/1.0.
+fn read_host(bytes: &[u8], fields: &Fields, version: Version) -> Result<Option<Span>, Reject> {
+    let mut hosts = fields.all().iter().filter(|field| field.id == FieldId::Host);
+    let Some(host) = hosts.next() else {
+        return if version == Version::Http10 { Ok(None) } else { Err(Reject::HostMissing) };
+    };
+    if hosts.next().is_some() {
+        return Err(Reject::HostTwice);
+    }
+    parse_authority(host.value.of(bytes)).ok_or(Reject::HostSyntax)?;
+    Ok(Some(host.value))
+}
+
+/// Checks and lower-cases the authority in place: authority, host and port.
+fn lower_authority(bytes: &mut [u8], span: Option<Span>) -> Result<(Span, Span, Option<u16>), Reject> {
+    let Some(span) = span else { return Ok((Span::default(), Span::default(), None)) };
+    let text = span.of_mut(bytes);
+    let parts = parse_authority(text).ok_or(Reject::HostSyntax)?;
+    text.make_ascii_lowercase();
+    let cut = |len: usize| Span { start: span.start, len: u16::try_from(len).unwrap_or(0) };
+    Ok((cut(parts.len), cut(parts.host_len), parts.port))
+}
+
+/// Whether `100 Continue` is waited for; HTTP/1.0 may not ask (RFC 9110 §10.1.1).
+fn read_expect(bytes: &[u8], fields: &Fields, version: Version) -> Result<bool, Reject> {
+    let mut asked = false;
+    for value in fields.values(bytes, FieldId::Expect) {
+        if !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Reject::Expectation);
+        }
+        asked = version == Version::Http11;
+    }
+    Ok(asked)
+}

@@ -1,0 +1,200 @@
+//! One normalised path for match, authorisation and forwarding (contract, rule 18), made in place: it never grows.
+
+use crate::head::{RequestHead, TargetForm};
+use crate::reject::Reject;
+use crate::syntax::{hex_digit, is_unreserved};
+
+/// How a path is normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// Unreserved bytes decoded, dot segments resolved, escapes in upper case.
+    Strict,
+    /// As strict, and `//` becomes `/`.
+    Merge,
+    /// Left as it came; a dot segment in any spelling is refused.
+    AsIs,
+}
+
+/// A normalised path's facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Normalised {
+    /// Its length: it begins where the path began.
+    pub len: usize,
+    /// It holds `%2F`, which only a route that allows it may pass.
+    pub encoded_slash: bool,
+}
+
+/// Normalises a head's path. `*` stays.
+///
+/// # Errors
+/// [`Reject::PathEncoded`], [`Reject::PathPercent`], [`Reject::PathDots`].
+pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), Reject> {
+    if head.parts.form == TargetForm::Asterisk {
+        return Ok(());
+    }
+    let span = head.parts.path;
+    let normalised = normalise(span.of_mut(&mut head.buffer), policy)?;
+    head.parts.path.len = u16::try_from(normalised.len).unwrap_or(span.len);
+    head.parts.encoded_slash = normalised.encoded_slash;
+    Ok(())
+}
+
+/// Normalises a path that begins with `/`, in place. A raw or encoded `\` and an encoded NUL are refused under every
+/// policy, because endpoints differ on them; dot segments may not climb above the root.
+///
+/// # Errors
+/// [`Reject::PathEncoded`], [`Reject::PathPercent`], [`Reject::PathDots`].
+pub fn normalise(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Reject> {
+    if is_plain(path, policy) {
+        return Ok(Normalised { len: path.len(), encoded_slash: false });
+    }
+    if policy == PathPolicy::AsIs {
+        return check_as_is(path);
+    }
+    let end = path.len();
+    let mut out = Output { path, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
+    let mut encoded_slash = false;
+    let mut at = 0;
+    while at < end {
+        match next_unit(out.path.get(at..).unwrap_or_default())? {
+            Unit::Byte { byte: b'/', .. } => {
+                at += 1;
+                out.slash()?;
+            }
+            Unit::Byte { byte, read } => {
+                at += read;
+                out.push(byte);
+            }
+            Unit::Escape { byte } => {
+                at += 3;
+                encoded_slash |= byte == b'/';
+                out.escape(byte);
+            }
+        }
+    }
+    out.end_segment()?;
+    Ok(Normalised { len: out.written, encoded_slash })
+}
+
+/// Refuses what is ambiguous and changes nothing. An escape that is none stands for itself.
+fn check_as_is(path: &[u8]) -> Result<Normalised, Reject> {
+    let mut encoded_slash = false;
+    let mut segment_len = 0;
+    let mut only_dots = true;
+    let mut at = 0;
+    while let Some(rest) = path.get(at..).filter(|rest| !rest.is_empty()) {
+        let (byte, read) = match next_unit(rest) {
+            Ok(Unit::Byte { byte, read }) => (byte, read),
+            Ok(Unit::Escape { byte }) => {
+                encoded_slash |= byte == b'/';
+                (b'%', 3)
+            }
+            Err(Reject::PathPercent) => (b'%', 1),
+            Err(reject) => return Err(reject),
+        };
+        at += read;
+        if byte == b'/' {
+            refuse_dots(segment_len, only_dots)?;
+            (segment_len, only_dots) = (0, true);
+        } else {
+            segment_len += 1;
+            only_dots &= byte == b'.';
+        }
+    }
+    refuse_dots(segment_len, only_dots)?;
+    Ok(Normalised { len: path.len(), encoded_slash })
+}
+
+fn refuse_dots(segment_len: usize, only_dots: bool) -> Result<(), Reject> {
+    if only_dots && matches!(segment_len, 1 | 2) { Err(Reject::PathDots) } else { Ok(()) }
+}
+
+/// Nothing to do: no escape, no backslash, no segment that begins with a dot, and no empty one where they merge.
+fn is_plain(path: &[u8], policy: PathPolicy) -> bool {
+    let merge = policy == PathPolicy::Merge;
+    let mut before = 0;
+    let mut plain = true;
+    for byte in path {
+        plain &= *byte != b'%' && *byte != b'\\';
+        plain &= before != b'/' || (*byte != b'.' && !(merge && *byte == b'/'));
+        before = *byte;
+    }
+    plain
+}
+
+/// One byte of the path's meaning.
+enum Unit {
+    /// A byte that stands for itself.
+    Byte { byte: u8, read: usize },
+    /// A byte that stays escaped.
+    Escape { byte: u8 },
+}
+
+fn next_unit(rest: &[u8]) -> Result<Unit, Reject> {
+    match rest.first().copied().unwrap_or(0) {
+        b'\\' => return Err(Reject::PathEncoded),
+        b'%' => {}
+        byte => return Ok(Unit::Byte { byte, read: 1 }),
+    }
+    let digit = |at: usize| rest.get(at).and_then(|byte| hex_digit(*byte));
+    let (Some(high), Some(low)) = (digit(1), digit(2)) else { return Err(Reject::PathPercent) };
+    match high << 4 | low {
+        0 | b'\\' => Err(Reject::PathEncoded),
+        byte if is_unreserved(byte) => Ok(Unit::Byte { byte, read: 3 }),
+        byte => Ok(Unit::Escape { byte }),
+    }
+}
+
+/// The path being written over itself.
+///
+/// INVARIANT: what is written is never ahead of what is read, because no unit grows.
+struct Output<'a> {
+    path: &'a mut [u8],
+    written: usize,
+    /// Where the segment begins that is being written: after its slash.
+    segment: usize,
+    merge: bool,
+}
+
+impl Output<'_> {
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.path.get_mut(self.written) {
+            *place = byte;
+        }
+        self.written += 1;
+    }
+
+    fn escape(&mut self, byte: u8) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        let digit = |value: u8| DIGITS.get(value as usize & 15).copied().unwrap_or(b'0');
+        self.push(b'%');
+        self.push(digit(byte >> 4));
+        self.push(digit(byte));
+    }
+
+    fn slash(&mut self) -> Result<(), Reject> {
+        let resolved = self.end_segment()?;
+        let empty = self.written == self.segment && self.written > 0;
+        if !(resolved || (self.merge && empty)) {
+            self.push(b'/');
+            self.segment = self.written;
+        }
+        Ok(())
+    }
+
+    /// Resolves the segment that ends here; true: it was a dot segment and is gone.
+    fn end_segment(&mut self) -> Result<bool, Reject> {
+        match self.path.get(self.segment..self.written).unwrap_or_default() {
+            b"." => self.written = self.segment,
+            b".." => {
+                // The bytes before the parent's slash: empty where the parent would be above the root.
+                let above = self.segment.checked_sub(1).and_then(|slash| self.path.get(..slash));
+                let parent = above.and_then(|above| above.iter().rposition(|byte| *byte == b'/'));
+                self.segment = parent.ok_or(Reject::PathDots)? + 1;
+                self.written = self.segment;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}

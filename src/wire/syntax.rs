@@ -1,0 +1,160 @@
+//! Byte classes of the grammars (RFC 9110 §5.6, RFC 3986 §2), one table look-up per byte.
+
+/// A `tchar` (RFC 9110 §5.6.2).
+const TOKEN: u8 = 1;
+/// A byte that a field value may hold: HTAB, SP, VCHAR, obs-text.
+const VALUE: u8 = 2;
+/// A byte that a request target may hold: VCHAR but `#`.
+const TARGET: u8 = 4;
+/// `unreserved` (RFC 3986 §2.3), which is also what a host name may hold.
+const UNRESERVED: u8 = 8;
+
+static CLASSES: [u8; 256] = classes();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn classes() -> [u8; 256] {
+    let mut table = [0u8; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let alphanumeric = byte.is_ascii_alphanumeric();
+        if alphanumeric
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        {
+            table[at] |= TOKEN;
+        }
+        if byte == b'\t' || (byte >= b' ' && byte != 0x7f) {
+            table[at] |= VALUE;
+        }
+        if byte > b' ' && byte < 0x7f && byte != b'#' {
+            table[at] |= TARGET;
+        }
+        if alphanumeric || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            table[at] |= UNRESERVED;
+        }
+        at += 1;
+    }
+    table
+}
+
+#[inline]
+fn class(byte: u8) -> u8 {
+    CLASSES.get(byte as usize).copied().unwrap_or(0)
+}
+
+#[inline]
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    class(byte) & TOKEN != 0
+}
+
+#[inline]
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    class(byte) & VALUE != 0
+}
+
+#[inline]
+pub(crate) fn is_target_byte(byte: u8) -> bool {
+    class(byte) & TARGET != 0
+}
+
+#[inline]
+pub(crate) fn is_unreserved(byte: u8) -> bool {
+    class(byte) & UNRESERVED != 0
+}
+
+/// A token (RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_tchar(*byte))
+}
+
+/// A field value without CR, LF, NUL and other CTLs (RFC 9110 §5.5), outer white space aside.
+#[must_use]
+pub fn is_field_value(bytes: &[u8]) -> bool {
+    // Comparisons instead of the table: the compiler makes vector code of them.
+    bytes.iter().fold(true, |good, byte| good & ((*byte >= b' ' && *byte != 0x7f) | (*byte == b'\t')))
+}
+
+/// Only bytes that a target may hold.
+#[inline]
+pub(crate) fn is_target(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |good, byte| good & (*byte > b' ' && *byte < 0x7f && *byte != b'#'))
+}
+
+/// Without leading and trailing SP and HTAB.
+#[must_use]
+pub fn trim(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(*byte, b' ' | b'\t');
+    let start = bytes.iter().position(|byte| !blank(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|byte| !blank(byte)).map_or(start, |at| at + 1);
+    bytes.get(start..end).unwrap_or_default()
+}
+
+/// The members of a comma-separated list without their white space; empty members are skipped (RFC 9110 §5.6.1.2).
+/// Quoted strings are not understood: for lists of tokens only.
+pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// `1*DIGIT` of at most `digits_max`, as a number.
+#[must_use]
+pub fn decimal(bytes: &[u8], digits_max: usize) -> Option<u64> {
+    if bytes.is_empty() || bytes.len() > digits_max {
+        return None;
+    }
+    bytes.iter().try_fold(0u64, |sum, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// The value of a hex digit.
+#[must_use]
+#[inline]
+pub fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decimal, is_field_value, is_target, is_token, list_members, trim};
+
+    #[test]
+    fn classes_are_those_of_the_grammars() {
+        assert!(is_token(b"!#$%&'*+-.^_`|~azAZ09"));
+        for byte in [b' ', b':', b'"', b'(', b')', b',', b'/', b'@', b'{', b'}', b'\\', 0, 0x7f, 0x80, b'\t']
+        {
+            assert!(!is_token(&[b'a', byte]), "{byte:#x}");
+        }
+        assert!(!is_token(b""));
+        assert!(is_field_value(b"a\tb \x80\xff~"));
+        for byte in [0, b'\r', b'\n', 0x0b, 0x1f, 0x7f] {
+            assert!(!is_field_value(&[b'a', byte]), "{byte:#x}");
+        }
+        assert!(is_target(b"/a?b=%20&{}|\"<>"));
+        for byte in [b' ', b'#', 0, 0x7f, 0x80, b'\t'] {
+            assert!(!is_target(&[b'/', byte]), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_no_sign_space_or_overflow() {
+        assert_eq!(decimal(b"007", 19), Some(7));
+        for bad in [&b""[..], b"+1", b"-1", b" 1", b"1 ", b"0x1", b"1,1", b"99999999999999999999"] {
+            assert_eq!(decimal(bad, 20), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_and_trimmed() {
+        assert_eq!(trim(b" \t a b \t"), b"a b");
+        assert_eq!(trim(b"  "), b"");
+        let members: Vec<&[u8]> = list_members(b"a, ,b\t,,c").collect();
+        assert_eq!(members, [&b"a"[..], b"b", b"c"]);
+    }
+}
