@@ -84,6 +84,7 @@ impl Line<'_> {
         }
         self.text("outcome", record.outcome.name().as_bytes());
         self.text("kind", record.outcome.kind().name().as_bytes());
+        self.cut_text("detail", "detail_cut", record.detail);
         self.number("generation", record.generation);
         self.named("route", record.route_id, names.route(record.route_id));
         self.named("upstream", record.upstream_id, names.upstream(record.upstream_id));

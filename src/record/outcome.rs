@@ -172,7 +172,7 @@ outcomes! {
     16 ExpectationFailed "expectation_failed" Refusal Some(417), (ours "expectation-failed"), "Expectation not supported", Some(MALFORMED),
         "Expect holds something else than 100-continue.",
         "Look at the peer.";
-    17 ConnectNotAllowed "connect_not_allowed" Refusal Some(405), (ours "connect-not-allowed"), "CONNECT not allowed", Some(MALFORMED),
+    17 ConnectNotAllowed "connect_not_allowed" Refusal Some(501), (ours "connect-not-allowed"), "CONNECT not allowed", Some(MALFORMED),
         "CONNECT came to a gateway, which is no forward proxy.",
         "Look at the peer: somebody searches for open proxies.";
     18 HeadTimeout "head_timeout" Refusal Some(408), (ours "head-timeout"), "Request head took too long", Some(MALFORMED),
@@ -421,7 +421,9 @@ mod tests {
             assert_eq!(row.status.is_some(), row.problem.is_some(), "{outcome}");
             match (row.kind, row.status) {
                 (Kind::Served | Kind::Client, status) => assert_eq!(status, None, "{outcome}"),
-                (Kind::Refusal, status) => assert!(matches!(status, Some(400..=499 | 505)), "{outcome}"),
+                (Kind::Refusal, status) => {
+                    assert!(matches!(status, Some(400..=499 | 501 | 505)), "{outcome}")
+                }
                 (Kind::Failure, status) => assert!(matches!(status, None | Some(500..=599)), "{outcome}"),
             }
             if let Some(suffix) = row.problem.and_then(|uri| uri.strip_prefix("urn:ringway:problem/")) {

@@ -1,7 +1,7 @@
 //! What is known of one request when it has ended, and its bytes in a segment.
 //!
-//! Layout, little endian, schema [`SCHEMA`]: a fixed part of [`FIXED_BYTES`], then host, path, user agent and
-//! referer one behind the other, their lengths standing in the fixed part. A later schema may lengthen the fixed
+//! Layout, little endian, schema [`SCHEMA`]: a fixed part of [`FIXED_BYTES`], then host, detail, path, user agent
+//! and referer one behind the other, their lengths standing in the fixed part. A later schema may lengthen the fixed
 //! part at its end only; so the first field is the fixed part's own length.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,6 +12,8 @@ use crate::outcome::Outcome;
 pub const SCHEMA: u16 = 1;
 /// Longest host that is kept (a DNS name has at most 253 bytes).
 pub const HOST_BYTES_MAX: usize = 255;
+/// Longest detail that is kept.
+pub const DETAIL_BYTES_MAX: usize = 64;
 /// Longest path that is kept.
 pub const PATH_BYTES_MAX: usize = 1024;
 /// Longest user agent that is kept.
@@ -21,8 +23,12 @@ pub const REFERER_BYTES_MAX: usize = 256;
 /// Bytes of the fixed part.
 pub const FIXED_BYTES: usize = 248;
 /// Most bytes that a record takes.
-pub const RECORD_BYTES_MAX: usize =
-    FIXED_BYTES + HOST_BYTES_MAX + PATH_BYTES_MAX + USER_AGENT_BYTES_MAX + REFERER_BYTES_MAX;
+pub const RECORD_BYTES_MAX: usize = FIXED_BYTES
+    + HOST_BYTES_MAX
+    + DETAIL_BYTES_MAX
+    + PATH_BYTES_MAX
+    + USER_AGENT_BYTES_MAX
+    + REFERER_BYTES_MAX;
 /// `stage` of a request that no stage refused.
 pub const NO_STAGE: u8 = 255;
 
@@ -95,6 +101,9 @@ pub struct Record<'a> {
     pub query_bytes: u32,
     /// Host without port, lower case.
     pub host: Text<'a>,
+    /// What exactly the outcome was about, out of a closed list of ours (a malformed class, a TLS error): never bytes
+    /// of a peer's.
+    pub detail: Text<'a>,
     /// Normalised path.
     pub path: Text<'a>,
     /// `User-Agent`.
@@ -198,6 +207,9 @@ const FLAG_HOST_CUT: u8 = 1 << 2;
 const FLAG_PATH_CUT: u8 = 1 << 3;
 const FLAG_USER_AGENT_CUT: u8 = 1 << 4;
 const FLAG_REFERER_CUT: u8 = 1 << 5;
+const FLAG_DETAIL_CUT: u8 = 1 << 6;
+const _: () = assert!(HOST_BYTES_MAX < 1 << u8::BITS);
+const _: () = assert!(DETAIL_BYTES_MAX < 1 << u8::BITS);
 
 impl<'a> Record<'a> {
     /// Bytes that [`Self::encode`] writes.
@@ -223,9 +235,10 @@ impl<'a> Record<'a> {
         Some(bytes)
     }
 
-    fn bounded_texts(&self) -> [Text<'a>; 4] {
+    fn bounded_texts(&self) -> [Text<'a>; 5] {
         [
             self.host.bounded(HOST_BYTES_MAX),
+            self.detail.bounded(DETAIL_BYTES_MAX),
             self.path.bounded(PATH_BYTES_MAX),
             self.user_agent.bounded(USER_AGENT_BYTES_MAX),
             self.referer.without_query().bounded(REFERER_BYTES_MAX),
@@ -233,17 +246,19 @@ impl<'a> Record<'a> {
     }
 
     #[inline]
-    fn encode_fixed(&self, into: &mut [u8; FIXED_BYTES], texts: &[Text<'a>; 4]) {
-        let [host, path, user_agent, referer] = texts;
+    fn encode_fixed(&self, into: &mut [u8; FIXED_BYTES], texts: &[Text<'a>; 5]) {
+        let [host, detail, path, user_agent, referer] = texts;
         let flags = flag(self.tls, FLAG_TLS)
             | flag(self.reused, FLAG_REUSED)
             | flag(host.cut, FLAG_HOST_CUT)
             | flag(path.cut, FLAG_PATH_CUT)
+            | flag(detail.cut, FLAG_DETAIL_CUT)
             | flag(user_agent.cut, FLAG_USER_AGENT_CUT)
             | flag(referer.cut, FLAG_REFERER_CUT);
         let mut put = Put(into);
         put.it((FIXED_BYTES as u16).to_le_bytes());
-        put.it(length(host));
+        // INVARIANT: both are bounded to what a byte counts.
+        put.it([host.bytes.len() as u8, detail.bytes.len() as u8]);
         put.it(length(path));
         put.it(length(user_agent));
         put.it(length(referer));
@@ -291,10 +306,10 @@ impl<'a> Record<'a> {
         if fixed_bytes < FIXED_BYTES {
             return Err(RecordError::Schema);
         }
-        let lengths: [u16; 4] = [take.u16()?, take.u16()?, take.u16()?, take.u16()?];
+        let [host, detail] = take.it()?;
+        let [path, user_agent, referer] = [take.u16()?, take.u16()?, take.u16()?];
         let [flags, outcome, method, protocol, attempts, stage] = take.it()?;
         let mut texts = Take(bytes.get(fixed_bytes..).ok_or(RecordError::Short)?);
-        let [host, path, user_agent, referer] = lengths;
         let (status, worker, shadow) = (take.u16()?, take.u16()?, take.u32()?);
         let (peer_port, endpoint_port, query_bytes) = (take.u16()?, take.u16()?, take.u32()?);
         let (request_id, trace_id, linked_trace_id) = (take.it()?, take.it()?, take.it()?);
@@ -334,7 +349,8 @@ impl<'a> Record<'a> {
             peer: SocketAddr::new(peer, peer_port),
             client,
             query_bytes,
-            host: texts.text(host, flags & FLAG_HOST_CUT)?,
+            host: texts.text(u16::from(host), flags & FLAG_HOST_CUT)?,
+            detail: texts.text(u16::from(detail), flags & FLAG_DETAIL_CUT)?,
             path: texts.text(path, flags & FLAG_PATH_CUT)?,
             user_agent: texts.text(user_agent, flags & FLAG_USER_AGENT_CUT)?,
             referer: texts.text(referer, flags & FLAG_REFERER_CUT)?,
@@ -380,6 +396,7 @@ impl Default for Record<'_> {
             client: nowhere,
             query_bytes: 0,
             host: Text::default(),
+            detail: Text::default(),
             path: Text::default(),
             user_agent: Text::default(),
             referer: Text::default(),

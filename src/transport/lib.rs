@@ -1,1 +1,21 @@
-//! Part of Ringway.
+//! Streams on sockets, plain and with TLS, behind one type: [`Stream`].
+//!
+//! All streams mirror `rt::Stream`: they are tried first and waited for after, take `&self`, and hold no
+//! buffer while idle. [`accept`] and [`connect`] make TLS streams; [`ServerTls`] and [`ClientTls`] are what
+//! they are made by, built off the workers and swapped whole.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod limits;
+mod stream;
+mod tls;
+
+pub use stream::Stream;
+pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};
+pub use tls::client::{ClientProfile, ClientTls, Verify, connect};
+pub use tls::failure::TlsFailure;
+pub use tls::handshake::{Alpn, Handshake};
+pub use tls::record::Version;
+pub use tls::server::{ClientAuth, Refused, ServerProfile, ServerTls, TlsConfigError, accept};
+pub use tls::stream::TlsStream;
+pub use tls::ticket::{TICKET_WINDOW_SECONDS, TicketSeed};

@@ -5,16 +5,18 @@ mod body;
 mod chunk;
 mod connection;
 mod framing;
+mod interim;
 mod lines;
 mod request;
 mod response;
 mod write;
 
 pub use body::{BodyEvent, BodyReader, BytesIn};
+pub use interim::{Interim, Interims, WantsContinue};
 pub use request::parse_request;
 pub use response::{RequestFacts, parse_response};
 pub use write::{
-    RequestExtra, RequestLine, ResponseExtra, write_chunk_head, write_interim, write_last_chunk,
+    HostValue, RequestExtra, RequestLine, ResponseExtra, write_chunk_head, write_interim, write_last_chunk,
     write_request_head, write_response_head, write_status_head,
 };
 

@@ -3,7 +3,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod buffer;
+pub mod cookie;
+pub mod date;
 pub mod field;
+pub mod forwarded;
 pub mod head;
 pub mod host;
 pub mod http1;
@@ -11,9 +14,12 @@ pub mod limits;
 pub mod method;
 pub mod overlay;
 pub mod path;
+pub mod query;
 pub mod reject;
+pub mod request_id;
 pub mod status;
 pub mod syntax;
+pub mod trace_context;
 pub mod trailers;
 
 pub use buffer::{Buffer, Class, memory};

@@ -128,7 +128,9 @@ reject_table! {
         Connection, 502, "reply-connection";
         /// 101 that nobody asked for, or for another protocol (RFC 9110 §15.2.2; CVE-2026-2833).
         Upgrade, 502, "reply-unasked-upgrade";
-        /// A status below 100 or above 999.
+        /// More than sixteen interim replies (contract, rule 13).
+        TooManyInterims, 502, "reply-too-many-interims";
+        /// A status below 100.
         Status, 502, "reply-status";
     }
 }

@@ -18,7 +18,7 @@ fn endpoint() -> impl Strategy<Value = Option<SocketAddr>> {
 }
 
 #[derive(Debug, Clone)]
-struct Texts([(Vec<u8>, bool); 4]);
+struct Texts([(Vec<u8>, bool); 5]);
 
 fn texts() -> impl Strategy<Value = Texts> {
     let text = |max: usize| (proptest::collection::vec(any::<u8>(), 0..=max), any::<bool>());
@@ -26,8 +26,10 @@ fn texts() -> impl Strategy<Value = Texts> {
         let byte = any::<u8>().prop_filter("a query is dropped", |byte| !matches!(byte, b'?' | b'#'));
         (proptest::collection::vec(byte, 0..=max), any::<bool>())
     };
-    (text(HOST_BYTES_MAX), text(PATH_BYTES_MAX), text(USER_AGENT_BYTES_MAX), bare(REFERER_BYTES_MAX))
-        .prop_map(|(host, path, agent, referer)| Texts([host, path, agent, referer]))
+    let [host, detail, path, agent] =
+        [HOST_BYTES_MAX, DETAIL_BYTES_MAX, PATH_BYTES_MAX, USER_AGENT_BYTES_MAX].map(text);
+    (host, detail, path, agent, bare(REFERER_BYTES_MAX))
+        .prop_map(|(host, detail, path, agent, referer)| Texts([host, detail, path, agent, referer]))
 }
 
 fn fixed() -> impl Strategy<Value = Record<'static>> {
@@ -88,9 +90,16 @@ fn fixed() -> impl Strategy<Value = Record<'static>> {
     })
 }
 
-fn with<'a>(record: Record<'static>, Texts([host, path, agent, referer]): &'a Texts) -> Record<'a> {
+fn with<'a>(record: Record<'static>, Texts([host, detail, path, agent, referer]): &'a Texts) -> Record<'a> {
     let text = |(bytes, cut): &'a (Vec<u8>, bool)| Text { bytes, cut: *cut };
-    Record { host: text(host), path: text(path), user_agent: text(agent), referer: text(referer), ..record }
+    Record {
+        host: text(host),
+        detail: text(detail),
+        path: text(path),
+        user_agent: text(agent),
+        referer: text(referer),
+        ..record
+    }
 }
 
 proptest! {
@@ -123,12 +132,14 @@ proptest! {
 fn texts_are_cut_to_their_limits_and_say_so() {
     let long = vec![b'a'; 5_000];
     let text = Text::new(&long);
-    let record = Record { host: text, path: text, user_agent: text, referer: text, ..Record::default() };
+    let record =
+        Record { host: text, detail: text, path: text, user_agent: text, referer: text, ..Record::default() };
     let mut bytes = [0; RECORD_BYTES_MAX];
     assert_eq!(record.encode(&mut bytes), Some(RECORD_BYTES_MAX));
     let back = Record::decode(&bytes).unwrap();
     for (text, max) in [
         (back.host, HOST_BYTES_MAX),
+        (back.detail, DETAIL_BYTES_MAX),
         (back.path, PATH_BYTES_MAX),
         (back.user_agent, USER_AGENT_BYTES_MAX),
         (back.referer, REFERER_BYTES_MAX),
@@ -151,7 +162,7 @@ fn the_layout_is_pinned_to_the_schema() {
     let record = Record { outcome: Outcome::NoRoute, method: Method::Get, status: 404, ..Record::default() };
     let mut bytes = [0; RECORD_BYTES_MAX];
     assert_eq!(record.encode(&mut bytes), Some(FIXED_BYTES));
-    // Fixed part's length, four lengths, flags, outcome, method, protocol, attempts, stage, status.
+    // Fixed part's length, five lengths, flags, outcome, method, protocol, attempts, stage, status.
     assert_eq!(bytes[..18], [248, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 21, 1, 0, 0, 255, 0x94, 1]);
     assert_eq!(SCHEMA, 1, "a change of layout is a new schema");
 }

@@ -101,6 +101,16 @@ impl Fields {
         lines.iter().filter(move |field| field.id == id).map(|field| field.value.of(bytes))
     }
 
+    /// The values of all lines of this name that are not dropped.
+    pub(crate) fn kept_values<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        id: FieldId,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let lines = if self.present.contains(id) { self.list.as_slice() } else { &[] };
+        lines.iter().filter(move |field| field.id == id && !field.dropped).map(|field| field.value.of(bytes))
+    }
+
     /// The first line of this name that is not dropped.
     #[inline]
     pub(crate) fn first(&self, id: FieldId) -> Option<&Field> {

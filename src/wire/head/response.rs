@@ -96,6 +96,11 @@ impl ResponseHead {
         self.parts.fields.first(id).map(|field| field.value.of(&self.buffer))
     }
 
+    /// The values of all fields of this name, in order.
+    pub fn values(&self, id: FieldId) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.parts.fields.kept_values(&self.buffer, id)
+    }
+
     /// The values of all fields of this name, in any case.
     pub fn fields_named<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.parts.fields.named(&self.buffer, name)

@@ -1,0 +1,41 @@
+//! Bounds on what a peer can make the transport hold or do.
+
+/// Bytes of a record's header: type, version, length (RFC 8446 §5.1).
+pub(crate) const RECORD_HEADER_BYTES: usize = 5;
+/// Most plaintext in a record (RFC 8446 §5.1).
+pub(crate) const RECORD_PLAIN_BYTES_MAX: usize = 16 * 1024;
+/// Most payload of a protected TLS 1.3 record (RFC 8446 §5.2).
+pub(crate) const RECORD_PAYLOAD_BYTES_MAX_13: usize = RECORD_PLAIN_BYTES_MAX + 256;
+/// Most payload of a protected TLS 1.2 record with an AEAD: explicit nonce and tag (RFC 5288 §3).
+pub(crate) const RECORD_PAYLOAD_BYTES_MAX_12: usize = RECORD_PLAIN_BYTES_MAX + 24;
+/// What sealing adds to a record at most: header, explicit nonce, content type, tag.
+pub(crate) const RECORD_OVERHEAD_BYTES_MAX: usize = RECORD_HEADER_BYTES + 8 + 1 + 16;
+/// Largest ClientHello; with post-quantum key shares and a few tickets it is below 4 KiB.
+pub(crate) const CLIENT_HELLO_BYTES_MAX: usize = 32 * 1024;
+/// Most handshake bytes that wait for the rest of a message (rustls bounds one message to 64 KiB itself).
+pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Records without content in a row.
+pub(crate) const EMPTY_RECORDS_MAX: u8 = 32;
+/// KeyUpdate messages between two records of data.
+pub(crate) const KEY_UPDATES_MAX: u8 = 32;
+/// Warning alerts on a connection.
+pub(crate) const WARNING_ALERTS_MAX: u8 = 4;
+/// Largest message after the handshake (a ticket), and how much of a cut one is kept.
+pub(crate) const POST_HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
+/// Most records that one write seals before it is sent: they fit one pooled buffer of 64 KiB.
+pub(crate) const RECORDS_SEALED_MAX: usize = 3;
+/// Sessions towards upstreams that are kept for resumption, per upstream configuration.
+pub(crate) const CLIENT_SESSIONS_MAX: usize = 64;
+/// How long a refused client is given to take our alert before the socket is closed, in nanoseconds.
+pub(crate) const LINGER_NS_MAX: u64 = 1_000_000_000;
+/// Bytes that a refused client may still send while it is given that time.
+pub(crate) const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(
+    RECORDS_SEALED_MAX * (RECORD_PLAIN_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX) + 1024 <= 64 * 1024,
+    "sealed records and a few control records fit the outgoing buffer"
+);
+const _: () =
+    assert!(RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX_13 <= 32 * 1024, "a record fits a buffer");
+const _: () =
+    assert!(CLIENT_HELLO_BYTES_MAX < HANDSHAKE_BYTES_MAX, "a ClientHello fits the handshake's buffer");

@@ -1,0 +1,151 @@
+//! [`Stream`]: a connection, in plain text or with TLS.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use ringway_rt as rt;
+
+use crate::tls::stream::TlsStream;
+
+/// A connection, in plain text or with TLS. It mirrors `rt::Stream`: everything is tried without blocking, then
+/// waited for; all methods take `&self`, so that one task may read while another writes.
+pub enum Stream {
+    /// TCP.
+    Plain(rt::Stream),
+    /// TLS on TCP.
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// Appends what is there to `into`, up to its capacity, which is never changed. `None`: nothing is there.
+    /// `Some(0)`: the peer ended its side in order.
+    ///
+    /// # Errors
+    /// The socket's. With TLS also [`crate::TlsFailure`] ([`crate::TlsFailure::of`] finds it), which includes an end
+    /// without `close_notify` as `UnexpectedEof`; and `InvalidInput` when `into` has no spare capacity.
+    #[inline]
+    pub fn try_read_append(&self, into: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        match self {
+            Self::Plain(io) => io.try_read_append(into),
+            Self::Tls(tls) => tls.try_read_append(into),
+        }
+    }
+
+    /// Waits until a read has something to say: bytes, the end or an error. At once where plaintext waits.
+    ///
+    /// # Errors
+    /// The socket's.
+    #[inline]
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(io) => io.readable().await,
+            Self::Tls(tls) => tls.readable().await,
+        }
+    }
+
+    /// Whether a read would have something to say without anything coming from the socket. Always false in plain text.
+    #[inline]
+    pub fn has_pending_plaintext(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.has_pending_plaintext(),
+        }
+    }
+
+    /// As [`Stream::try_write_vectored`] with one part.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        match self {
+            Self::Plain(io) => io.try_write(bytes),
+            Self::Tls(tls) => tls.try_write_vectored(&[IoSlice::new(bytes)]),
+        }
+    }
+
+    /// Writes from the front of `parts`; with TLS they share records. `Some`: so many bytes went to the socket.
+    ///
+    /// `None`: it would block. With TLS some bytes may have been sealed already, so that the write must be
+    /// **repeated with the same bytes at the front** (wherever they lie then, and more may follow) after
+    /// [`Stream::writable`], or the connection given up: other bytes are an error.
+    ///
+    /// # Errors
+    /// The socket's. With TLS also [`crate::TlsFailure`].
+    #[inline]
+    pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        match self {
+            Self::Plain(io) => io.try_write_vectored(parts),
+            Self::Tls(tls) => tls.try_write_vectored(parts),
+        }
+    }
+
+    /// Waits until a write may go on.
+    ///
+    /// # Errors
+    /// The socket's.
+    #[inline]
+    pub async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(io) => io.writable().await,
+            Self::Tls(tls) => tls.writable().await,
+        }
+    }
+
+    /// Ends our side in order: `close_notify` (waiting until it is sent) and FIN. Reading goes on.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub async fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(io) => io.shutdown_write(),
+            Self::Tls(tls) => tls.shutdown_write().await,
+        }
+    }
+
+    /// Ends both sides at once with a reset.
+    pub fn abort(self) {
+        match self {
+            Self::Plain(io) => io.abort(),
+            Self::Tls(tls) => tls.abort(),
+        }
+    }
+
+    /// The deadlines of reading and writing.
+    #[inline]
+    pub fn deadline(&self) -> &rt::Deadline {
+        self.socket().deadline()
+    }
+
+    /// The other end's address.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.socket().peer_address()
+    }
+
+    /// Our end's address.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket().local_address()
+    }
+
+    /// The socket's descriptor; still owned by the stream.
+    pub fn raw_fd(&self) -> RawFd {
+        self.socket().raw_fd()
+    }
+
+    /// Whether it is a TLS stream.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    #[inline]
+    fn socket(&self) -> &rt::Stream {
+        match self {
+            Self::Plain(io) => io,
+            Self::Tls(tls) => tls.io(),
+        }
+    }
+}
