@@ -2,7 +2,7 @@
 //! for `tunnel_idle`. It pins no generation, holds no buffer while it is silent, and counts its bytes.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 

@@ -6,7 +6,8 @@ use std::io::IoSlice;
 use ringway_rt::Side;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http1::{self, Trailers};
+use ringway_wire::http1;
+use ringway_wire::trailers::Trailers;
 
 /// Up to here data is copied behind what is gathered; above, it is written from where it lies.
 const COPY_BYTES_MAX: usize = 4096;

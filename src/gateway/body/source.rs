@@ -3,8 +3,13 @@
 use ringway_rt::Side;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn, Trailers};
+use ringway_wire::head::Framing;
+use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn};
+use ringway_wire::limits::ChunkLimits;
 use ringway_wire::reject::Reject;
+use ringway_wire::trailers::Trailers;
+
+use super::{RelayEnd, Sink};
 
 /// Why no more of the body comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,7 @@ pub(crate) struct Source<'s> {
     /// Bytes shown by the last step and not yet consumed.
     shown: usize,
     core: BodyReader,
+    framing: Framing,
     limits: SourceLimits,
     class: Class,
     started_ns: u64,
@@ -66,8 +72,8 @@ pub(crate) struct Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// A source of what `core` frames, beginning with `first`.
-    pub(crate) fn new(stream: &'s Stream, core: BodyReader, first: &'s [u8], limits: SourceLimits) -> Self {
+    /// A source of a body of this framing, beginning with `first`.
+    pub(crate) fn new(stream: &'s Stream, framing: Framing, first: &'s [u8], limits: SourceLimits) -> Self {
         Self {
             stream,
             first,
@@ -75,7 +81,8 @@ impl<'s> Source<'s> {
             at: 0,
             first_done: first.is_empty(),
             shown: 0,
-            core,
+            core: BodyReader::new(framing, ChunkLimits::DEFAULT),
+            framing,
             limits,
             class: Class::K16,
             started_ns: 0,
@@ -124,6 +131,49 @@ impl<'s> Source<'s> {
     /// Whether the body has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.core.is_done()
+    }
+
+    /// Whether nothing was read from the stream for it: all there is came with the head.
+    pub(crate) fn pristine(&self) -> bool {
+        self.buffer.is_none() && self.class == Class::K16 && self.started_ns == 0
+    }
+
+    /// Begins again at the head, to send the body once more. `false` when bytes were read from the
+    /// stream that are gone.
+    pub(crate) fn rewind(&mut self) -> bool {
+        if !self.pristine() {
+            return false;
+        }
+        self.core = BodyReader::new(self.framing, ChunkLimits::DEFAULT);
+        self.at = 0;
+        self.shown = 0;
+        self.body_bytes = 0;
+        self.first_done = self.first.is_empty();
+        true
+    }
+
+    /// Sends on what is there without waiting for more. `true` when that was the whole body, flushed;
+    /// `false` when more is to come, with everything so far flushed.
+    ///
+    /// # Errors
+    /// Which side ended it.
+    pub(crate) async fn forward_ready(&mut self, sink: &mut Sink<'_>) -> Result<bool, RelayEnd> {
+        loop {
+            match self.step().map_err(RelayEnd::Source)? {
+                Step::Data(bytes) => {
+                    sink.data(bytes).await.map_err(RelayEnd::Sink)?;
+                    self.consume();
+                }
+                Step::End => {
+                    sink.end(self.trailers()).await.map_err(RelayEnd::Sink)?;
+                    return Ok(true);
+                }
+                Step::More => {
+                    sink.flush().await.map_err(RelayEnd::Sink)?;
+                    return Ok(false);
+                }
+            }
+        }
     }
 
     /// Nanoseconds that the peer kept us waiting.
