@@ -20,6 +20,7 @@ pub(crate) struct Entry<'h> {
     peer: SocketAddr,
     tls: bool,
     started: Now,
+    forgotten: bool,
     /// How it ended; `Internal` until somebody says otherwise, which is what a panic leaves.
     pub(crate) outcome: Outcome,
     /// Status that was sent.
@@ -46,6 +47,8 @@ pub(crate) struct Entry<'h> {
     pub(crate) application_id: u128,
     /// UUID of the credential.
     pub(crate) credential_id: u128,
+    /// What exactly, where the outcome covers several things.
+    pub(crate) detail: &'static str,
     /// Stable id of the limit that refused.
     pub(crate) limit_id: u64,
     /// A pooled upstream connection was used.
@@ -81,6 +84,7 @@ impl<'h> Entry<'h> {
             peer: connection.peer,
             tls: connection.is_tls(),
             started,
+            forgotten: false,
             outcome: Outcome::Internal,
             status: 0,
             request_id: [0; 16],
@@ -94,6 +98,7 @@ impl<'h> Entry<'h> {
             endpoint: None,
             application_id: 0,
             credential_id: 0,
+            detail: "",
             limit_id: 0,
             reused: false,
             attempts: 0,
@@ -107,6 +112,16 @@ impl<'h> Entry<'h> {
             waited_ns: 0,
             ended_ns: 0,
         }
+    }
+
+    /// When its first byte was there, Unix time.
+    pub(crate) fn started_unix_ms(&self) -> u64 {
+        self.started.unix_ms
+    }
+
+    /// Nothing came that was a request: no record.
+    pub(crate) fn forget(&mut self) {
+        self.forgotten = true;
     }
 
     fn protocol(&self) -> Protocol {
@@ -159,6 +174,7 @@ impl<'h> Entry<'h> {
             query_bytes: head
                 .and_then(RequestHead::query)
                 .map_or(0, |query| u32::try_from(query.len()).unwrap_or(u32::MAX)),
+            detail: Text::new(self.detail.as_bytes()),
             host: text(head.map(RequestHead::host)),
             path: text(head.map(RequestHead::path)),
             user_agent: text(head.and_then(|head| head.field(FieldId::UserAgent))),
@@ -169,6 +185,9 @@ impl<'h> Entry<'h> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
+        if self.forgotten {
+            return;
+        }
         let ended_ns = if self.ended_ns == 0 { ringway_rt::now().mono_ns } else { self.ended_ns };
         let record = self.record(ended_ns);
         self.worker.ledger.append(&record);

@@ -8,6 +8,7 @@ mod upload;
 
 use std::rc::Rc;
 
+use ringway_policy::chain::Decisions;
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{Stream, TlsFailure};
@@ -35,6 +36,8 @@ pub(crate) struct Job<'r> {
     pub(crate) pinned: Option<Rc<Pinned>>,
     /// Its chain, for the reply's half.
     pub(crate) chain: u32,
+    /// What the chain decided.
+    pub(crate) decisions: Decisions,
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
@@ -43,6 +46,8 @@ pub(crate) struct Job<'r> {
     pub(crate) reply_overlay: Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
+    /// How long a peer may take no bytes.
+    pub(crate) write_stall_ns_max: u64,
     /// What is written beside the fields.
     pub(crate) extra: RequestExtra<'r>,
 }
@@ -184,7 +189,7 @@ async fn attempt(
     sent_ns: u64,
 ) -> Attempt {
     let stream = leased.stream();
-    let mut up = Sink::new(stream, job.connection.worker.write_stall_ns_max(), 0);
+    let mut up = Sink::new(stream, job.write_stall_ns_max, 0);
     let framing = job.head.framing();
     write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
@@ -197,6 +202,7 @@ async fn attempt(
         Err(RelayEnd::Sink(_)) => reply::relay_reply(job, entry, sink, wait).await,
         Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
     };
+    drop(up);
     if came.silent && may_repeat && source.rewind() {
         return Attempt::Stale;
     }

@@ -36,9 +36,7 @@ impl Published {
 
     /// Makes `generation` the one to serve: each head parsed after this uses it.
     pub(crate) fn publish(&self, generation: Arc<Generation>) {
-        let mut live = self.live();
-        live.push(Arc::clone(&generation));
-        drop(live);
+        self.shelf().push(Arc::clone(&generation));
         self.current.store(Some(generation));
         self.turn.fetch_add(1, Ordering::Release);
     }
@@ -46,16 +44,21 @@ impl Published {
     /// Drops, here on the reload thread, generations that nobody else holds. Returns how many live.
     pub(crate) fn prune(&self) -> usize {
         let gone: Vec<Arc<Generation>> = {
-            let mut live = self.live();
+            let mut live = self.shelf();
             let (kept, gone) = live.drain(..).partition(|generation| Arc::strong_count(generation) > 1);
             *live = kept;
             gone
         };
         drop(gone);
-        self.live().len()
+        self.live()
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Generation>>> {
+    /// How many generations live.
+    pub(crate) fn live(&self) -> usize {
+        self.shelf().len()
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Generation>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use ringway_record::metrics::Shard;
+use ringway_policy::limit::WorkerLimits;
+use ringway_record::metrics::{Metric, Shard};
+use ringway_wire::date::{DateCache, FixDate};
 
 use crate::connection::Connection;
 use crate::listener;
@@ -30,15 +32,14 @@ pub(crate) struct Worker {
     pub(crate) endpoints: Endpoints,
     /// Its open record segment.
     pub(crate) ledger: Ledger,
-    /// Its share of the metrics.
-    pub(crate) shard: Arc<Shard>,
     /// Limiter cells that it has found.
-    pub(crate) limits: RefCell<ringway_policy::limit::WorkerLimits>,
+    pub(crate) limits: RefCell<WorkerLimits>,
     pinned: RefCell<Option<Rc<Pinned>>>,
     turn: Cell<u64>,
     connections: RefCell<Connections>,
     listeners: RefCell<Vec<(SocketAddr, Rc<ringway_rt::Listener>)>>,
     random: Cell<u64>,
+    dates: RefCell<DateCache>,
     draining: Cell<bool>,
 }
 
@@ -52,19 +53,18 @@ struct Connections {
 
 impl Worker {
     /// A worker with nothing open.
-    pub(crate) fn new(index: u16, node: Arc<Node>, shard: Arc<Shard>) -> Rc<Self> {
-        let workers = node.workers();
+    pub(crate) fn new(index: u16, node: Arc<Node>) -> Rc<Self> {
         Rc::new(Self {
             index,
             endpoints: Endpoints::default(),
             ledger: Ledger::new(Arc::clone(&node.depot), index),
-            shard,
-            limits: RefCell::new(ringway_policy::limit::WorkerLimits::new(Arc::clone(&node.limits), workers)),
+            limits: RefCell::new(WorkerLimits::new(Arc::clone(&node.limits))),
             pinned: RefCell::new(None),
             turn: Cell::new(0),
             connections: RefCell::default(),
             listeners: RefCell::default(),
             random: Cell::new(seed()),
+            dates: RefCell::new(DateCache::new()),
             draining: Cell::new(false),
             node,
         })
@@ -91,6 +91,30 @@ impl Worker {
         #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
         let folded = (product >> 64) as u64 ^ product as u64;
         folded
+    }
+
+    /// Its share of the metrics.
+    #[inline]
+    pub(crate) fn shard(&self) -> Option<Shard<'_>> {
+        self.node.metrics.shard(self.index)
+    }
+
+    /// Counts one.
+    pub(crate) fn count(&self, metric: Metric) {
+        if let Some(shard) = self.shard() {
+            shard.add(metric, 1);
+        }
+    }
+
+    /// Counts one of a gauge until the guard is dropped.
+    pub(crate) fn gauge(self: &Rc<Self>, metric: Metric) -> Gauge {
+        self.count(metric);
+        Gauge { worker: Rc::clone(self), metric }
+    }
+
+    /// The date of the moment, for `Date`.
+    pub(crate) fn date(&self, unix_ms: u64) -> FixDate {
+        *self.dates.borrow_mut().at(unix_ms)
     }
 
     /// Whether it is on its way out.
@@ -202,6 +226,20 @@ impl Worker {
             ringway_rt::sleep_until_ns(now_ns + DRAIN_LOOK_NS).await;
         }
         self.endpoints.close_idle();
+    }
+}
+
+/// One of what a gauge counts, until it is dropped.
+pub(crate) struct Gauge {
+    worker: Rc<Worker>,
+    metric: Metric,
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        if let Some(shard) = self.worker.shard() {
+            shard.sub(self.metric, 1);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use ringway_policy::chain;
 use ringway_record::Outcome;
+use ringway_record::metrics::Metric;
 use ringway_rt::Side;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
@@ -20,6 +20,7 @@ use super::{Ended, Job, Reply};
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source, SourceEnd, SourceLimits, relay};
 use crate::entry::Entry;
 use crate::malformed;
+use crate::reply::reply_edits;
 use crate::tunnel::{self, TunnelEnd};
 
 /// Heads of replies may be as large as spans reach.
@@ -170,13 +171,10 @@ fn write_head(
     coding: Coding,
     close: bool,
 ) {
-    if let Some(pinned) = job.pinned.take()
-        && let Some(steps) = pinned.generation.policies.chain(job.chain)
-    {
-        chain::run_response(steps, &mut job.reply_overlay, None);
+    if let Some(pinned) = job.pinned.take() {
+        reply_edits(&pinned, job.chain, &job.decisions, &mut job.reply_overlay);
     }
-    let worker = &job.connection.worker;
-    let date = worker.date();
+    let date = job.connection.worker.date(entry.started_unix_ms());
     let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
     let out = sink.head(coding);
     let before = out.len();
@@ -211,7 +209,7 @@ async fn relay_tunnel(
     if let Err(end) = sink.flush().await {
         return Came::cut(outcome_of(RelayEnd::Sink(end)));
     }
-    let _open = job.connection.worker.tunnel_opened();
+    let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
     let down = &job.connection.stream;
     let idle_ns_max = job.upstream.prepared.tunnel_idle_ns_max;
     let tunnelled = tunnel::join(down, up, job.head.rest(), reply.rest(), idle_ns_max).await;
