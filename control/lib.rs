@@ -6,6 +6,8 @@
 
 pub mod api;
 pub mod commands;
+pub mod compile;
+pub mod config;
 pub mod domain;
 pub mod keys;
 pub mod limits;

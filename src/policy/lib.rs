@@ -13,8 +13,16 @@
 
 pub mod stage;
 
+pub mod chain;
+pub mod facts;
+pub mod prepare;
+
+pub mod api_key;
+pub mod headers;
 pub mod limit;
+
 pub mod problem;
+pub mod trace;
 
 pub mod limits;
 #[cfg(test)]

@@ -192,3 +192,49 @@ impl Chunk {
         Self { slots, taken: Cell::new(0), earliest_ns: Cell::new(NEVER), table }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{NEVER, Side, Table};
+
+    /// No such descriptor: shutting it down does nothing.
+    const NOBODY: i32 = i32::MAX;
+
+    #[test]
+    fn slots_are_reused_and_expire_each_for_itself() {
+        let table = Table::new();
+        let mut deadlines: Vec<_> = (0..1000).map(|_| table.take(NOBODY)).collect();
+        assert_eq!(table.chunks.borrow().len(), 16);
+        for (place, deadline) in deadlines.iter().enumerate() {
+            deadline.arm(if place % 2 == 0 { Side::Read } else { Side::Write }, 1000 + place as u64);
+        }
+        table.sweep(1499);
+        for (place, deadline) in deadlines.iter().enumerate() {
+            let side = if place % 2 == 0 { Side::Read } else { Side::Write };
+            assert_eq!(deadline.expired(), (place < 500).then_some(side), "{place}");
+        }
+        deadlines.truncate(300);
+        deadlines.extend((300..1000).map(|_| table.take(NOBODY)));
+        assert_eq!(table.chunks.borrow().len(), 16);
+        table.sweep(NEVER - 1);
+        assert!(deadlines[300..].iter().all(|deadline| deadline.expired().is_none()));
+    }
+
+    #[test]
+    fn a_sweep_looks_only_where_something_may_be_due() {
+        let table = Table::new();
+        let deadlines: Vec<_> = (0..128).map(|_| table.take(NOBODY)).collect();
+        for deadline in &deadlines {
+            deadline.arm(Side::Read, 5000);
+        }
+        deadlines[0].arm(Side::Read, 1000);
+        deadlines[0].arm(Side::Read, 9000);
+        let earliest = |chunk: usize| table.chunks.borrow()[chunk].earliest_ns.get();
+        assert_eq!((earliest(0), earliest(1)), (1000, 5000));
+        table.sweep(2000);
+        assert_eq!((earliest(0), earliest(1)), (5000, 5000), "the bound is made exact by a visit");
+        table.sweep(5000);
+        assert_eq!((earliest(0), earliest(1)), (9000, NEVER));
+        assert_eq!(deadlines[0].expired(), None);
+    }
+}

@@ -1,51 +1,110 @@
 //! The laws of the seam. Each runs on both drivers, and fails if a driver silently became another.
 
+mod accepting;
+mod deadlines;
+mod endings;
 mod exchange;
+mod turns;
+mod waits;
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 
-use crate::{BindOptions, Driver, DriverChoice, Ended, Listener, Options, Stream, now, run};
+use crate::{BindOptions, Driver, DriverChoice, Ended, Listener, Options, Stream, now, run, sleep_until_ns};
 
-/// One test per driver from one function that takes the `DriverChoice`.
+/// One test per driver from one function that takes the `DriverChoice`; `in_child`: in a process of its own.
 macro_rules! on_both {
-    ($($(#[$attribute:meta])* $law:ident => $check:ident;)*) => {$(
+    ($($law:ident => $check:ident;)*) => {$(
         mod $law {
-            $(#[$attribute])*
             #[test]
             fn on_the_ring() {
                 super::$check(crate::DriverChoice::Uring);
             }
 
-            $(#[$attribute])*
             #[test]
             fn on_epoll() {
                 super::$check(crate::DriverChoice::Epoll);
             }
         }
     )*};
+    (in_child $($law:ident => $check:ident;)*) => {$(
+        mod $law {
+            #[test]
+            fn on_the_ring() {
+                let name = concat!(module_path!(), "::on_the_ring");
+                crate::laws::in_a_process_of_its_own(name, || super::$check(crate::DriverChoice::Uring));
+            }
+
+            #[test]
+            fn on_epoll() {
+                let name = concat!(module_path!(), "::on_epoll");
+                crate::laws::in_a_process_of_its_own(name, || super::$check(crate::DriverChoice::Epoll));
+            }
+        }
+    )*};
 }
 pub(crate) use on_both;
 
-/// Runs `main` on exactly this driver, to its end.
+thread_local! {
+    /// What tasks on this thread said when they panicked: a failed assertion in a task fails the test.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `main` on exactly this driver, to its end; no task may panic.
 fn worker<F: Future<Output = T>, T>(choice: DriverChoice, main: impl FnOnce() -> F) -> T {
-    match worker_ended(choice, main) {
+    let (ended, panics) = worker_that_panics(choice, main);
+    assert_eq!(panics, [""; 0]);
+    match ended {
         Ended::Finished(value) => value,
         Ended::Panicked(message) => panic!("{message}"),
     }
 }
 
-fn worker_ended<F: Future<Output = T>, T>(choice: DriverChoice, main: impl FnOnce() -> F) -> Ended<T> {
-    let options = Options { driver: choice, entries: 256, on_panic: |_| {} };
-    run(&options, |driver| {
+/// Runs `main` on exactly this driver; tells how it ended and what tasks panicked with.
+fn worker_that_panics<F: Future<Output = T>, T>(
+    choice: DriverChoice,
+    main: impl FnOnce() -> F,
+) -> (Ended<T>, Vec<String>) {
+    let on_panic = |message: &str| PANICS.with_borrow_mut(|panics| panics.push(message.to_owned()));
+    let options = Options { driver: choice, entries: 256, on_panic };
+    let ended = run(&options, |driver| {
         assert_eq!(
             driver == Driver::Epoll,
             choice == DriverChoice::Epoll,
             "the driver fell back to {driver}"
         );
         main()
-    })
-    .expect("the driver can be had")
+    });
+    (ended.expect("the driver can be had"), PANICS.take())
+}
+
+/// Runs `law` in a process of its own: this test binary again, for the test named `name` (of `module_path!`).
+fn in_a_process_of_its_own(name: &str, law: impl FnOnce()) {
+    const MARK: &str = "RINGWAY_RT_CHILD";
+    if std::env::var(MARK).is_ok_and(|child| child == name) {
+        return law();
+    }
+    let (_crate, test) = name.split_once("::").unwrap();
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(MARK, name)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{told}{}", String::from_utf8_lossy(&child.stderr));
+    assert!(told.contains("1 passed"), "the law did not run: {told}");
+}
+
+/// The open descriptors of this process, without the one that reads them.
+fn descriptors() -> Vec<RawFd> {
+    let listed = std::fs::read_dir("/proc/self/fd").unwrap();
+    let mut open: Vec<RawFd> =
+        listed.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    open.retain(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
+    open
 }
 
 /// A listener on a free port of the loopback.
@@ -62,6 +121,18 @@ async fn pair() -> (Stream, std::net::TcpStream) {
     let (stream, from) = listener.accept().await.unwrap();
     assert_eq!(from, peer.local_addr().unwrap());
     (stream, peer)
+}
+
+/// Waits until the peer reads the end, or a reset.
+async fn peer_is_told(peer: &mut std::net::TcpStream) {
+    peer.set_nonblocking(true).unwrap();
+    loop {
+        match peer.read(&mut [0; 1]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep_until_ns(in_ms(1)).await,
+            Ok(0) | Err(_) => return,
+            Ok(_) => panic!("the peer read a byte"),
+        }
+    }
 }
 
 /// Reads exactly `length` bytes.

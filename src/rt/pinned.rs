@@ -21,7 +21,7 @@ use crate::watched::Watched;
 
 /// A second monoio handle on a stream's descriptor, kept from one pinned read to the next. monoio's `read` wants a handle
 /// of its own (`&mut`), and the first one is shared with the waits. It must never close: see [`release`].
-pub(crate) struct Alias(ManuallyDrop<TcpStream>);
+pub(crate) struct Alias(Box<ManuallyDrop<TcpStream>>);
 
 /// Appends to `buffer` from the stream; see [`crate::Stream::read_pinned`].
 pub(crate) async fn read(
@@ -51,7 +51,7 @@ pub(crate) async fn read(
 pub(crate) fn release(alias: Option<Alias>) {
     if let Some(Alias(handle)) = alias {
         // The descriptor itself is closed by its owner, `Watched`.
-        let _ = ManuallyDrop::into_inner(handle).into_raw_fd();
+        let _ = ManuallyDrop::into_inner(*handle).into_raw_fd();
     }
 }
 
@@ -59,7 +59,7 @@ fn second_handle(watched: &Watched) -> io::Result<Alias> {
     // SAFETY: the descriptor is open, `watched` owns it and outlives the alias; the standard stream made here is consumed
     // at once, and monoio's handle is in `ManuallyDrop`, so the descriptor is not closed through either.
     let stream = unsafe { std::net::TcpStream::from_raw_fd(watched.fd()) };
-    Ok(Alias(ManuallyDrop::new(TcpStream::from_std(stream)?)))
+    Ok(Alias(Box::new(ManuallyDrop::new(TcpStream::from_std(stream)?))))
 }
 
 async fn read_when_ready(watched: &Watched, buffer: &mut Vec<u8>) -> io::Result<usize> {

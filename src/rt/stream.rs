@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::task::{Context, Poll};
 
 use crate::deadline::{Deadline, Side};
 use crate::local;
 use crate::pinned::{self, Alias};
 use crate::sys;
-use crate::watched::Watched;
+use crate::watched::{Direction, Watched};
 
 /// A TCP connection with CLOEXEC and NODELAY. One task reads and one writes at a time; they may be two.
 ///
@@ -90,21 +91,25 @@ impl Stream {
     /// time; nothing is lost.
     #[inline]
     pub async fn readable(&self) -> io::Result<()> {
-        self.watched.readable().await?;
-        match self.deadline.expired() {
-            None => Ok(()),
-            Some(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        self.unless_expired(self.watched.readable().await, Side::Read)
     }
 
     /// Waits until something can be written. May return early: try, and wait again. May be given up at any time.
     #[inline]
     pub async fn writable(&self) -> io::Result<()> {
-        self.watched.writable().await?;
-        match self.deadline.expired() {
-            Some(Side::Write) => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
+        self.unless_expired(self.watched.writable().await, Side::Write)
+    }
+
+    /// As [`Self::readable`], for hand-written futures: wakes `cx` when it returns `Pending`. One task at a time.
+    #[inline]
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watched.poll_ready(Direction::Read, cx).map(|result| self.unless_expired(result, Side::Read))
+    }
+
+    /// As [`Self::writable`], for hand-written futures: wakes `cx` when it returns `Pending`. One task at a time.
+    #[inline]
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watched.poll_ready(Direction::Write, cx).map(|result| self.unless_expired(result, Side::Write))
     }
 
     /// Reads on the ring, appended into the spare capacity of `buffer`; on epoll it waits and then reads. Cheaper than
@@ -151,6 +156,16 @@ impl Stream {
     #[inline]
     pub fn raw_fd(&self) -> RawFd {
         self.watched.fd()
+    }
+
+    /// An expired write ends reading too; an expired read leaves writing alone.
+    #[inline]
+    fn unless_expired(&self, result: io::Result<()>, side: Side) -> io::Result<()> {
+        match self.deadline.expired() {
+            None => result,
+            Some(Side::Read) if side == Side::Write => result,
+            Some(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     #[cold]

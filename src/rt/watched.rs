@@ -10,11 +10,11 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use monoio::net::TcpStream;
 
-use crate::sys;
+use crate::{local, sys};
 
 /// Which readiness is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,29 +26,42 @@ pub(crate) enum Direction {
 /// An owned descriptor, known to the driver of this worker.
 pub(crate) struct Watched {
     fd: RawFd,
-    /// monoio's handle. `TcpStream` is used for every kind of descriptor: it is the one that gives the descriptor back.
-    handle: Option<Rc<TcpStream>>,
-    read: Wait,
-    write: Wait,
+    /// None only while it is being dropped.
+    shared: Option<Rc<Shared>>,
+    read: Rounds,
+    write: Rounds,
     /// An operation was abandoned in flight; only the driver knows when it ends.
     orphaned: Cell<bool>,
 }
 
-/// One direction's poll operation.
-#[derive(Default)]
-struct Wait {
-    state: Rc<WaitState>,
-    /// Never ends: each round waits for one readiness. Made at the first wait, so that a stream that never waits to write
-    /// pays nothing.
-    rounds: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>,
+/// The poll operations of one direction, one after the other. Made at the first wait, so that a stream that never waits
+/// to write pays nothing.
+type Rounds = RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>;
+
+/// What `Watched` and its rounds both hold.
+struct Shared {
+    /// monoio's handle. `TcpStream` is used for every kind of descriptor: it is the one that gives the descriptor back.
+    handle: TcpStream,
+    read: WaitState,
+    write: WaitState,
 }
 
 #[derive(Default)]
 struct WaitState {
     /// A round is wanted or in progress.
     armed: Cell<bool>,
-    /// The result of the last round, until somebody takes it.
+    /// The result of the last round, until somebody takes it; the next wait does, if that one was given up.
     done: Cell<Option<io::Result<()>>>,
+}
+
+impl Shared {
+    #[inline]
+    fn state(&self, direction: Direction) -> &WaitState {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
 }
 
 impl Watched {
@@ -56,11 +69,12 @@ impl Watched {
     pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         let fd = descriptor.as_raw_fd();
         let handle = TcpStream::from_std(std::net::TcpStream::from(descriptor))?;
+        let shared = Shared { handle, read: WaitState::default(), write: WaitState::default() };
         Ok(Self {
             fd,
-            handle: Some(Rc::new(handle)),
-            read: Wait::default(),
-            write: Wait::default(),
+            shared: Some(Rc::new(shared)),
+            read: RefCell::new(None),
+            write: RefCell::new(None),
             orphaned: Cell::new(false),
         })
     }
@@ -72,32 +86,45 @@ impl Watched {
 
     /// Waits until a read would not block. May return early: try, and wait again. One task at a time.
     #[inline]
-    pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> + use<'_> {
-        poll_fn(move |cx| self.poll_ready(Direction::Read, cx))
+    pub(crate) fn readable(&self) -> Ready<'_> {
+        Ready { watched: self, direction: Direction::Read, waiting: false }
     }
 
     /// Waits until a write would not block. May return early: try, and wait again. One task at a time.
     #[inline]
-    pub(crate) fn writable(&self) -> impl Future<Output = io::Result<()>> + use<'_> {
-        poll_fn(move |cx| self.poll_ready(Direction::Write, cx))
+    pub(crate) fn writable(&self) -> Ready<'_> {
+        Ready { watched: self, direction: Direction::Write, waiting: false }
     }
 
     /// As [`Self::readable`] and [`Self::writable`], for hand-written futures.
     pub(crate) fn poll_ready(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(handle) = &self.handle else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        let wait = match direction {
+        let Some(shared) = &self.shared else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let state = shared.state(direction);
+        if let Some(left_over) = state.done.take() {
+            return Poll::Ready(left_over);
+        }
+        let mut rounds = match direction {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
-        };
-        let mut rounds = wait.rounds.borrow_mut();
-        let rounds =
-            rounds.get_or_insert_with(|| Box::pin(rounds_of(handle.clone(), wait.state.clone(), direction)));
-        wait.state.armed.set(true);
-        // `rounds` never ends, so its own result says nothing.
+        }
+        .borrow_mut();
+        let rounds = rounds.get_or_insert_with(|| Box::pin(rounds_of(shared.clone(), direction)));
+        state.armed.set(true);
+        // They never end, so their own result says nothing.
         let _ = rounds.as_mut().poll(cx);
-        match wait.state.done.take() {
+        match state.done.take() {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
+        }
+    }
+
+    /// Nobody waits any more: the operation stays armed, but lets go of the waiting task's waker, which would keep the
+    /// task's memory and wake it for nothing.
+    fn forget_waker(&self, direction: Direction) {
+        if let Poll::Ready(result) = self.poll_ready(direction, &mut Context::from_waker(Waker::noop()))
+            && let Some(shared) = &self.shared
+        {
+            shared.state(direction).done.set(Some(result));
         }
     }
 
@@ -107,16 +134,44 @@ impl Watched {
     }
 }
 
+/// A wait for readiness. May be given up at any time.
+pub(crate) struct Ready<'a> {
+    watched: &'a Watched,
+    direction: Direction,
+    waiting: bool,
+}
+
+impl Future for Ready<'_> {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.watched.poll_ready(self.direction, cx);
+        self.waiting = polled.is_pending();
+        polled
+    }
+}
+
+impl Drop for Ready<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.waiting {
+            self.watched.forget_waker(self.direction);
+        }
+    }
+}
+
 /// Round after round: waits to be armed, waits for readiness, leaves the result, disarms.
 ///
 /// `relaxed` is off: on epoll the driver's own idea of readiness is not cleared by our reads, so it must ask the kernel
 /// (`poll`) before it reports. On the ring it makes no difference.
-async fn rounds_of(handle: Rc<TcpStream>, state: Rc<WaitState>, direction: Direction) {
+async fn rounds_of(shared: Rc<Shared>, direction: Direction) {
+    let state = shared.state(direction);
     loop {
         poll_fn(|_| if state.armed.get() { Poll::Ready(()) } else { Poll::Pending }).await;
         let result = match direction {
-            Direction::Read => handle.readable(false).await,
-            Direction::Write => handle.writable(false).await,
+            Direction::Read => shared.handle.readable(false).await,
+            Direction::Write => shared.handle.writable(false).await,
         };
         state.armed.set(false);
         state.done.set(Some(result));
@@ -128,15 +183,15 @@ impl Drop for Watched {
     /// driver closes it after the operation has ended: an entry that still waits in the submission queue names the
     /// descriptor by number, and must not meet the number's next owner.
     fn drop(&mut self) {
-        let in_flight = self.read.state.armed.get() || self.write.state.armed.get() || self.orphaned.get();
-        self.read.rounds.take();
-        self.write.rounds.take();
-        let Some(handle) = self.handle.take() else { return };
-        if in_flight && crate::local::on_ring() {
+        let Some(shared) = self.shared.take() else { return };
+        let in_flight = shared.read.armed.get() || shared.write.armed.get() || self.orphaned.get();
+        self.read.take();
+        self.write.take();
+        if in_flight && local::on_ring() {
             return;
         }
-        if let Ok(handle) = Rc::try_unwrap(handle) {
-            sys::close(handle.into_raw_fd());
+        if let Ok(shared) = Rc::try_unwrap(shared) {
+            sys::close(shared.handle.into_raw_fd());
         }
     }
 }

@@ -15,13 +15,12 @@ use thiserror::Error;
 
 use crate::hex;
 use crate::keys::{SigningKey, Trust};
+use crate::limits::CURRENT_BYTES_MAX;
 
 /// First line.
 const TITLE: &str = "ringway current 1";
 /// What the signature is over, beside the text.
 const DOMAIN: &[u8] = b"ringway current 1";
-/// A file larger than this is not read at all.
-pub const CURRENT_BYTES_MAX: usize = 512;
 
 /// Name of a snapshot's content: blake3 of it. Prints as 64 digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -20,6 +20,11 @@ pub struct LimitId(pub u64);
 /// Id of what the route matches: host, path, methods, header and query conditions; not of what it does.
 #[must_use]
 pub fn route(host: &HostPattern, route: &Route) -> RouteId {
+    RouteId(canonical(host, route).finish())
+}
+
+/// The name that a route's id is made of.
+pub(crate) fn canonical(host: &HostPattern, route: &Route) -> Canonical {
     let mut name = Canonical::new("route");
     match host {
         HostPattern::Exact(host) => name.tag(b'e').text(host),
@@ -36,7 +41,7 @@ pub fn route(host: &HostPattern, route: &Route) -> RouteId {
     }
     conditions(&mut name, &route.headers);
     conditions(&mut name, &route.query);
-    RouteId(name.finish())
+    name
 }
 
 /// Id of an upstream's name.
@@ -91,7 +96,8 @@ fn conditions(name: &mut Canonical, conditions: &[FieldMatch]) {
 }
 
 /// A name in an unambiguous form: every part carries its length.
-struct Canonical(Vec<u8>);
+#[derive(PartialEq, Eq)]
+pub(crate) struct Canonical(Vec<u8>);
 
 impl Canonical {
     fn new(kind: &str) -> Self {

@@ -10,11 +10,23 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod builder;
 pub mod current;
+pub mod error;
+pub mod hash;
+pub mod header;
 mod hex;
 pub mod id;
 pub mod keys;
+pub mod limits;
+pub mod method;
 #[expect(missing_docs, reason = "the resolvers that rkyv derives for enums carry none")]
 pub mod model;
+pub mod reader;
+pub mod rows;
 pub mod seal;
 pub mod secret;
+pub mod tables;
+mod validate;
+pub use error::{SemanticError, SnapshotError};
+pub use reader::Snapshot;

@@ -108,18 +108,62 @@ field_table! {
 
 /// Slots of the look-up table.
 const SLOTS: usize = 512;
+/// Room for the longest name; a longer row does not compile.
+const NAME_BYTES_MAX: usize = 32;
 
-/// `ROWS` by hash; a collision does not compile.
+/// What a name is compared with.
+#[derive(Clone, Copy)]
+struct Known {
+    id: FieldId,
+    len: u8,
+    class: u8,
+    /// The lower-case name.
+    bytes: [u8; NAME_BYTES_MAX],
+    /// 0x20 where the byte is a letter, whose case does not count.
+    case: [u8; NAME_BYTES_MAX],
+}
+
+static KNOWN: [Known; ROWS.len()] = known();
+
+/// Index into `KNOWN` by hash; a collision does not compile.
 static BY_HASH: [u8; SLOTS] = table();
 
 const _: () = assert!(ROWS.len() <= 128, "FieldSet is a u128");
 
-/// Mixes length and four bytes of a name. The byte case is folded; the multipliers were searched for.
+/// Mixes length and four bytes of a name, their case folded. The multipliers were searched for.
 #[inline]
 const fn slot(len: usize, first: u8, middle: u8, before_last: u8, last: u8) -> usize {
     let [first, middle, before_last, last] =
         [first as usize | 0x20, middle as usize | 0x20, before_last as usize | 0x20, last as usize | 0x20];
     (len + first * 13 + last * 47 + before_last * 7 + middle) & (SLOTS - 1)
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn known() -> [Known; ROWS.len()] {
+    let none = Known {
+        id: FieldId::Other,
+        len: 0,
+        class: PLAIN,
+        bytes: [0; NAME_BYTES_MAX],
+        case: [0; NAME_BYTES_MAX],
+    };
+    let mut table = [none; ROWS.len()];
+    let mut row = 0;
+    while row < ROWS.len() {
+        let (id, name, class) = ROWS[row];
+        let name = name.as_bytes();
+        table[row].id = id;
+        table[row].len = name.len() as u8;
+        table[row].class = class;
+        let mut at = 0;
+        while at < name.len() {
+            table[row].bytes[at] = name[at];
+            table[row].case[at] = if name[at].is_ascii_lowercase() { 0x20 } else { 0 };
+            at += 1;
+        }
+        row += 1;
+    }
+    table
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
@@ -136,55 +180,91 @@ const fn table() -> [u8; SLOTS] {
     table
 }
 
+impl Known {
+    /// Whether a name is this one in any case: eight bytes at a time, the last eight overlapping.
+    #[inline]
+    fn is(&self, name: &[u8]) -> bool {
+        if name.len() != self.len as usize {
+            return false;
+        }
+        let Some(last) = name.len().checked_sub(8) else {
+            return name.iter().zip(&self.bytes).zip(&self.case).all(|((a, b), case)| (a ^ b) & !case == 0);
+        };
+        let mut at = 0;
+        while at < last {
+            if !self.is_at(name, at) {
+                return false;
+            }
+            at += 8;
+        }
+        self.is_at(name, last)
+    }
+
+    #[inline]
+    fn is_at(&self, name: &[u8], at: usize) -> bool {
+        let word = |bytes: &[u8]| {
+            bytes
+                .get(at..at + 8)
+                .and_then(|bytes| bytes.first_chunk())
+                .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        (word(name) ^ word(&self.bytes)) & !word(&self.case) == 0
+    }
+}
+
 impl FieldId {
     /// The id of a name in any case.
     #[must_use]
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        let len = name.len();
         let [first, .., before_last, last] = name else {
             return if name.eq_ignore_ascii_case(b"te") { Self::Te } else { Self::Other };
         };
-        let middle = name.get(len / 2).copied().unwrap_or(0);
-        let row = BY_HASH.get(slot(len, *first, middle, *before_last, *last)).copied().unwrap_or(0);
-        match ROWS.get(row as usize) {
-            Some((id, known, _)) if known.as_bytes().eq_ignore_ascii_case(name) => *id,
+        let middle = name.get(name.len() / 2).copied().unwrap_or(0);
+        let row = BY_HASH.get(slot(name.len(), *first, middle, *before_last, *last)).copied().unwrap_or(0);
+        match KNOWN.get(row as usize) {
+            Some(known) if known.is(name) => known.id,
             _ => Self::Other,
         }
     }
 
-    fn row(self) -> (&'static str, u8) {
-        ROWS.get(self as usize).map_or(("", PLAIN), |row| (row.1, row.2))
+    #[inline]
+    fn class(self) -> u8 {
+        KNOWN.get(self as usize).map_or(PLAIN, |known| known.class)
     }
 
     /// Its lower-case name; empty for `Other`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.row().0
+        ROWS.get(self as usize).map_or("", |row| row.1)
     }
 
     /// Hop-by-hop by definition.
     #[must_use]
+    #[inline]
     pub fn is_hop_by_hop(self) -> bool {
-        self.row().1 & HOP != 0
+        self.class() & HOP != 0
     }
 
     /// Written by us alone when a head is sent: framing, `Connection` and their like.
     #[must_use]
+    #[inline]
     pub fn is_ours_to_write(self) -> bool {
-        self.row().1 & (HOP | FRAMING) != 0
+        self.class() & (HOP | FRAMING) != 0
     }
 
     /// Whether a peer may not have it dropped by `Connection` nor send it in a trailer section.
     #[must_use]
+    #[inline]
     pub fn is_protected(self) -> bool {
-        self.row().1 & PROTECTED != 0
+        self.class() & PROTECTED != 0
     }
 
     /// Whether it may stand in a trailer section (RFC 9110 §6.5.1; contract, rule 15).
     #[must_use]
+    #[inline]
     pub fn is_allowed_in_trailers(self) -> bool {
-        self.row().1 == PLAIN
+        self.class() == PLAIN
     }
 
     /// Every id of the table but `Other`.
@@ -216,6 +296,7 @@ impl FieldSet {
 
     /// Whether it holds none.
     #[must_use]
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

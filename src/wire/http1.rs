@@ -37,4 +37,8 @@ pub enum Parse<Head, Fault> {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -4,11 +4,12 @@ use std::io::{IoSlice, Read, Write};
 use std::rc::Rc;
 
 use super::{in_ms, listener, on_both, pair, read_exactly, worker};
-use crate::{Doorbell, DriverChoice, Stream, now, sleep_until_ns, spawn};
+use crate::{Doorbell, Driver, DriverChoice, Ended, Options, Stream, now, run, sleep_until_ns, spawn};
 
 on_both! {
     bytes_come_back_from_an_echo => echo;
     a_pinned_read_appends => pinned;
+    a_pinned_read_waits_on_a_connected_stream_too => pinned_after_connect;
     a_ring_from_another_thread_is_heard => doorbell;
     sleepers_wake_in_order => sleepers;
 }
@@ -66,6 +67,20 @@ fn pinned(choice: DriverChoice) {
     });
 }
 
+fn pinned_after_connect(choice: DriverChoice) {
+    worker(choice, || async {
+        let (listener, address) = listener();
+        let connected = Stream::connect(address, in_ms(60_000)).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        spawn(async move {
+            crate::turn().await;
+            assert_eq!(accepted.try_write(b"late").unwrap(), Some(4));
+        });
+        let (result, bytes) = connected.read_pinned(Vec::with_capacity(8)).await;
+        assert_eq!((result.unwrap(), bytes.as_slice()), (4, b"late".as_slice()));
+    });
+}
+
 fn doorbell(choice: DriverChoice) {
     worker(choice, || async {
         let there = Doorbell::new().unwrap();
@@ -118,4 +133,49 @@ fn a_reset_reaches_the_peer() {
         stream.abort();
         assert_eq!(peer.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     });
+}
+
+#[test]
+fn auto_takes_the_ring_where_there_is_one() {
+    let options = Options { driver: DriverChoice::Auto, ..Options::default() };
+    let ended = run(&options, |driver| async move { driver }).unwrap();
+    assert_eq!(ended, Ended::Finished(Driver::UringSingleIssuerCoop));
+}
+
+/// A panic must unwind: with `abort` one connection would take the process.
+#[test]
+fn every_profile_unwinds() {
+    const { assert!(cfg!(panic = "unwind")) };
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")).unwrap();
+    let settings: Vec<_> = manifest.lines().filter(|line| line.trim_start().starts_with("panic")).collect();
+    assert!(settings.iter().any(|line| line.starts_with("panic = \"unwind\"")), "{settings:?}");
+    assert!(!settings.iter().any(|line| line.contains("abort")), "{settings:?}");
+}
+
+/// The wall clock is read ten times a second at most, and still agrees with the standard library's.
+#[test]
+fn the_clocks_go_forward_together() {
+    let first = now();
+    let unix_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    assert!(unix_ms.abs_diff(first.unix_ms) < 1000);
+    let mut last = first;
+    while last.mono_ns < first.mono_ns + 5_000_000 {
+        let next = now();
+        assert!(next.mono_ns >= last.mono_ns && next.unix_ms >= last.unix_ms);
+        last = next;
+    }
+    assert!(last.unix_ms.abs_diff(first.unix_ms + 5) <= 2000);
+}
+
+#[test]
+fn a_thread_is_pinned_and_stands_back() {
+    std::thread::spawn(|| {
+        crate::pin_to_core(0).unwrap();
+        crate::idle_priority();
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(status.lines().any(|line| line.trim_end() == "Cpus_allowed_list:\t0"), "{status}");
+        assert!(crate::pin_to_core(usize::MAX).is_err());
+    })
+    .join()
+    .unwrap();
 }

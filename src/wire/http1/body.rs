@@ -179,7 +179,8 @@ impl BodyReader {
                 Ok(next) => head = next,
                 Err(size) => {
                     input.take(at + 1);
-                    self.overhead = (self.overhead + 2).saturating_sub(16 + size.saturating_mul(2));
+                    self.overhead =
+                        (self.overhead + 2).saturating_sub(size.saturating_mul(2).saturating_add(16));
                     if self.overhead > u64::from(self.limits.overhead_bytes_max) {
                         return Err(Reject::ChunkOverhead);
                     }

@@ -28,6 +28,10 @@ pub(crate) fn apply(bytes: &[u8], fields: &mut Fields) -> Result<Options, Reject
         if field.id != FieldId::Connection {
             continue;
         }
+        if field.value.of(bytes).eq_ignore_ascii_case(b"keep-alive") {
+            options.keep_alive = true;
+            continue;
+        }
         for option in list_members(field.value.of(bytes)) {
             if option.eq_ignore_ascii_case(b"keep-alive") {
                 options.keep_alive = true;

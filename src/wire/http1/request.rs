@@ -104,12 +104,12 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
     let Tokens { mut fields, method: method_span, target, version, len } = tokens;
     let method = Method::from_token(method_span.of(buffer));
     let target = read_target(buffer, target, method)?;
-    let host = read_host(buffer, &fields, version)?;
-    let authority = match target.authority {
-        Some(authority) => Some(authority),
-        None => host,
-    };
-    let (authority, host, port) = lower_authority(buffer, authority)?;
+    let host = read_host(&fields, version)?;
+    if let (Some(_), Some(host)) = (target.authority, host) {
+        // It is overridden, and must be valid all the same.
+        parse_authority(host.of(buffer)).ok_or(Reject::HostSyntax)?;
+    }
+    let (authority, host, port) = lower_authority(buffer, target.authority.or(host))?;
     let mut framing = framing::of_request(buffer, &fields, version)?;
     let options = connection::apply(buffer, &mut fields)?;
     let upgrade = if options.upgrade && version == Version::Http11 {
@@ -193,8 +193,8 @@ fn split_path(bytes: &[u8], span: Span, form: TargetForm, authority: Option<Span
     Target { form, authority, path, query }
 }
 
-/// The Host line: exactly one in HTTP/1.1, at most one in HTTP/1.0.
-fn read_host(bytes: &[u8], fields: &Fields, version: Version) -> Result<Option<Span>, Reject> {
+/// The Host line, not yet checked: exactly one in HTTP/1.1, at most one in HTTP/1.0.
+fn read_host(fields: &Fields, version: Version) -> Result<Option<Span>, Reject> {
     let mut hosts = fields.all().iter().filter(|field| field.id == FieldId::Host);
     let Some(host) = hosts.next() else {
         return if version == Version::Http10 { Ok(None) } else { Err(Reject::HostMissing) };
@@ -202,7 +202,6 @@ fn read_host(bytes: &[u8], fields: &Fields, version: Version) -> Result<Option<S
     if hosts.next().is_some() {
         return Err(Reject::HostTwice);
     }
-    parse_authority(host.value.of(bytes)).ok_or(Reject::HostSyntax)?;
     Ok(Some(host.value))
 }
 

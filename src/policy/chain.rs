@@ -1,0 +1,260 @@
+//! A run of a chain: the request on its way to the upstream, and the reply on its way back.
+//!
+//! Straight line: each step is a `match` over what it does, and gives a value; what follows from it (go on, note the
+//! shadow, refuse) stands in one place. The gateway, `explain` and `tests:` run these very functions.
+
+mod refusal;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use refusal::ReplyField;
+
+use ringway_record::Outcome;
+use ringway_snapshot::model::Mode;
+use ringway_wire::{BadEdit, Overlay};
+
+use crate::api_key::{self, Identity, Unproved};
+use crate::facts::Facts;
+use crate::headers;
+use crate::limit::key::CellKey;
+use crate::limit::worker::Counted;
+use crate::limit::{Count, Counts, Decided, WorkerLimits, rate_limit};
+use crate::limits::CHAIN_LIMITS_MAX;
+use crate::prepare::{Act, Chain, Prepared, Step};
+use crate::stage::{Stage, StageSet};
+use crate::trace::Trace;
+
+/// What a chain decides on a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on, with the overlay's edits.
+    Continue(Passed),
+    /// It is answered by us.
+    Refuse(Refused),
+}
+
+/// What is known of a request after its chain, passed or not: for its record and for its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decisions {
+    /// Who calls, where that was proved (in shadow mode too: knowing is not acting).
+    pub identity: Option<Identity>,
+    /// Stages that would have refused, had they not stood in shadow mode.
+    pub shadow: StageSet,
+    /// The enforced limits that decided.
+    pub counts: Counts,
+}
+
+/// A request that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// What was decided on the way.
+    pub decisions: Decisions,
+    /// The query that is forwarded.
+    pub query: Query,
+}
+
+/// The query that is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Query {
+    /// As it came.
+    #[default]
+    Kept,
+    /// None: a hidden credential was all of it.
+    Removed,
+    /// This one: a hidden credential was part of it.
+    Replaced(Vec<u8>),
+}
+
+/// A request that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// What was decided on the way.
+    pub decisions: Decisions,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// Which stage refused.
+    pub stage: Stage,
+    /// Stable id of the limit that refused, else 0.
+    pub limit_id: u64,
+    /// Place of the refusing step in the chain.
+    step: usize,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    Proved(Identity),
+    NotProved(Unproved),
+    Counted(Counted),
+    CountedNothing,
+    MissedItsKey,
+    Edited,
+    CouldNotEdit(BadEdit),
+}
+
+impl Did {
+    fn refusal(self) -> Option<Outcome> {
+        match self {
+            Self::Proved(_) | Self::CountedNothing | Self::Edited => None,
+            Self::NotProved(unproved) => Some(unproved.outcome()),
+            Self::Counted(counted) => (!counted.admitted).then_some(Outcome::RateLimited),
+            Self::MissedItsKey => Some(Outcome::RateLimited),
+            Self::CouldNotEdit(_) => Some(Outcome::Internal),
+        }
+    }
+}
+
+/// Runs the request's half of a chain. Edits are added to `overlay`; a refused request's overlay is of no use.
+pub fn run_request(
+    prepared: &Prepared,
+    chain: &Chain,
+    facts: &Facts<'_>,
+    limits: &mut WorkerLimits,
+    overlay: &mut Overlay,
+    mut trace: Option<&mut Trace>,
+) -> Verdict {
+    let mut run = Run { passed: Passed::default(), taken: Taken::default() };
+    for (place, step) in chain.steps.iter().enumerate() {
+        if step.mode == Mode::Off {
+            if let Some(trace) = trace.as_deref_mut() {
+                trace.entries.push(words::skipped(step));
+            }
+            continue;
+        }
+        let did = run.step(prepared, step, facts, limits, overlay);
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.entries.push(words::entry(prepared, facts, step, did));
+        }
+        let Some(outcome) = did.refusal() else { continue };
+        if step.mode == Mode::Shadow {
+            run.passed.decisions.shadow.insert(step.stage());
+            continue;
+        }
+        run.taken.give_back(prepared, facts.mono_ns, limits);
+        let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
+        let (decisions, stage) = (run.passed.decisions, step.stage());
+        return Verdict::Refuse(Refused { decisions, outcome, stage, limit_id, step: place });
+    }
+    Verdict::Continue(run.passed)
+}
+
+/// A run in progress.
+struct Run {
+    passed: Passed,
+    taken: Taken,
+}
+
+impl Run {
+    #[inline]
+    fn step(
+        &mut self,
+        prepared: &Prepared,
+        step: &Step,
+        facts: &Facts<'_>,
+        limits: &mut WorkerLimits,
+        overlay: &mut Overlay,
+    ) -> Did {
+        match &step.act {
+            Act::Authenticate { any_of, hides, .. } => {
+                let authenticators = any_of.iter().filter_map(|index| prepared.authenticator(*index));
+                match api_key::authenticate(authenticators, prepared.peppers(), facts) {
+                    Err(unproved) => Did::NotProved(unproved),
+                    Ok(identity) => {
+                        self.passed.decisions.identity = Some(identity);
+                        match hides.apply(facts.head, overlay, &mut self.passed.query) {
+                            Ok(()) => Did::Proved(identity),
+                            Err(bad) => Did::CouldNotEdit(bad),
+                        }
+                    }
+                }
+            }
+            Act::Limit(index) => self.count(prepared, *index, step.mode, facts, limits),
+            Act::Headers { .. } if step.mode == Mode::Shadow => Did::Edited,
+            Act::Headers { request, .. } => match headers::edit(request, overlay) {
+                Ok(()) => Did::Edited,
+                Err(bad) => Did::CouldNotEdit(bad),
+            },
+        }
+    }
+
+    fn count(
+        &mut self,
+        prepared: &Prepared,
+        index: u32,
+        mode: Mode,
+        facts: &Facts<'_>,
+        limits: &mut WorkerLimits,
+    ) -> Did {
+        // INVARIANT: a prepared step names a limit that exists.
+        let Some(limit) = prepared.limit(index) else { return Did::CountedNothing };
+        match limit.take(facts, self.passed.decisions.identity.as_ref(), limits) {
+            Decided::Skipped => Did::CountedNothing,
+            Decided::KeyMissing => Did::MissedItsKey,
+            Decided::Counted(counted) => {
+                if counted.admitted {
+                    self.taken.push(index, counted.cell);
+                }
+                if mode == Mode::Enforce {
+                    self.passed.decisions.counts.push(Count { limit: index, debt: counted.debt });
+                }
+                Did::Counted(counted)
+            }
+        }
+    }
+}
+
+/// Cells that counted the request, to be given back if a later step refuses it: refused requests do not consume.
+#[derive(Debug, Default)]
+struct Taken {
+    list: [(u32, CellKey); CHAIN_LIMITS_MAX],
+    len: usize,
+}
+
+impl Taken {
+    fn push(&mut self, limit: u32, cell: CellKey) {
+        if let Some(place) = self.list.get_mut(self.len) {
+            *place = (limit, cell);
+            self.len += 1;
+        }
+    }
+
+    fn give_back(&self, prepared: &Prepared, mono_ns: u64, limits: &mut WorkerLimits) {
+        for (index, cell) in self.list.iter().take(self.len) {
+            if let Some(limit) = prepared.limit(*index) {
+                limit.take_back(*cell, mono_ns, limits);
+            }
+        }
+    }
+}
+
+/// Runs the reply's half of a chain: on every reply to a request of the route, the upstream's and our own alike.
+///
+/// The RateLimit fields come first, so that a `headers` step may edit them too.
+///
+/// # Errors
+/// [`BadEdit`], which prepared edits never give; the reply must not be sent then.
+pub fn run_response(
+    prepared: &Prepared,
+    chain: &Chain,
+    decisions: &Decisions,
+    overlay: &mut Overlay,
+) -> Result<(), BadEdit> {
+    if !chain.edits_replies {
+        return Ok(());
+    }
+    if !chain.rate_policy.is_empty() {
+        overlay.append(b"RateLimit-Policy", &chain.rate_policy)?;
+        let counts = decisions.counts.as_slice();
+        if !counts.is_empty() {
+            overlay.append_with(b"RateLimit", |out| rate_limit(prepared.limits(), counts, out))?;
+        }
+    }
+    for step in chain.steps.iter().filter(|step| step.mode == Mode::Enforce) {
+        if let Act::Headers { response, .. } = &step.act {
+            headers::edit(response, overlay)?;
+        }
+    }
+    Ok(())
+}
