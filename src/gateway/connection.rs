@@ -2,6 +2,8 @@
 
 mod http1;
 
+pub(crate) use self::http1::Next;
+
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -24,7 +26,7 @@ pub(crate) struct Connection {
     /// The listener, as its definition names it.
     pub(crate) configured: SocketAddr,
     /// What the handshake told; none in plain text.
-    pub(crate) tls: Option<TlsFacts>,
+    pub(crate) tls: Option<Box<TlsFacts>>,
     /// No request is in progress.
     idle: Cell<bool>,
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ringway_policy::prepare::PrepareError;
-use ringway_policy::route::RegexError;
+use ringway_policy::route::ExpressionError;
 use ringway_snapshot::current::CurrentError;
 use ringway_snapshot::error::SnapshotError;
 use ringway_snapshot::keys::KeyFileError;
@@ -106,7 +106,7 @@ pub enum GenerationError {
     Policy(#[from] PrepareError),
     /// An expression.
     #[error("prepare the expressions")]
-    Regex(#[from] RegexError),
+    Expression(#[from] ExpressionError),
     /// A sealed secret.
     #[error("open a sealed secret")]
     Seal(#[from] SealError),
@@ -139,7 +139,7 @@ impl GenerationError {
             Self::Pointer(source) => source.hint(),
             Self::Snapshot(source) => source.hint(),
             Self::Hash => "remove the file; it is fetched again from control",
-            Self::Policy(_) | Self::Regex(_) | Self::NoProfile(_) => {
+            Self::Policy(_) | Self::Expression(_) | Self::NoProfile(_) => {
                 "control compiled what this gateway cannot carry out: are their versions the same?"
             }
             Self::Seal(source) => source.hint(),

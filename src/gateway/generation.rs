@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_policy::prepare::Prepared;
-use ringway_policy::route::Regexes;
+use ringway_policy::route::RouteExpressions;
 use ringway_snapshot::current::Current;
 use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::model::{Listener, Settings, TlsProfile, TlsVersion, UpstreamTls};
-use ringway_snapshot::reader::Snapshot;
+use ringway_snapshot::Snapshot;
 use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{
     Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, ServerProfile, ServerTls, TicketSeed,
@@ -31,7 +31,7 @@ pub(crate) struct Generation {
     /// The chains.
     pub(crate) policies: Prepared,
     /// Path and value expressions.
-    pub(crate) regexes: Regexes,
+    pub(crate) expressions: RouteExpressions,
     /// Upstreams, by their index in the snapshot.
     pub(crate) upstreams: Vec<Arc<PreparedUpstream>>,
     /// TLS of each listener; none in plain text.
@@ -69,7 +69,7 @@ impl Generation {
     ) -> Result<Self, GenerationError> {
         let peppers: Vec<Pepper> = workshop.keys.keys().iter().filter_map(Pepper::of).collect();
         let policies = Prepared::from(&snapshot, &peppers, workshop.workers)?;
-        let regexes = Regexes::prepare(&snapshot)?;
+        let expressions = RouteExpressions::prepare(&snapshot)?;
         let upstreams: Vec<_> = snapshot
             .upstreams()
             .iter()
@@ -92,7 +92,7 @@ impl Generation {
         Ok(Self {
             current,
             policies,
-            regexes,
+            expressions,
             pool_idle_ns_max: u64::from(pool_idle_ms.unwrap_or(60_000)) * 1_000_000,
             upstreams,
             tls,

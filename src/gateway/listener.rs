@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use ringway_record::metrics::Metric;
+
 use crate::connection;
 use crate::worker::Worker;
 
@@ -14,18 +16,21 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
             Ok((stream, peer)) => {
                 let connections_max = worker.pinned().map_or(u32::MAX, |pinned| pinned.generation.settings.connections_max);
                 if worker.open_connections() >= connections_max {
-                    worker.node.counters.connections_refused.add(1);
+                    worker.count(Metric::ConnectionsRefused);
                     stream.abort();
                     continue;
                 }
                 ringway_rt::spawn(connection::serve(Rc::clone(&worker), stream, peer, configured));
             }
-            Err(_) if worker.draining() => return,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => return,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => break,
             Err(error) => {
                 tracing::error!(%configured, %error, "accepting failed; the listener is given up");
                 return;
             }
         }
+    }
+    // What the kernel has accepted for us already would be reset with the socket.
+    while let Ok(Some((stream, peer))) = listener.try_accept() {
+        ringway_rt::spawn(connection::serve(Rc::clone(&worker), stream, peer, configured));
     }
 }

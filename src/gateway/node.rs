@@ -66,7 +66,7 @@ pub(crate) struct Node {
     admin: Mutex<Option<SocketAddr>>,
     driver: Mutex<String>,
     draining: AtomicBool,
-    reload_asked: AtomicBool,
+    reloads_asked: AtomicU64,
     drain_ns_max: AtomicU64,
 }
 
@@ -102,7 +102,7 @@ impl Node {
             admin: Mutex::default(),
             driver: Mutex::default(),
             draining: AtomicBool::new(false),
-            reload_asked: AtomicBool::new(false),
+            reloads_asked: AtomicU64::new(0),
             drain_ns_max: AtomicU64::new(30_000_000_000),
             options,
         }))
@@ -128,9 +128,9 @@ impl Node {
         self.drain_ns_max.load(Ordering::Relaxed)
     }
 
-    /// Whether SIGHUP came since this was asked last.
-    pub(crate) fn take_reload_asked(&self) -> bool {
-        self.reload_asked.swap(false, Ordering::AcqRel)
+    /// How often SIGHUP has come: the access log is reopened and the pointer read when it changes.
+    pub(crate) fn reopen_asked(&self) -> u64 {
+        self.reloads_asked.load(Ordering::Acquire)
     }
 
     /// The I/O driver that the workers run on.
@@ -276,7 +276,9 @@ pub fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     loop {
         match signals.wait().map_err(GatewayError::Signals)? {
             Signal::Drain => break,
-            Signal::Reload => node.reload_asked.store(true, Ordering::Release),
+            Signal::Reload => {
+                node.reloads_asked.fetch_add(1, Ordering::AcqRel);
+            }
             Signal::Upgrade => tracing::warn!("SIGUSR2: handing sockets to a new binary is not available in this version"),
         }
     }

@@ -20,6 +20,8 @@ use memmap2::{MmapMut, MmapOptions};
 use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
 use ringway_record::Record;
 
+use crate::access_log::Log;
+
 /// Bytes of one segment: about ten thousand records.
 const SEGMENT_BYTES: usize = 4 << 20;
 /// Segments kept ready beside the open ones.
@@ -40,9 +42,6 @@ impl AsMut<[u8]> for Region {
         &mut self.map
     }
 }
-
-/// What reads records as they come; runs on the helper thread.
-pub(crate) type Reader = Box<dyn FnMut(&Record<'_>) + Send>;
 
 /// The node's segments.
 pub(crate) struct Depot {
@@ -106,18 +105,19 @@ impl Depot {
         self.bell.notify_all();
     }
 
-    /// The helper's loop: keeps segments ready and shows each record to `reader`, in each segment's
-    /// order. Returns when stopped and everything is read.
-    pub(crate) fn run(&self, mut reader: Option<Reader>) {
+    /// The helper's loop: keeps segments ready and shows each record to the access log, in
+    /// each segment's order. Returns when stopped and everything is read.
+    pub(crate) fn run(&self, log: &mut Log<'_>) {
         loop {
             let stopped = self.stopped.load(Ordering::Acquire);
             if let Err(error) = self.make_ready() {
                 tracing::warn!(%error, "no room for another record segment");
             }
-            if let Some(reader) = &mut reader {
-                self.read(reader);
+            let wanted = log.follow();
+            if wanted {
+                self.read(log);
             }
-            self.retire(reader.is_none());
+            self.retire(!wanted);
             if stopped {
                 return;
             }
@@ -170,11 +170,11 @@ impl Depot {
     }
 
     /// Shows what is new in each written segment.
-    fn read(&self, reader: &mut Reader) {
+    fn read(&self, log: &mut Log<'_>) {
         let looked_at: Vec<(PathBuf, Cursor)> =
             self.lock().written.iter().map(|written| (written.path.clone(), written.cursor)).collect();
         for (path, cursor) in looked_at {
-            match read_one(&path, cursor, reader) {
+            match read_one(&path, cursor, log) {
                 Ok(cursor) => {
                     if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path) {
                         written.cursor = cursor;
@@ -183,6 +183,7 @@ impl Depot {
                 Err(error) => tracing::warn!(%error, path = %path.display(), "record segment not read"),
             }
         }
+        log.flush();
     }
 
     /// Moves full segments that were read to their end to those that may be used again.
@@ -224,7 +225,7 @@ impl Depot {
     }
 }
 
-fn read_one(path: &Path, cursor: Cursor, reader: &mut Reader) -> io::Result<Cursor> {
+fn read_one(path: &Path, cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor> {
     let file = File::open(path)?;
     // SAFETY: the file is this node's own, of a fixed, preallocated size; its writer only appends and
     // publishes with the atomic committed length, beyond which the reader does not look.
@@ -233,7 +234,7 @@ fn read_one(path: &Path, cursor: Cursor, reader: &mut Reader) -> io::Result<Curs
     let mut records = segment.records_from(cursor);
     for record in records.by_ref() {
         let (_, record) = record.map_err(io::Error::other)?;
-        reader(&record);
+        log.write(&record);
     }
     Ok(records.cursor())
 }

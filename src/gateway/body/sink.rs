@@ -76,14 +76,14 @@ impl<'s> Sink<'s> {
         self.written_bytes == 0
     }
 
+    /// An interim reply is no part of the final one: after it, nothing of a reply has gone out.
+    pub(crate) fn forget_interim(&mut self) {
+        self.written_bytes = 0;
+    }
+
     /// Nanoseconds that the peer kept us waiting.
     pub(crate) fn waited_ns(&self) -> u64 {
         self.waited_ns
-    }
-
-    /// Forgets what is gathered and not yet written.
-    pub(crate) fn discard(&mut self) {
-        self.gathered.clear();
     }
 
     /// Takes body bytes.

@@ -152,6 +152,45 @@ impl<'s> Source<'s> {
         true
     }
 
+    /// Most body bytes.
+    pub(crate) fn body_bytes_max(&self) -> u64 {
+        self.limits.body_bytes_max
+    }
+
+    /// Another bound than the settings': the route's.
+    pub(crate) fn set_body_bytes_max(&mut self, body_bytes_max: u64) {
+        self.limits.body_bytes_max = body_bytes_max;
+    }
+
+    /// Throws away what is there without waiting. `true`: that was the whole body.
+    ///
+    /// # Errors
+    /// Broken framing, or too large a body.
+    pub(crate) fn skip_ready(&mut self) -> Result<bool, SourceEnd> {
+        loop {
+            match self.step()? {
+                Step::Data(_) => self.consume(),
+                Step::End => return Ok(true),
+                Step::More => return Ok(false),
+            }
+        }
+    }
+
+    /// Reads the rest of the body and throws it away, up to so many bytes.
+    ///
+    /// # Errors
+    /// It did not end in order, or is longer.
+    pub(crate) async fn drain(&mut self, bytes_max: u64) -> Result<(), SourceEnd> {
+        let until = self.body_bytes.saturating_add(bytes_max);
+        while !self.skip_ready()? {
+            if self.body_bytes > until {
+                return Err(SourceEnd::TooLarge);
+            }
+            self.fill().await?;
+        }
+        Ok(())
+    }
+
     /// Sends on what is there without waiting for more. `true` when that was the whole body, flushed;
     /// `false` when more is to come, with everything so far flushed.
     ///
@@ -191,17 +230,15 @@ impl<'s> Source<'s> {
         !available(self.first, self.first_done, self.buffer.as_ref(), self.at).is_empty()
     }
 
-    /// What was read beyond the body: how many bytes of `first` were consumed, and the buffer read since.
-    pub(crate) fn into_rest(self) -> (usize, Option<Buffer>) {
+    /// What was read beyond the body: the one move of a pipelined request.
+    pub(crate) fn take_rest(&mut self) -> Option<Buffer> {
         if !self.first_done {
-            return (self.at, None);
+            let rest = self.first.get(self.at..).unwrap_or_default();
+            return (!rest.is_empty()).then(|| Buffer::copied_from(rest));
         }
-        let Self { first, buffer, at, .. } = self;
-        let rest = buffer.and_then(|mut buffer| {
-            buffer.consume(at);
-            (!buffer.is_empty()).then_some(buffer)
-        });
-        (first.len(), rest)
+        let mut buffer = self.buffer.take()?;
+        buffer.consume(self.at);
+        (!buffer.is_empty()).then_some(buffer)
     }
 
     /// Waits for bytes and reads them.
