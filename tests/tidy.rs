@@ -48,13 +48,19 @@ const CONTROL_LAYERS: &[&[&str]] = &[
     &["api", "web", "ingest"],
     &["app"],
     &["publish", "compile", "analytics", "billing"],
-    &["store", "config"],
+    &["store"],
+    &["config"],
     &["domain"],
 ];
+
+/// Files that name a layer above their own: file, layer, why. To be shortened.
+const CONTROL_LAYERS_BROKEN: &[(&str, &str, &str)] =
+    &[("control/config.rs", "compile", "the one entry from text to model stands beside the text")];
 
 /// Files that may hold `unsafe`, each with why. In all of them every use has its `SAFETY:` argument.
 const UNSAFE: &[(&str, &str)] = &[
     ("src/record/segment.rs", "the committed length is an atomic inside mapped bytes"),
+    ("src/rt/laws/accepting.rs", "asks the kernel for what the seam set"),
     ("src/rt/pinned.rs", "a buffer that the kernel writes"),
     ("src/rt/sys.rs", "system calls"),
     ("src/rt/task.rs", "one allocation a task"),
@@ -189,7 +195,9 @@ fn the_control_plane_names_only_layers_below() {
         for (line, code, test) in source.lines().filter(|(_, code, _)| code.contains("crate::")) {
             for (at, _) in code.match_indices("crate::") {
                 let named = code[at + 7..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-                if !test && layer(named).is_some_and(|named_layer| named_layer < own) {
+                let excepted =
+                    CONTROL_LAYERS_BROKEN.iter().any(|(path, up, _)| *path == source.path && *up == named);
+                if !test && !excepted && layer(named).is_some_and(|named_layer| named_layer < own) {
                     wrong.push(format!("{}:{line}: {module} names {named}, which is above it", source.path));
                 }
             }

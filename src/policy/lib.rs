@@ -11,6 +11,7 @@
     )
 )]
 
+pub mod route;
 pub mod stage;
 
 pub mod chain;

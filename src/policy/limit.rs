@@ -7,6 +7,8 @@ pub mod worker;
 
 mod counts;
 mod fields;
+#[cfg(test)]
+mod tests;
 
 pub use counts::{Count, Counts};
 pub use fields::{rate_limit, retry_after_s};

@@ -22,6 +22,8 @@ pub const API_KEY_BYTES_MAX: usize = 512;
 pub const FIELD_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Longest name of an edited field.
 pub const FIELD_NAME_BYTES_MAX: usize = 256;
+/// Most routes that an explanation lists.
+pub const TRACE_ROUTES_MAX: usize = 64;
 
 const _: () = assert!(KEPT_CELLS_MAX.is_power_of_two() && CORE_CELLS_MAX.is_power_of_two());
 const _: () = assert!(KEPT_CELLS_MAX <= NODE_CELLS_MAX);

@@ -1,6 +1,7 @@
 //! The laws of the seam. Each runs on both drivers, and fails if a driver silently became another.
 
 mod accepting;
+mod cost;
 mod deadlines;
 mod endings;
 mod exchange;
@@ -12,6 +13,8 @@ use std::future::Future;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::{BindOptions, Driver, DriverChoice, Ended, Listener, Options, Stream, now, run, sleep_until_ns};
 
@@ -70,6 +73,7 @@ fn worker_that_panics<F: Future<Output = T>, T>(
 ) -> (Ended<T>, Vec<String>) {
     let on_panic = |message: &str| PANICS.with_borrow_mut(|panics| panics.push(message.to_owned()));
     let options = Options { driver: choice, entries: 256, on_panic };
+    let _watchdog = Watchdog::start();
     let ended = run(&options, |driver| {
         assert_eq!(
             driver == Driver::Epoll,
@@ -79,6 +83,21 @@ fn worker_that_panics<F: Future<Output = T>, T>(
         main()
     });
     (ended.expect("the driver can be had"), PANICS.take())
+}
+
+/// Starvation shows as a law that never ends: after a minute it ends the process.
+struct Watchdog(#[expect(dead_code, reason = "its drop says that the law has ended")] mpsc::Sender<()>);
+
+impl Watchdog {
+    fn start() -> Self {
+        let (ended, wait) = mpsc::channel();
+        std::thread::spawn(move || {
+            if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                std::process::abort();
+            }
+        });
+        Self(ended)
+    }
 }
 
 /// Runs `law` in a process of its own: this test binary again, for the test named `name` (of `module_path!`).

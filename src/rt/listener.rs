@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 
 use crate::clock::now;
-use crate::local::{ACCEPTS_BACKED_OFF, ACCEPTS_SHED, on_ring};
+use crate::local::{ACCEPTS_BACKED_OFF, ACCEPTS_SHED};
 use crate::stream::Stream;
 use crate::sys::{self, AcceptError};
 use crate::timer::sleep_until_ns;
@@ -89,7 +89,7 @@ impl Listener {
                 self.accepted_in_turn.set(0);
                 turn().await;
             }
-            match sys::accept(self.watched.fd(), !on_ring()) {
+            match sys::accept(self.watched.fd()) {
                 Ok(Some((descriptor, peer))) => {
                     self.accepted_in_turn.set(self.accepted_in_turn.get() + 1);
                     self.back_off_ms.set(BACK_OFF_MS_MIN);
@@ -111,7 +111,7 @@ impl Listener {
 
     /// Accepts a connection that is waiting, if there is one; also after [`Self::stop`], to empty the backlog.
     pub fn try_accept(&self) -> io::Result<Option<(Stream, SocketAddr)>> {
-        match sys::accept(self.watched.fd(), !on_ring()) {
+        match sys::accept(self.watched.fd()) {
             Ok(Some((descriptor, peer))) => Ok(Some((Stream::adopt(descriptor, peer)?, peer))),
             Ok(None) => Ok(None),
             Err(error) => Err(error.into()),
@@ -131,7 +131,7 @@ impl Listener {
     async fn back_off(&self) -> io::Result<()> {
         ACCEPTS_BACKED_OFF.add_one();
         let had_reserve = self.reserve.borrow_mut().take().is_some();
-        if had_reserve && let Ok(Some(_)) = sys::accept(self.watched.fd(), !on_ring()) {
+        if had_reserve && let Ok(Some(_)) = sys::accept(self.watched.fd()) {
             ACCEPTS_SHED.add_one();
         }
         self.reserve.replace(sys::reserve());

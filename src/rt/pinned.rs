@@ -44,7 +44,16 @@ pub(crate) async fn read(
     let (result, mut spare) = handle.0.read(spare).await;
     let _ended = ManuallyDrop::new(guard);
     alias.set(Some(handle));
-    (result, std::mem::take(&mut spare.vec))
+    let mut buffer = std::mem::take(&mut spare.vec);
+    drop(spare);
+    match result {
+        // The kernel waits on a non-blocking socket here (O_NONBLOCK concerns `read`, not `recv`); this is for one that
+        // would not.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            (read_when_ready(watched, &mut buffer).await, buffer)
+        }
+        result => (result, buffer),
+    }
 }
 
 /// Gives the second handle back without closing the descriptor.

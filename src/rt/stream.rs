@@ -45,10 +45,6 @@ impl Stream {
             stream.deadline.disarm(Side::Write);
             sys::take_error(stream.raw_fd())?;
         }
-        if local::on_ring() {
-            // A read on the ring would answer EAGAIN on a non-blocking socket; every other call says DONTWAIT itself.
-            sys::set_blocking(stream.raw_fd())?;
-        }
         Ok(stream)
     }
 
@@ -152,7 +148,7 @@ impl Stream {
         sys::local_address(self.watched.fd())
     }
 
-    /// The descriptor, for options. On the ring it is in blocking mode: every call on it must say DONTWAIT.
+    /// The descriptor, for socket options. It is non-blocking, and must not be closed.
     #[inline]
     pub fn raw_fd(&self) -> RawFd {
         self.watched.fd()

@@ -204,12 +204,6 @@ pub(crate) fn take_error(fd: RawFd) -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
-pub(crate) fn set_blocking(fd: RawFd) -> io::Result<()> {
-    let off: c_int = 0;
-    // SAFETY: FIONBIO reads one int.
-    check(unsafe { libc::ioctl(fd, libc::FIONBIO, ptr::from_ref(&off)) }).map(drop)
-}
-
 /// Why nothing was accepted.
 pub(crate) enum AcceptError {
     /// This connection was gone again: the next may be good.
@@ -230,12 +224,11 @@ impl From<AcceptError> for io::Error {
     }
 }
 
-/// Accepts what is waiting: CLOEXEC, and non-blocking if asked for. The errors of `accept(2)` that belong to one
-/// connection are `Connection`.
-pub(crate) fn accept(fd: RawFd, nonblocking: bool) -> Result<Option<(OwnedFd, SocketAddr)>, AcceptError> {
+/// Accepts what is waiting: CLOEXEC, non-blocking. The errors of `accept(2)` that belong to one connection are `Connection`.
+pub(crate) fn accept(fd: RawFd) -> Result<Option<(OwnedFd, SocketAddr)>, AcceptError> {
     let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
     let mut length = size_of::<sockaddr_storage>() as socklen_t;
-    let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: `storage` is writable for `length` bytes.
     let accepted = made(unsafe { libc::accept4(fd, storage.as_mut_ptr().cast(), &mut length, flags) });
     match accepted {

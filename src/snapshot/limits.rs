@@ -6,6 +6,8 @@ pub const PATH_SEGMENTS_MAX: u8 = 63;
 pub const HOST_REGEXES_MAX: u16 = 256;
 /// Most slots that a look-up in a hash table reads.
 pub const TABLE_PROBES_MAX: usize = 128;
+/// Largest automaton and cache of one regular expression.
+pub const EXPRESSION_BYTES_MAX: usize = 1 << 20;
 /// Longest host name (RFC 1035 §2.3.4).
 pub const HOST_BYTES_MAX: usize = 253;
 /// Largest `current` file.

@@ -1,9 +1,11 @@
 //! Heads: a pooled buffer and spans of it. The same value for HTTP/1, 2 and 3.
 
+mod assemble;
 mod fields;
 mod request;
 mod response;
 
+pub use assemble::{Content, RequestAssembler, ResponseAssembler};
 pub use fields::{Field, Fields, Span};
 pub(crate) use request::RequestParts;
 pub use request::{RequestHead, TargetForm, Upgrade};

@@ -19,6 +19,7 @@ pub mod reject;
 pub mod request_id;
 pub mod status;
 pub mod syntax;
+mod target;
 pub mod trace_context;
 pub mod trailers;
 

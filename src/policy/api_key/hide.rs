@@ -80,3 +80,86 @@ impl Hides {
         if left.is_empty() { overlay.remove(b"Cookie") } else { overlay.set(b"Cookie", &left) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use ringway_snapshot::model::{self, AuthenticatorKind};
+    use ringway_wire::http1::{Parse, RequestExtra, RequestLine, parse_request, write_request_head};
+    use ringway_wire::{Buffer, Framing, HeadLimits};
+
+    use super::super::Found;
+    use super::*;
+
+    fn authenticators() -> Vec<Authenticator> {
+        let places = [
+            CredentialPlace::Header("x-key".to_owned()),
+            CredentialPlace::Query("k".to_owned()),
+            CredentialPlace::Query("k6".to_owned()),
+            CredentialPlace::Cookie("k".to_owned()),
+            CredentialPlace::Cookie("k6".to_owned()),
+        ];
+        let prepare = |place| {
+            let kind = AuthenticatorKind::ApiKey { place, hide: true };
+            Authenticator::prepare(&model::Authenticator { name: "a".to_owned(), kind }).unwrap()
+        };
+        places.into_iter().map(prepare).collect()
+    }
+
+    fn parsed(bytes: &[u8]) -> Option<RequestHead> {
+        match parse_request(Buffer::copied_from(bytes), &HeadLimits::DEFAULT) {
+            Parse::Complete(head) => Some(head),
+            _ => None,
+        }
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let byte = prop_oneof![
+            Just("&"),
+            Just("="),
+            Just("%"),
+            Just(";"),
+            Just("k"),
+            Just("6"),
+            Just("B"),
+            Just("%6b"),
+            Just("%36"),
+            Just("+")
+        ];
+        proptest::collection::vec(byte, 0..16).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_hidden_is_not_in_what_is_forwarded(
+            query in text(),
+            cookies in proptest::collection::vec(text(), 0..3),
+            keys in 0_usize..3,
+        ) {
+            let cookies: String = cookies.iter().map(|cookie| format!("Cookie: {cookie}\r\n")).collect();
+            let lines = format!("{cookies}{}", "X-Key: secret\r\n".repeat(keys));
+            let head = parsed(format!("GET /?{query} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes()).unwrap();
+            let authenticators = authenticators();
+            let mut hides = Hides::default();
+            authenticators.iter().for_each(|authenticator| hides.add(authenticator));
+            let (mut overlay, mut left) = (Overlay::take(), Query::Kept);
+            hides.apply(&head, &mut overlay, &mut left).unwrap();
+            let line = match &left {
+                Query::Kept => RequestLine::of(&head),
+                Query::Removed => RequestLine::new(head.path(), None).unwrap(),
+                Query::Replaced(query) => RequestLine::new(head.path(), Some(query)).unwrap(),
+            };
+            let mut out = Vec::new();
+            write_request_head(&mut out, &head, &overlay, line, Framing::Empty, &RequestExtra::default());
+            let forwarded = parsed(&out).unwrap();
+            for authenticator in &authenticators {
+                prop_assert_eq!(authenticator.find(&forwarded), Found::Missing, "{:?}", authenticator.place());
+            }
+            let shown = authenticators.iter().any(|authenticator| authenticator.find(&head) != Found::Missing);
+            if !shown {
+                prop_assert!(overlay.is_empty());
+                prop_assert_eq!(left, Query::Kept);
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Decisions of steps in words, for a trace.
 
-use ringway_snapshot::model::{LimitScope, Mode};
+use ringway_snapshot::model::LimitScope;
 
 use super::Did;
 use crate::api_key::Unproved;
@@ -26,7 +26,7 @@ pub(super) fn entry(prepared: &Prepared, facts: &Facts<'_>, step: &Step, did: Di
             format!("{} (authenticators: {names})", of_authentication(facts, did))
         }
         Act::Limit(index) => prepared.limit(*index).map_or_else(String::new, |limit| of_limit(limit, did)),
-        Act::Headers { request, response } => of_edits(request.len(), response.len(), step.mode, did),
+        Act::Headers { request, response } => of_edits(request.len(), response.len(), did),
     };
     Entry { stage: step.stage(), mode: step.mode, decided, words }
 }
@@ -65,12 +65,9 @@ fn of_limit(limit: &Limit, did: Did) -> String {
     }
 }
 
-fn of_edits(request: usize, response: usize, mode: Mode, did: Did) -> String {
+fn of_edits(request: usize, response: usize, did: Did) -> String {
     match did {
-        Did::Edited if mode == Mode::Shadow => {
-            format!("{request} edits of the request and {response} of the reply")
-        }
-        Did::Edited => format!("edits the request {request} times and the reply {response} times"),
+        Did::Edited => format!("edits: {request} of the request, {response} of the reply"),
         other => of_fault(other),
     }
 }

@@ -102,8 +102,8 @@ impl Shard<'_> {
     pub fn fold(&self, record: &Record<'_>) {
         let cells = self.cells;
         let class = class(record.status);
-        let bytes_in = u64::from(record.head_in_bytes) + record.body_in_bytes;
-        let bytes_out = u64::from(record.head_out_bytes) + record.body_out_bytes;
+        let bytes_in = record.body_in_bytes.saturating_add(u64::from(record.head_in_bytes));
+        let bytes_out = record.body_out_bytes.saturating_add(u64::from(record.head_out_bytes));
         if let Some(cell) = cells.cube.get(cube_index(record.outcome, class, record.protocol)) {
             add(cell, 1);
         }
@@ -232,8 +232,8 @@ impl RouteCells {
         for (sum, cell) in sums.classes.iter_mut().zip(&self.classes) {
             *sum += cell.load(Ordering::Relaxed);
         }
-        sums.bytes_in += self.bytes_in.load(Ordering::Relaxed);
-        sums.bytes_out += self.bytes_out.load(Ordering::Relaxed);
+        sums.bytes_in = sums.bytes_in.wrapping_add(self.bytes_in.load(Ordering::Relaxed));
+        sums.bytes_out = sums.bytes_out.wrapping_add(self.bytes_out.load(Ordering::Relaxed));
         self.total.add_to(&mut sums.total);
         self.own.add_to(&mut sums.own);
         self.upstream.add_to(&mut sums.upstream);

@@ -245,3 +245,27 @@ fn a_restarted_worker_starts_with_empty_gauges_and_keeps_its_counters() {
     let merged = metrics.merge();
     assert_eq!((merged.cell(Metric::ConnectionsOpen), merged.cell(Metric::ConnectionsAccepted)), (0, 3));
 }
+
+#[test]
+fn numbers_beyond_all_measure_neither_panic_nor_touch_other_series() {
+    let metrics = Metrics::new(2);
+    let most = Record {
+        total_us: u64::MAX,
+        own_us: u32::MAX,
+        upstream_head_us: u32::MAX,
+        head_in_bytes: u32::MAX,
+        head_out_bytes: u32::MAX,
+        body_in_bytes: u64::MAX,
+        body_out_bytes: u64::MAX,
+        status: u16::MAX,
+        ..record(u64::MAX, 200)
+    };
+    for worker in [0, 0, 1] {
+        metrics.shard(worker).unwrap().fold(&most);
+        metrics.shard(worker).unwrap().fold(&record(1, 200));
+    }
+    let samples = parse(&metrics.merge().print(&Nameless, INFO));
+    let value = |labels: &[_]| find(&samples, "ringway_route_requests_total", labels).unwrap().value;
+    assert_eq!(value(&[("route", "ffffffffffffffff"), ("status_class", "none")]), 3.0);
+    assert_eq!(value(&[("route", "0000000000000001"), ("status_class", "2xx")]), 3.0);
+}

@@ -79,6 +79,8 @@ fn panic_in_drop(choice: DriverChoice) {
 fn panic_outside(choice: DriverChoice) {
     let kept = Rc::new(Cell::new(None));
     let keep = kept.clone();
+    let held = Rc::new(());
+    let queued = held.clone();
     let (ended, _) = worker_that_panics(choice, || async move {
         let (stream, peer) = pair().await;
         keep.set(Some(peer));
@@ -87,9 +89,11 @@ fn panic_outside(choice: DriverChoice) {
             unreachable!("the runtime is leaked, {result:?}");
         });
         turn().await;
+        spawn(async move { drop(queued) });
         panic!("outside a task");
     });
     assert_eq!(ended, Ended::<()>::Panicked("outside a task".to_owned()));
+    assert_eq!(Rc::strong_count(&held), 2, "the runtime and its tasks are leaked");
     let mut told = kept.take().unwrap();
     // And a new worker starts on the same thread.
     worker(choice, || async {

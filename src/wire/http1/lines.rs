@@ -142,10 +142,14 @@ fn version_fault(version: &[u8], complete: bool) -> Option<Reject> {
         b'0' => byte.is_ascii_digit(),
         model => byte == model,
     });
-    if !same || version.len() > shape.len() || (complete && version.len() < shape.len()) {
+    if !same || (complete && version.len() < shape.len()) {
         return Some(Reject::RequestLine);
     }
-    (version.len() == shape.len() && !matches!(version, b"HTTP/1.1" | b"HTTP/1.0")).then_some(Reject::Version)
+    // The first byte at fault decides, so that a line that is not complete has the same fault.
+    match version.get(..shape.len()) {
+        Some(known) if !matches!(known, b"HTTP/1.1" | b"HTTP/1.0") => Some(Reject::Version),
+        _ => (version.len() > shape.len()).then_some(Reject::RequestLine),
+    }
 }
 
 fn status_line_fault(line: &[u8], complete: bool) -> Option<Reject> {

@@ -6,12 +6,13 @@ use super::lines::{Scan, StartLine, scan};
 use super::{Parse, connection, framing};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
-use crate::head::{Fields, Framing, RequestHead, RequestParts, Span, TargetForm, Version};
+use crate::head::{Fields, Framing, RequestHead, RequestParts, Span, Version};
 use crate::host::parse_authority;
 use crate::limits::{FIELDS_CEILING, HeadLimits, METHOD_BYTES_MAX};
 use crate::method::Method;
 use crate::reject::Reject;
 use crate::syntax::{is_target, list_members};
+use crate::target::{lower_authority, read_target};
 
 /// Reads the head that `buffer` begins with. Pure: the same bytes give the same answer however they were split, and a
 /// buffer that came back as `Partial` is not searched twice.
@@ -146,53 +147,6 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
     })
 }
 
-/// A target's form and parts.
-struct Target {
-    form: TargetForm,
-    authority: Option<Span>,
-    path: Span,
-    query: Option<Span>,
-}
-
-fn read_target(bytes: &[u8], span: Span, method: Method) -> Result<Target, Reject> {
-    if method == Method::Connect {
-        return Err(Reject::Connect);
-    }
-    let target = span.of(bytes);
-    match target {
-        [b'/', ..] => Ok(split_path(bytes, span, TargetForm::Origin, None)),
-        b"*" if method == Method::Options => {
-            Ok(Target { form: TargetForm::Asterisk, authority: None, path: span, query: None })
-        }
-        _ => {
-            let scheme = [&b"http://"[..], b"https://"]
-                .into_iter()
-                .find(|scheme| {
-                    target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-                })
-                .ok_or(Reject::TargetForm)?;
-            let after = target.get(scheme.len()..).unwrap_or_default();
-            let len = after.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(after.len());
-            let start = span.start as usize + scheme.len();
-            let authority = Span::new(start, len).ok_or(Reject::TargetForm)?;
-            let path = Span::new(start + len, after.len() - len).ok_or(Reject::TargetForm)?;
-            Ok(split_path(bytes, path, TargetForm::Absolute, Some(authority)))
-        }
-    }
-}
-
-fn split_path(bytes: &[u8], span: Span, form: TargetForm, authority: Option<Span>) -> Target {
-    let at = memchr::memchr(b'?', span.of(bytes)).and_then(|at| u16::try_from(at).ok());
-    let (path, query) = match at {
-        Some(at) => (
-            Span { start: span.start, len: at },
-            Some(Span { start: span.start + at + 1, len: span.len - at - 1 }),
-        ),
-        None => (span, None),
-    };
-    Target { form, authority, path, query }
-}
-
 /// The Host line, not yet checked: exactly one in HTTP/1.1, at most one in HTTP/1.0.
 fn read_host(fields: &Fields, version: Version) -> Result<Option<Span>, Reject> {
     let mut hosts = fields.all().iter().filter(|field| field.id == FieldId::Host);
@@ -203,16 +157,6 @@ fn read_host(fields: &Fields, version: Version) -> Result<Option<Span>, Reject> 
         return Err(Reject::HostTwice);
     }
     Ok(Some(host.value))
-}
-
-/// Checks and lower-cases the authority in place: authority, host and port.
-fn lower_authority(bytes: &mut [u8], span: Option<Span>) -> Result<(Span, Span, Option<u16>), Reject> {
-    let Some(span) = span else { return Ok((Span::default(), Span::default(), None)) };
-    let text = span.of_mut(bytes);
-    let parts = parse_authority(text).ok_or(Reject::HostSyntax)?;
-    text.make_ascii_lowercase();
-    let cut = |len: usize| Span { start: span.start, len: u16::try_from(len).unwrap_or(0) };
-    Ok((cut(parts.len), cut(parts.host_len), parts.port))
 }
 
 /// Whether `100 Continue` is waited for; HTTP/1.0 may not ask (RFC 9110 §10.1.1).

@@ -92,6 +92,7 @@ fn rule_1_lines_end_in_crlf_and_hold_no_control_bytes() {
         ("\x16\x03\x01\x02", "400 request-line"),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505 version"),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", "505 version"),
+        ("GET / HTTP/1.3x\r\nHost: a\r\n\r\n", "505 version"),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 version"),
         ("GET / HTTP/1.1\r\nHost: a\r\n", "partial"),
         ("", "partial"),

@@ -219,17 +219,7 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Trailers>) {
 }
 
 fn write_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &Fields, overlay: &Overlay) {
-    for field in fields.all() {
-        if field.dropped || field.id.is_ours_to_write() || field.id == FieldId::Host {
-            continue;
-        }
-        if let Some(name) = overlay.name_of(field.id, field.name.of(bytes)) {
-            write_field(out, name, field.value.of(bytes));
-        }
-    }
-    for (name, value) in overlay.added() {
-        write_field(out, name, value);
-    }
+    fields.sent(bytes, overlay).for_each(|(name, value)| write_field(out, name, value));
 }
 
 #[inline]
