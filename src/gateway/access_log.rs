@@ -15,7 +15,15 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Runs the records helper until the node ends.
 pub(crate) fn run(node: &Node) {
-    let mut log = Log { node, turn: 0, reopened: 0, kind: AccessLog::Off, out: None, lines: Vec::new(), names: KnownNames::default() };
+    let mut log = Log {
+        node,
+        turn: 0,
+        reopened: 0,
+        kind: AccessLog::Off,
+        out: None,
+        lines: Vec::new(),
+        names: KnownNames::default(),
+    };
     node.depot.run(&mut log);
     log.flush();
 }
@@ -36,8 +44,11 @@ impl Log<'_> {
     pub(crate) fn follow(&mut self) -> bool {
         let (turn, reopened) = (self.node.published.turn(), self.node.reopen_asked());
         if turn != self.turn || reopened != self.reopened {
-            let wanted =
-                self.node.published.current().map_or(AccessLog::Off, |generation| generation.settings.access_log.clone());
+            let wanted = self
+                .node
+                .published
+                .current()
+                .map_or(AccessLog::Off, |generation| generation.settings.access_log.clone());
             if wanted != self.kind || reopened != self.reopened {
                 self.flush();
                 self.out = open(&wanted);

@@ -85,7 +85,9 @@ fn serve(node: &Node, mut stream: TcpStream) -> std::io::Result<()> {
             Parse::Complete(head) => break head,
             Parse::Partial(back) if count > 0 => buffer = back,
             Parse::Partial(_) => return Ok(()),
-            Parse::Reject(reject, _) => return send(&mut stream, None, reject.status(), "text/plain", reject.name()),
+            Parse::Reject(reject, _) => {
+                return send(&mut stream, None, reject.status(), "text/plain", reject.name());
+            }
         }
     };
     let (status, content_type, body) = answer(node, &head);
@@ -173,7 +175,8 @@ fn send(
     let fields = [(&b"Content-Type"[..], content_type.as_bytes()), (&b"Cache-Control"[..], &b"no-store"[..])];
     let mut out = Vec::with_capacity(256 + body.len());
     let framing = Framing::Length(body.len() as u64);
-    write_status_head(&mut out, status, fields, &Overlay::take(), framing, &extra).map_err(std::io::Error::other)?;
+    write_status_head(&mut out, status, fields, &Overlay::take(), framing, &extra)
+        .map_err(std::io::Error::other)?;
     if head.is_none_or(|head| head.method() != Method::Head) {
         out.extend_from_slice(body.as_bytes());
     }

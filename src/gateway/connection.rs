@@ -12,7 +12,7 @@ use ringway_record::metrics::Metric;
 use ringway_rt::Side;
 use ringway_transport::Stream;
 
-use crate::tls::{self, TlsFacts};
+use crate::tls;
 use crate::worker::Worker;
 
 /// An open connection.
@@ -25,8 +25,6 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The listener, as its definition names it.
     pub(crate) configured: SocketAddr,
-    /// What the handshake told; none in plain text.
-    pub(crate) tls: Option<Box<TlsFacts>>,
     /// No request is in progress.
     idle: Cell<bool>,
 }
@@ -34,7 +32,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Whether it is TLS.
     pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.stream.is_tls()
     }
 
     /// The scheme of its requests.
@@ -76,8 +74,8 @@ pub(crate) async fn serve(
     configured: SocketAddr,
 ) {
     worker.count(Metric::ConnectionsAccepted);
-    let Some((stream, tls)) = tls::accept(&worker, stream, configured).await else { return };
-    let connection = Rc::new(Connection { worker, stream, peer, configured, tls, idle: Cell::new(true) });
+    let Some(stream) = tls::accept(&worker, stream, configured).await else { return };
+    let connection = Rc::new(Connection { worker, stream, peer, configured, idle: Cell::new(true) });
     let worker = Rc::clone(&connection.worker);
     let _entered = Entered { slot: worker.enter(&connection), worker };
     http1::serve(&connection).await;

@@ -85,7 +85,9 @@ impl ControlLink {
                 Parse::Complete(head) if head.is_interim() => buffer = head.into_rest(),
                 Parse::Complete(head) => break head,
                 Parse::Partial(back) => buffer = back,
-                Parse::Reject(reject, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, reject.name())),
+                Parse::Reject(reject, _) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, reject.name()));
+                }
             }
         };
         let body = read_body(&mut open, &head, body_max)?;
@@ -96,14 +98,21 @@ impl ControlLink {
     }
 }
 
-fn read_body(open: &mut UnixStream, head: &ringway_wire::head::ResponseHead, body_max: usize) -> io::Result<Vec<u8>> {
+fn read_body(
+    open: &mut UnixStream,
+    head: &ringway_wire::head::ResponseHead,
+    body_max: usize,
+) -> io::Result<Vec<u8>> {
     let mut reader = BodyReader::new(head.framing(), ChunkLimits::DEFAULT);
     let mut body = Vec::new();
     let mut chunk = head.rest().to_vec();
     loop {
         let mut input = BytesIn::new(&chunk);
         loop {
-            match reader.next(&mut input).map_err(|reject| io::Error::new(io::ErrorKind::InvalidData, reject.name()))? {
+            match reader
+                .next(&mut input)
+                .map_err(|reject| io::Error::new(io::ErrorKind::InvalidData, reject.name()))?
+            {
                 BodyEvent::Data(range) => body.extend_from_slice(chunk.get(range).unwrap_or_default()),
                 BodyEvent::End => return Ok(body),
                 BodyEvent::NeedMore => break,

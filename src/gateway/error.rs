@@ -70,10 +70,16 @@ impl GatewayError {
         match self {
             Self::State { .. } => "check that the state directory exists and belongs to this user",
             Self::Key { source, .. } => source.hint(),
-            Self::Bind { .. } => "is another process listening there, or is the port below 1024 without CAP_NET_BIND_SERVICE?",
+            Self::Bind { .. } => {
+                "is another process listening there, or is the port below 1024 without CAP_NET_BIND_SERVICE?"
+            }
             Self::Thread(_) => "check the limits on processes and memory of this user",
-            Self::Driver(_) => "check the limits on locked memory and descriptors; `--driver epoll` needs no io_uring",
-            Self::WrongDriver { .. } => "io_uring is refused here (kernel before 6.0, seccomp or sysctl kernel.io_uring_disabled)",
+            Self::Driver(_) => {
+                "check the limits on locked memory and descriptors; `--driver epoll` needs no io_uring"
+            }
+            Self::WrongDriver { .. } => {
+                "io_uring is refused here (kernel before 6.0, seccomp or sysctl kernel.io_uring_disabled)"
+            }
             Self::Signals(_) => "report this as a defect",
             Self::Random => "getrandom(2) must be allowed by the sandbox",
         }
@@ -82,7 +88,7 @@ impl GatewayError {
 
 /// Why a snapshot was not made live. The one before goes on serving.
 #[derive(Debug, thiserror::Error)]
-pub enum GenerationError {
+pub(crate) enum GenerationError {
     /// The file.
     #[error("read snapshot {path}")]
     File {
@@ -133,7 +139,7 @@ pub enum GenerationError {
 impl GenerationError {
     /// What the person on call should do.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::File { .. } => "the snapshot is fetched again from control when it answers",
             Self::Pointer(source) => source.hint(),

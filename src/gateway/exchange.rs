@@ -78,10 +78,6 @@ impl Ended {
     fn before_reply(outcome: Outcome) -> Self {
         Self { outcome, reply: Reply::None }
     }
-
-    fn cut(outcome: Outcome) -> Self {
-        Self { outcome, reply: Reply::Cut }
-    }
 }
 
 /// What one attempt came to.
@@ -154,11 +150,12 @@ async fn connect(
     }
     let address = choice.endpoint.key.address;
     let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
-    let stream = ringway_rt::Stream::connect(address, until_ns).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
-        std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
-        _ => Outcome::ConnectFailed,
-    })?;
+    let stream =
+        ringway_rt::Stream::connect(address, until_ns).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
+            std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+            _ => Outcome::ConnectFailed,
+        })?;
     worker.count(Metric::UpstreamConnectionsOpened);
     let Some(tls) = &upstream.prepared.tls else { return Ok(choice.endpoint.opened(Stream::Plain(stream))) };
     let name = upstream.prepared.tls_name(choice.defined, address);
@@ -167,7 +164,11 @@ async fn connect(
         Ok((stream, _)) => Ok(choice.endpoint.opened(stream)),
         Err(failure) => {
             log_tls_failure(&upstream.prepared.name, address, failure);
-            Err(if failure == TlsFailure::Timeout { Outcome::ConnectTimeout } else { Outcome::UpstreamTlsFailed })
+            Err(if failure == TlsFailure::HandshakeTimeout {
+                Outcome::ConnectTimeout
+            } else {
+                Outcome::UpstreamTlsFailed
+            })
         }
     }
 }
@@ -203,6 +204,9 @@ async fn attempt(
         Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
     };
     drop(up);
+    if entry.status != 0 {
+        leased.endpoint().absolve();
+    }
     if came.silent && may_repeat && source.rewind() {
         return Attempt::Stale;
     }

@@ -64,10 +64,9 @@ pub(crate) fn identify(
     if settings.trusted.is_empty() || !is_trusted(&settings.trusted, connection.peer.ip()) {
         return KnownAs::Ours(id);
     }
-    entry.client =
-        client_address(connection.peer.ip(), head.values(FieldId::XForwardedFor), |address| {
-            is_trusted(&settings.trusted, address)
-        });
+    entry.client = client_address(connection.peer.ip(), head.values(FieldId::XForwardedFor), |address| {
+        is_trusted(&settings.trusted, address)
+    });
     match head.field(FieldId::XRequestId) {
         Some(theirs) if request_id::is_acceptable(theirs) => KnownAs::Theirs(theirs.to_vec()),
         _ => KnownAs::Ours(id),

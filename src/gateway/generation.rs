@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use ringway_policy::prepare::Prepared;
 use ringway_policy::route::RouteExpressions;
+use ringway_snapshot::Snapshot;
 use ringway_snapshot::current::Current;
 use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::model::{Listener, Settings, TlsProfile, TlsVersion, UpstreamTls};
-use ringway_snapshot::Snapshot;
 use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{
-    Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, ServerProfile, ServerTls, TicketSeed,
-    Verify, Version,
+    Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, ServerProfile, ServerTls,
+    TicketSeed, Verify, Version,
 };
 use ringway_wire::limits::HeadLimits;
 
@@ -160,7 +160,7 @@ fn client_tls(name: &str, tls: &UpstreamTls, workshop: &Workshop<'_>) -> Result<
         certificate,
         alpn: vec![Alpn::Http1],
         minimum: Version::Tls12,
-        verify: if tls.insecure { Verify::Nothing } else { Verify::Full },
+        verify: if tls.insecure { Verify::Insecure } else { Verify::Full },
     };
     Ok(ClientTls::build(&profile)?)
 }

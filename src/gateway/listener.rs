@@ -14,7 +14,8 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let connections_max = worker.pinned().map_or(u32::MAX, |pinned| pinned.generation.settings.connections_max);
+                let connections_max =
+                    worker.pinned().map_or(u32::MAX, |pinned| pinned.generation.settings.connections_max);
                 if worker.open_connections() >= connections_max {
                     worker.count(Metric::ConnectionsRefused);
                     stream.abort();

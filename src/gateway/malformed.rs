@@ -46,6 +46,7 @@ pub(crate) fn reply(reject: ResponseReject) -> Outcome {
         | ResponseReject::Field
         | ResponseReject::Connection
         | ResponseReject::Upgrade
+        | ResponseReject::TooManyInterims
         | ResponseReject::Status => Outcome::UpstreamMalformed,
         ResponseReject::HeadTooLarge | ResponseReject::TooManyFields => Outcome::UpstreamHeadTooLarge,
         ResponseReject::Length | ResponseReject::Coding => Outcome::UpstreamFraming,

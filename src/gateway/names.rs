@@ -30,7 +30,8 @@ impl KnownNames {
     /// over the table, however many ids are asked for.
     pub(crate) fn learn(&mut self, generation: &Generation, mut routes: Vec<u64>) {
         let snapshot = &generation.snapshot;
-        self.upstreams.extend(snapshot.upstreams().iter().map(|upstream| (upstream.id, upstream.name.clone())));
+        self.upstreams
+            .extend(snapshot.upstreams().iter().map(|upstream| (upstream.id, upstream.name.clone())));
         self.limits.extend(snapshot.limits().iter().map(|limit| (limit.id, limit.name.clone())));
         if self.routes.len() + routes.len() > ROUTES_MAX {
             self.routes.clear();

@@ -11,7 +11,7 @@ use ringway_record::metrics::{Metric, Metrics};
 use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
 
 use crate::admin;
-use crate::error::{GatewayError, GenerationError, chain};
+use crate::error::{GatewayError, GenerationError};
 use crate::generation::Generation;
 use crate::mailbox::{Command, Mailbox};
 use crate::published::Published;
@@ -81,8 +81,11 @@ impl Node {
         let state = State::open(&options.state)?;
         let workers = options.workers.unwrap_or_else(cores_available).max(1);
         let records = records_directory(&state);
-        let depot = Depot::open(&records, state.node)
-            .map_err(|source| GatewayError::State { what: "make record segments in", path: records, source })?;
+        let depot = Depot::open(&records, state.node).map_err(|source| GatewayError::State {
+            what: "make record segments in",
+            path: records,
+            source,
+        })?;
         let mailboxes = (0..workers)
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<_, _>>()
@@ -94,7 +97,7 @@ impl Node {
             published: Published::default(),
             resolver: Resolver::start().map_err(GatewayError::Thread)?,
             depot,
-            limits: Arc::new(NodeCells::new(HashKey::new(secret), LIMIT_CELLS_MAX)),
+            limits: Arc::new(NodeCells::new(HashKey(secret), LIMIT_CELLS_MAX)),
             metrics: Metrics::new(workers),
             upstreams: crate::health::Board::new(workers),
             mailboxes,
@@ -279,7 +282,9 @@ pub fn run(options: GatewayOptions) -> Result<(), GatewayError> {
             Signal::Reload => {
                 node.reloads_asked.fetch_add(1, Ordering::AcqRel);
             }
-            Signal::Upgrade => tracing::warn!("SIGUSR2: handing sockets to a new binary is not available in this version"),
+            Signal::Upgrade => {
+                tracing::warn!("SIGUSR2: handing sockets to a new binary is not available in this version")
+            }
         }
     }
     tracing::info!("draining");
@@ -318,7 +323,10 @@ fn start_workers(
     Ok(handles)
 }
 
-fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, GatewayError> {
+fn thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, GatewayError> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(GatewayError::Thread)
 }
 

@@ -17,8 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use memmap2::{MmapMut, MmapOptions};
-use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
 use ringway_record::Record;
+use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
 
 use crate::access_log::Log;
 
@@ -145,7 +145,8 @@ impl Depot {
         self.bell.notify_one();
         let segment = region.path.file_stem()?.to_str()?.parse().ok()?;
         let key = SegmentKey { node: self.node, segment };
-        let header = SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
+        let header =
+            SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
         SegmentWriter::create(region, header).ok()
     }
 
@@ -176,7 +177,8 @@ impl Depot {
         for (path, cursor) in looked_at {
             match read_one(&path, cursor, log) {
                 Ok(cursor) => {
-                    if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path) {
+                    if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path)
+                    {
                         written.cursor = cursor;
                     }
                 }

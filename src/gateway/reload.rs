@@ -109,7 +109,11 @@ impl Served {
     fn complain(&mut self, error: &GenerationError) {
         let text = chain(error);
         if text != self.complaint {
-            tracing::error!(error = text, hint = error.hint(), "snapshot refused; the last good one serves on");
+            tracing::error!(
+                error = text,
+                hint = error.hint(),
+                "snapshot refused; the last good one serves on"
+            );
             self.complaint = text;
         }
     }

@@ -30,10 +30,16 @@ pub(crate) struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// The problem of an outcome. `members` and further fields are added by who knows them.
-    pub(crate) fn problem(outcome: Outcome, problem: &Problem<'_>, name: &str, next_hop: Option<&str>) -> Self {
+    pub(crate) fn problem(
+        outcome: Outcome,
+        problem: &Problem<'_>,
+        name: &str,
+        next_hop: Option<&str>,
+    ) -> Self {
         let mut body = Vec::with_capacity(512);
         problem.write(&mut body);
-        let mut answer = Self { status: problem.status, fields: Vec::with_capacity(6), body: Cow::Owned(body) };
+        let mut answer =
+            Self { status: problem.status, fields: Vec::with_capacity(6), body: Cow::Owned(body) };
         answer.add("Content-Type", problem::CONTENT_TYPE.as_bytes());
         answer.add("Cache-Control", &b"no-store"[..]);
         answer.proxy_status(outcome, name, next_hop);
@@ -99,7 +105,11 @@ pub(crate) async fn send(
 }
 
 /// Answers a connection whose bytes were no request. The connection is closed after it.
-pub(crate) async fn refuse_unparsed(connection: &Connection, entry: &mut Entry<'_>, detail: Option<&'static str>) {
+pub(crate) async fn refuse_unparsed(
+    connection: &Connection,
+    entry: &mut Entry<'_>,
+    detail: Option<&'static str>,
+) {
     let Some(pinned) = connection.worker.pinned() else { return };
     let settings = &pinned.generation.settings;
     let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;

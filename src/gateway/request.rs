@@ -12,7 +12,6 @@ use ringway_wire::head::RequestHead;
 use ringway_wire::http1::normalise_path;
 
 use crate::connection::{Connection, Next};
-use crate::exchange;
 use crate::forwarding;
 use crate::malformed;
 use crate::turn::{Turn, path_policy};

@@ -140,7 +140,8 @@ fn keep_fresh(shared: &Shared) {
                 *at = Instant::now() + interval(&name);
             }
         }
-        let wait = due.values().min().map_or(RESOLVE_EVERY, |at| at.saturating_duration_since(Instant::now()));
+        let wait =
+            due.values().min().map_or(RESOLVE_EVERY, |at| at.saturating_duration_since(Instant::now()));
         let names = lock(&shared.names);
         if !names.stopped {
             drop(shared.changed.wait_timeout(names, wait).unwrap_or_else(PoisonError::into_inner));

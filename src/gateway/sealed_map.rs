@@ -58,7 +58,9 @@ impl SealedMap {
 
 fn memfd() -> io::Result<File> {
     // SAFETY: the name is a C string literal; the result is checked before it is owned.
-    let fd = unsafe { libc::memfd_create(c"ringway-snapshot".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
+    let fd = unsafe {
+        libc::memfd_create(c"ringway-snapshot".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

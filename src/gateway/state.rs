@@ -31,14 +31,14 @@ impl State {
     /// A key file is missing or damaged: the node has not been enrolled.
     pub(crate) fn open(root: &Path) -> Result<Self, GatewayError> {
         let trust_file = root.join("trust/signing.pub");
-        let trust = Trust::decode(&read(&trust_file)?).map_err(|source| GatewayError::Key { path: trust_file, source })?;
+        let trust = Trust::decode(&read(&trust_file)?)
+            .map_err(|source| GatewayError::Key { path: trust_file, source })?;
         let keys_file = root.join("trust/seal.key");
-        let keys = KeyRing::decode(&read(&keys_file)?).map_err(|source| GatewayError::Key { path: keys_file, source })?;
+        let keys = KeyRing::decode(&read(&keys_file)?)
+            .map_err(|source| GatewayError::Key { path: keys_file, source })?;
         let seed = keys.newest().and_then(|key| key.derive(Purpose::Tickets, 0));
-        let seed: [u8; 32] = seed
-            .as_ref()
-            .and_then(|seed| seed.expose().try_into().ok())
-            .ok_or(GatewayError::Random)?;
+        let seed: [u8; 32] =
+            seed.as_ref().and_then(|seed| seed.expose().try_into().ok()).ok_or(GatewayError::Random)?;
         let node = node_id(&root.join("node.id"))?;
         Ok(Self { root: root.to_owned(), trust, keys, tickets: TicketSeed::new(seed), node })
     }
@@ -61,6 +61,18 @@ impl State {
         }
     }
 
+    /// Keeps a snapshot that was fetched from control, and opens it.
+    ///
+    /// # Errors
+    /// It cannot be written, or is not what its name says; then it does not stay.
+    pub(crate) fn keep(&self, hash: &ContentHash, bytes: &[u8]) -> Result<Snapshot, GenerationError> {
+        let path = self.root.join("snapshots").join(hash.file_name());
+        let failed = |source| GenerationError::File { path: path.clone(), source };
+        std::fs::create_dir_all(self.root.join("snapshots")).map_err(failed)?;
+        write_whole(&path, bytes).map_err(failed)?;
+        self.snapshot(hash).inspect_err(|_| drop(std::fs::remove_file(&path)))
+    }
+
     /// Opens the snapshot of this hash.
     ///
     /// # Errors
@@ -74,6 +86,15 @@ impl State {
         }
         Ok(snapshot)
     }
+}
+
+/// Writes bytes under a temporary name, flushes them and gives them their own.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("fetched");
+    let mut file = std::fs::File::create(&temporary)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, GatewayError> {

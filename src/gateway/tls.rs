@@ -5,15 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_transport::{Handshake, Stream};
+use ringway_transport::Stream;
 
 use crate::worker::Worker;
-
-/// What the handshake told.
-pub(crate) struct TlsFacts {
-    /// Version, protocol, name, client certificate.
-    pub(crate) handshake: Handshake,
-}
 
 /// Makes the stream of an accepted socket: TLS where its listener says so. `None`: there is nobody to
 /// serve any more.
@@ -21,10 +15,10 @@ pub(crate) async fn accept(
     worker: &Rc<Worker>,
     socket: ringway_rt::Stream,
     configured: SocketAddr,
-) -> Option<(Stream, Option<Box<TlsFacts>>)> {
+) -> Option<Stream> {
     let pinned = worker.pinned()?;
     let (_, tls) = pinned.generation.listener(configured)?;
-    let Some(tls) = tls.map(Arc::clone) else { return Some((Stream::Plain(socket), None)) };
+    let Some(tls) = tls.map(Arc::clone) else { return Some(Stream::Plain(socket)) };
     let patience_ns = u64::from(pinned.generation.settings.tls_handshake_ms_max) * 1_000_000;
     drop(pinned);
     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
@@ -34,11 +28,15 @@ pub(crate) async fn accept(
             if handshake.resumed {
                 worker.count(Metric::TlsHandshakesResumed);
             }
-            Some((stream, Some(Box::new(TlsFacts { handshake }))))
+            Some(stream)
         }
         Err(refused) => {
             worker.count(Metric::TlsHandshakesFailed);
-            tracing::debug!(failure = refused.failure.name(), name = refused.server_name, "TLS handshake failed");
+            tracing::debug!(
+                failure = refused.failure.name(),
+                name = refused.server_name,
+                "TLS handshake failed"
+            );
             None
         }
     }

@@ -87,7 +87,13 @@ pub(crate) async fn join(
 }
 
 /// Moves bytes one way until the end of `from`, which is passed on as a half close.
-async fn pump(from: &Stream, to: &Stream, first: &[u8], moved: &Cell<u64>, activity: &Activity<'_>) -> TunnelEnd {
+async fn pump(
+    from: &Stream,
+    to: &Stream,
+    first: &[u8],
+    moved: &Cell<u64>,
+    activity: &Activity<'_>,
+) -> TunnelEnd {
     if write_all(to, first, moved, activity).await.is_err() {
         return TunnelEnd::Broken;
     }
@@ -115,7 +121,12 @@ async fn pump(from: &Stream, to: &Stream, first: &[u8], moved: &Cell<u64>, activ
     }
 }
 
-async fn write_all(to: &Stream, bytes: &[u8], moved: &Cell<u64>, activity: &Activity<'_>) -> std::io::Result<()> {
+async fn write_all(
+    to: &Stream,
+    bytes: &[u8],
+    moved: &Cell<u64>,
+    activity: &Activity<'_>,
+) -> std::io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         match to.try_write(rest)? {

@@ -14,7 +14,7 @@ use ringway_snapshot::model::Rewrite;
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::HostIndex;
 use ringway_wire::head::{Framing, RequestHead, Upgrade};
-use ringway_wire::http1::{HostValue, RequestExtra, RequestLine, write_continue};
+use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
 use ringway_wire::path::PathPolicy;
 
@@ -177,7 +177,12 @@ impl<'r> Turn<'r> {
         self.refuse_with(Outcome::MethodNotAllowed, None, Some(allow)).await
     }
 
-    async fn refuse_with(&mut self, outcome: Outcome, detail: Option<&str>, field: Option<Field<'_>>) -> Next {
+    async fn refuse_with(
+        &mut self,
+        outcome: Outcome,
+        detail: Option<&str>,
+        field: Option<Field<'_>>,
+    ) -> Next {
         self.entry.outcome = outcome;
         let Some(pinned) = self.pinned.clone() else { return Next::Close };
         let next_hop = (self.entry.attempts > 0).then(|| self.upstream_name(&pinned)).flatten();
@@ -191,16 +196,25 @@ impl<'r> Turn<'r> {
         };
         let mut answer = Answer::problem(outcome, &problem, &pinned.generation.settings.name, next_hop);
         answer.fields.extend(field);
-        if outcome == Outcome::Overload || outcome == Outcome::UpstreamSaturated || outcome == Outcome::NoEndpoint {
+        if outcome == Outcome::Overload
+            || outcome == Outcome::UpstreamSaturated
+            || outcome == Outcome::NoEndpoint
+        {
             answer.add("Retry-After", &b"1"[..]);
         }
-        let close = outcome.row().status.is_some_and(|status| status == 400 || status == 408 || status == 413);
+        let close =
+            outcome.row().status.is_some_and(|status| status == 400 || status == 408 || status == 413);
         self.answer(&answer, close).await
     }
 
     fn upstream_name<'p>(&self, pinned: &'p Pinned) -> Option<&'p str> {
         let id = self.entry.upstream_id;
-        pinned.generation.upstreams.iter().find(|upstream| upstream.id == id).map(|upstream| upstream.name.as_str())
+        pinned
+            .generation
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.id == id)
+            .map(|upstream| upstream.name.as_str())
     }
 
     /// Refuses as the chain decided.
@@ -297,7 +311,7 @@ impl<'r> Turn<'r> {
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
         if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {
             // Policy has accepted: the caller may send its body (RFC 9110 §10.1.1).
-            write_continue(self.sink.head(Coding::None));
+            self.sink.head(Coding::None).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             if self.sink.flush().await.is_err() {
                 self.entry.outcome = Outcome::ClientClosed;
                 return Next::Abort;
@@ -358,7 +372,8 @@ impl<'r> Turn<'r> {
             || self.connection.worker.draining()
             || !(short || self.source.skip_ready().unwrap_or(false));
         let (head, overlay) = (Some(self.head), &self.reply_overlay);
-        let sent = reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
+        let sent =
+            reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
         let drained = match sent {
             Ok(()) if !close => self.source.drain(DRAIN_BYTES_MAX).await.is_ok(),
             _ => false,

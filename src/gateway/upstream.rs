@@ -121,10 +121,10 @@ impl Upstream {
         if let [only] = members.as_slice() {
             return Some(only.chosen());
         }
-        let usable = |member: &Member| {
-            !member.endpoint.penalised(now_ns) && not != Some(member.endpoint.key.address)
-        };
-        let Some(priority) = members.iter().filter(|member| usable(member)).map(|member| member.priority).min()
+        let usable =
+            |member: &Member| !member.endpoint.penalised(now_ns) && not != Some(member.endpoint.key.address);
+        let Some(priority) =
+            members.iter().filter(|member| usable(member)).map(|member| member.priority).min()
         else {
             // All are under a penalty: any is better than none, but not the one that just failed.
             let others = || members.iter().filter(|member| not != Some(member.endpoint.key.address));
@@ -151,7 +151,8 @@ impl Upstream {
             }
             Balance::Random => at(scaled(random, weight)),
             Balance::LeastRequest => {
-                let (first, second) = (at(scaled(random, weight)), at(scaled(random.rotate_left(32), weight)));
+                let (first, second) =
+                    (at(scaled(random, weight)), at(scaled(random.rotate_left(32), weight)));
                 match (first, second) {
                     (Some(first), Some(second)) if second.load() < first.load() => Some(second),
                     (first, _) => first,

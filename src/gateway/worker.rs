@@ -217,7 +217,11 @@ impl Worker {
             let now_ns = ringway_rt::now().mono_ns;
             self.each_connection(|connection| connection.end_if_idle(now_ns));
             if now_ns >= until_ns {
-                tracing::warn!(worker = self.index, open = self.open_connections(), "drain deadline: connections cut");
+                tracing::warn!(
+                    worker = self.index,
+                    open = self.open_connections(),
+                    "drain deadline: connections cut"
+                );
                 self.each_connection(|connection| connection.cut(now_ns));
                 // One more sweep of the deadlines, so that cut requests file their records.
                 ringway_rt::sleep_until_ns(now_ns + 10 * DRAIN_LOOK_NS).await;
@@ -246,7 +250,8 @@ impl Drop for Gauge {
 async fn housekeeping(worker: Rc<Worker>) {
     loop {
         let now_ns = ringway_rt::now().mono_ns;
-        let pool_idle_ns = worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
+        let pool_idle_ns =
+            worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
         worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
         worker.node.report(&worker);
         ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;

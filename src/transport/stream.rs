@@ -146,6 +146,14 @@ impl Stream {
         }
     }
 
+    /// As [`Stream::abort`], when the stream is dropped: for one that others still hold.
+    pub fn reset_on_close(&self) {
+        match self {
+            Self::Plain(io) => io.reset_on_close(),
+            Self::Tls(tls) => tls.reset_on_close(),
+        }
+    }
+
     /// Ends both sides at once with a reset.
     pub fn abort(self) {
         match self {

@@ -44,7 +44,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>) {
         match Box::pin(one(connection, rest.take())).await {
             Next::Again(bytes) => rest = bytes,
             Next::Close => return linger(connection).await,
-            Next::Abort => return connection.stream.abort(),
+            Next::Abort => return connection.stream.reset_on_close(),
         }
     }
 }
@@ -93,7 +93,9 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
             match parse_request(buffer, &limits) {
                 Parse::Complete(head) => return Ok(head),
                 Parse::Partial(back) => buffer = back,
-                Parse::Reject(reject, _) => return Err(refuse(connection, started, Ending::Malformed(reject)).await),
+                Parse::Reject(reject, _) => {
+                    return Err(refuse(connection, started, Ending::Malformed(reject)).await);
+                }
             }
         }
         if buffer.spare() == 0 {

@@ -24,7 +24,8 @@ use crate::reply::reply_edits;
 use crate::tunnel::{self, TunnelEnd};
 
 /// Heads of replies may be as large as spans reach.
-const REPLY_LIMITS: HeadLimits = HeadLimits { head_bytes_max: 60 * 1024, target_bytes_max: 0, fields_max: 256 };
+const REPLY_LIMITS: HeadLimits =
+    HeadLimits { head_bytes_max: 60 * 1024, target_bytes_max: 0, fields_max: 256 };
 
 /// How the reply's head is waited for.
 #[derive(Clone, Copy)]
@@ -92,14 +93,14 @@ pub(super) async fn relay_reply(
         rate_min: 0,
         rate_grace_ns: 0,
     };
-    let mut source =
-        Source::new(wait.stream, reply.framing(), reply.rest(), limits);
+    let mut source = Source::new(wait.stream, reply.framing(), reply.rest(), limits);
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
     let reusable = reply.persistent() && reply.framing() != Framing::UntilClose && !source.has_rest();
     match relayed {
         Ok(()) => {
-            let outcome = if job.extra.upgrade.is_some() { Outcome::UpgradeDeclined } else { Outcome::Served };
+            let outcome =
+                if job.extra.upgrade.is_some() { Outcome::UpgradeDeclined } else { Outcome::Served };
             let reply = if close { Reply::Last } else { Reply::Whole };
             Came { ended: Ended { outcome, reply }, silent: false, reusable }
         }

@@ -124,13 +124,6 @@ impl Endpoint {
 /// A request that counts towards its endpoint's load.
 pub(crate) struct InFlight(Rc<Endpoint>);
 
-impl InFlight {
-    /// The endpoint.
-    pub(crate) fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.0
-    }
-}
-
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
@@ -162,6 +155,11 @@ pub(crate) struct Leased {
 }
 
 impl Leased {
+    /// Whose it is.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.lease.0
+    }
+
     /// The connection.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream

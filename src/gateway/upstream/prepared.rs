@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringway_snapshot::model::{Balance, EndpointAddress, Upstream as Definition, UpstreamProtocol};
-use ringway_transport::tls::ClientTls;
+use ringway_transport::ClientTls;
 
 use crate::resolver::{Resolved, Resolver};
 
@@ -24,14 +24,11 @@ pub(crate) struct PreparedUpstream {
     pub(crate) idle_ns_max: u64,
     /// Silence in a tunnel.
     pub(crate) tunnel_idle_ns_max: u64,
-    /// Of idle pooled connections.
-    pub(crate) pool_idle_ns_max: u64,
     /// Most connections of one worker to one endpoint.
     pub(crate) connections_max: u32,
     /// TLS to it.
     pub(crate) tls: Option<ClientTls>,
     server_name: Option<String>,
-    fingerprint: u64,
     endpoints: Vec<PreparedEndpoint>,
 }
 
@@ -89,11 +86,9 @@ impl PreparedUpstream {
             request_ns_max: ns(definition.request_ms_max),
             idle_ns_max: ns(definition.idle_ms_max),
             tunnel_idle_ns_max: ns(definition.tunnel_idle_ms_max),
-            pool_idle_ns_max: ns(definition.pool_idle_ms_max),
             connections_max: definition.connections_max,
             tls,
             server_name,
-            fingerprint,
             endpoints: endpoints.collect(),
         }
     }
