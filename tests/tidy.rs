@@ -61,6 +61,7 @@ const CONTROL_LAYERS_BROKEN: &[(&str, &str, &str)] =
 const UNSAFE: &[(&str, &str)] = &[
     ("src/record/segment.rs", "the committed length is an atomic inside mapped bytes"),
     ("src/rt/laws/accepting.rs", "asks the kernel for what the seam set"),
+    ("src/rt/laws/cost.rs", "an allocator that counts, in tests"),
     ("src/rt/pinned.rs", "a buffer that the kernel writes"),
     ("src/rt/sys.rs", "system calls"),
     ("src/rt/task.rs", "one allocation a task"),

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         once.truncate(first.len);
         assert_eq!(once.first(), Some(&b'/'));
         let mut twice = once.clone();
-        assert_eq!(normalise(&mut twice, policy), Ok(first));
+        assert_eq!(normalise(&mut twice, policy).map(|second| second.len), Ok(first.len));
         assert_eq!(twice, once);
         assert!(!once.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b"..")));
         assert!(!once.contains(&b'\\'));
@@ -22,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
         for refused in [&b"%00"[..], b"%5C"] {
             assert!(!upper.windows(3).any(|part| part == refused));
         }
-        assert_eq!(first.encoded_slash, upper.windows(3).any(|part| part == b"%2F"));
+        // It is told of a segment that `..` removed, too: endpoints differ on what that removes.
+        assert!(first.encoded_slash || !upper.windows(3).any(|part| part == b"%2F"));
         assert!(policy != PathPolicy::AsIs || once == path);
         assert!(policy != PathPolicy::Merge || !once.windows(2).any(|part| part == b"//"));
     }

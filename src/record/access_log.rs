@@ -6,6 +6,67 @@ use std::net::{IpAddr, SocketAddr};
 use crate::metrics::Names;
 use crate::record::{NO_STAGE, Record, Text};
 
+/// Keys of a line and what they say, in their order; `docs/reference/access-log.md` is printed from it.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("time", "When the first byte of the request was there, UTC (RFC 3339)."),
+    ("request_id", "Id of the request (UUIDv7), as in `X-Request-Id`."),
+    ("trace_id", "W3C trace id that was sent to the upstream."),
+    ("span_id", "The gateway's span in that trace."),
+    ("linked_trace_id", "Trace id that a caller sent who is not trusted with it."),
+    ("peer", "Address and port of the peer; `access_log` settings may cut it to a network or leave it out."),
+    ("client", "Address of the caller as trusted peers forwarded it, else the peer's; cut like `peer`."),
+    ("application", "UUID of the application."),
+    ("credential", "UUID of the credential; never the credential."),
+    ("method", "Method; `OTHER` beyond the nine known ones."),
+    ("protocol", "Protocol of the caller's side; `unknown` when no version could be read."),
+    ("tls", "Whether the caller's side was TLS."),
+    ("host", "Host without port, lower case."),
+    ("host_cut", "`true` when the end of the host is missing."),
+    ("path", "Path as it was matched and forwarded, without query."),
+    ("path_cut", "`true` when the path was longer than 1,024 bytes."),
+    ("query_bytes", "Length of the query, which is never written."),
+    ("user_agent", "`User-Agent`, at most 256 bytes."),
+    ("user_agent_cut", "`true` when its end is missing."),
+    ("referer", "`Referer` without query and fragment, at most 256 bytes."),
+    ("referer_cut", "`true` when its end is missing."),
+    ("status", "Status that was sent; `null` when none was."),
+    ("outcome", "How the request ended, a row of [outcomes](outcomes.md)."),
+    ("kind", "`served`, `refusal`, `failure` or `client`."),
+    ("detail", "What exactly the outcome was about, such as the class of a malformed head."),
+    ("detail_cut", "`true` when its end is missing."),
+    ("generation", "Generation that decided."),
+    ("route", "The route; its id in hex once its generation is gone."),
+    ("upstream", "The upstream; its id in hex once its generation is gone."),
+    ("limit", "The limit that refused."),
+    ("stage", "The stage that refused, a row of [stages](stages.md)."),
+    ("shadow_refused", "Stages in shadow mode that would have refused."),
+    ("endpoint", "Endpoint of the last attempt."),
+    ("reused", "Whether a pooled connection was used for it."),
+    ("attempts", "Attempts at the upstream."),
+    ("duration_us", "From the first byte to the end."),
+    ("own_us", "The gateway's own share of that."),
+    ("upstream_us", "From the request being sent to the reply's head; when there was an attempt."),
+    ("head_in_bytes", "Bytes of the request's head."),
+    ("body_in_bytes", "Bytes of the request's body."),
+    ("head_out_bytes", "Bytes of the reply's head."),
+    ("body_out_bytes", "Bytes of the reply's body."),
+    ("worker", "Worker that served it."),
+];
+
+/// Prints `docs/reference/access-log.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Access log\n\nOne JSON object a line for each request. Printed from `src/record/access_log.rs`; do not edit.\n\
+         What does not apply is left out. Bytes that are no UTF-8 are written as U+FFFD, control characters escaped.\n\n\
+         | key | meaning |\n|-|-|\n",
+    );
+    for (key, meaning) in FIELDS {
+        page.push_str(&format!("| `{key}` | {meaning} |\n"));
+    }
+    page
+}
+
 /// How much of the caller's address is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressPolicy {

@@ -4,6 +4,8 @@
 //! does a task wait, by a poll operation. So the kernel never owns a buffer of a waiting connection, nothing has to be
 //! cancelled, and no byte is lost when a wait is given up. The one exception is [`Stream::read_pinned`].
 //!
+//! The laws of all this are in `laws/`, each on both drivers; each fails when its cure is taken away.
+//!
 //! A worker is one thread inside [`run`]. Everything else here, but [`Doorbell::ring`], [`now`] and the thread settings,
 //! must be called on a worker.
 //!
@@ -21,6 +23,8 @@
 //! | a runtime dropped with operations in flight | at the end of [`run`] every task is dropped inside the runtime and pinned reads are awaited |
 //! | each drop of a descriptor submits a close and a cancel | an idle descriptor is taken back and closed by `close`; a given-up wait stays armed for the next one |
 //! | a closed descriptor number is reused while an operation on it waits in the submission queue | while anything is in flight the close goes through the ring, behind it |
+//! | on epoll the driver believes in readiness that our own reads have used up | each wait first asks the kernel once |
+//! | a given-up wait keeps the waker, and with it the memory, of its task | it lets go of it when it is given up |
 //! | completion queue overflow, `park` errors swallowed | completion queue of 32,768 entries |
 //! | a panic in a task ends the worker | each poll and each drop of a task is in `catch_unwind`; counted |
 //! | a panic elsewhere frees buffers that the kernel owns | [`run`] leaks the runtime, shuts its streams down, returns [`Ended::Panicked`] |

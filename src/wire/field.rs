@@ -304,8 +304,12 @@ impl FieldSet {
 
 /// The table as a page of documentation.
 #[must_use]
-pub fn field_table() -> String {
-    let mut page = String::from("| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n");
+pub fn fields_page() -> String {
+    let mut page = String::from(
+        "# Fields that mean something to the gateway\n\nPrinted from the table in `src/wire/field.rs`. Hop-by-hop fields end at \
+         the gateway; framing fields are written by it alone; a peer may neither nominate a protected field in `Connection` nor send \
+         it as a trailer.\n\n| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n",
+    );
     let mark = |class: u8, bit: u8| if class & bit != 0 { "yes" } else { "" };
     for (_, name, class) in ROWS.iter().skip(1) {
         page.push_str(&format!(
@@ -334,6 +338,11 @@ mod tests {
         }
         assert_eq!(FieldId::of(b""), FieldId::Other);
         assert_eq!(FieldId::of(b"e"), FieldId::Other);
+    }
+
+    #[test]
+    fn the_page_of_fields_is_printed_from_the_table() {
+        expect_test::expect_file!["../../docs/reference/fields.md"].assert_eq(&super::fields_page());
     }
 
     #[test]

@@ -238,9 +238,10 @@ fn offset(at: usize) -> u32 {
 
 /// The id of a name that may be edited.
 fn editable(name: &[u8]) -> Result<FieldId, BadEdit> {
-    if !is_token(name) {
+    let id = FieldId::of(name);
+    // A name of the table is a token.
+    if id == FieldId::Other && !is_token(name) {
         return Err(BadEdit::Name);
     }
-    let id = FieldId::of(name);
     if id.is_ours_to_write() || id == FieldId::Host { Err(BadEdit::Reserved) } else { Ok(id) }
 }

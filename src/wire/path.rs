@@ -20,7 +20,8 @@ pub enum PathPolicy {
 pub struct Normalised {
     /// Its length: it begins where the path began.
     pub len: usize,
-    /// It holds `%2F`, which only a route that allows it may pass.
+    /// It held `%2F`, which only a route that allows it may pass: told even where `..` removed its segment, because
+    /// endpoints differ on what that removes.
     pub encoded_slash: bool,
 }
 

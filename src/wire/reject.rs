@@ -23,6 +23,12 @@ macro_rules! reject_table {
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
+
+            /// What it is and which rule or weakness it answers.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc,)*),)* }
+            }
         }
     };
 }
@@ -155,14 +161,27 @@ impl ResponseReject {
 
 /// The two tables as a page of documentation.
 #[must_use]
-pub fn reject_tables() -> String {
-    let mut page = String::from("| malformed request | status |\n|-|-|\n");
+pub fn malformed_page() -> String {
+    let mut page = String::from(
+        "# Malformed messages\n\nPrinted from the tables in `src/wire/reject.rs`. The connection is closed after each; nothing is \
+         forwarded.\n\n| request | status | meaning |\n|-|-|-|\n",
+    );
     for reject in Reject::ALL {
-        page.push_str(&format!("| `{}` | {} |\n", reject.name(), reject.status()));
+        page.push_str(&format!("| `{}` | {} |{} |\n", reject.name(), reject.status(), reject.meaning()));
     }
-    page.push_str("\n| malformed reply | status |\n|-|-|\n");
+    page.push_str("\n| reply | status | meaning |\n|-|-|-|\n");
     for reject in ResponseReject::ALL {
-        page.push_str(&format!("| `{}` | {} |\n", reject.name(), reject.status()));
+        page.push_str(&format!("| `{}` | {} |{} |\n", reject.name(), reject.status(), reject.meaning()));
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    #[test]
+    fn the_page_of_malformed_messages_is_printed_from_the_tables() {
+        expect_file!["../../docs/reference/malformed.md"].assert_eq(&super::malformed_page());
+    }
 }

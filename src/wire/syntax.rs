@@ -71,14 +71,50 @@ pub fn is_token(bytes: &[u8]) -> bool {
 /// A field value without CR, LF, NUL and other CTLs (RFC 9110 §5.5), outer white space aside.
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
-    // Comparisons instead of the table: the compiler makes vector code of them.
-    bytes.iter().fold(true, |good, byte| good & ((*byte >= b' ' && *byte != 0x7f) | (*byte == b'\t')))
+    // HTAB is rare: where the quick look finds a control byte, each byte is looked at.
+    none_in_words(bytes, |word| below(word, b' ') | equal(word, 0x7f))
+        || bytes.iter().all(|byte| is_value_byte(*byte))
 }
 
 /// Only bytes that a target may hold.
 #[inline]
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |good, byte| good & (*byte > b' ' && *byte < 0x7f && *byte != b'#'))
+    none_in_words(bytes, |word| {
+        below(word, b'!') | equal(word, 0x7f) | equal(word, b'#') | (word & each(0x80))
+    }) || bytes.iter().all(|byte| is_target_byte(*byte))
+}
+
+/// Whether no eight bytes hold one that `marks` marks by its high bit. A mark may be too many (a borrow runs over into the
+/// next byte) but never missing, so that `false` needs another look.
+#[inline]
+fn none_in_words(bytes: &[u8], marks: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    // What is left is filled up with a letter, which is good everywhere.
+    let mut last = [b'a'; 8];
+    last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+    let found = words
+        .iter()
+        .fold(marks(u64::from_le_bytes(last)), |found, word| found | marks(u64::from_le_bytes(*word)));
+    found == 0
+}
+
+/// A byte in each place of a word.
+#[inline]
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// Marks bytes of an ASCII word that are below `bound`; bytes above 0x7f are not marked.
+#[inline]
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(each(bound)) & !word & each(0x80)
+}
+
+/// Marks bytes that equal this one.
+#[inline]
+const fn equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ each(byte);
+    difference.wrapping_sub(each(1)) & !difference & each(0x80)
 }
 
 /// Without leading and trailing SP and HTAB.
@@ -122,7 +158,9 @@ pub fn hex_digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decimal, is_field_value, is_target, is_token, list_members, trim};
+    use super::{
+        decimal, is_field_value, is_target, is_target_byte, is_token, is_value_byte, list_members, trim,
+    };
 
     #[test]
     fn classes_are_those_of_the_grammars() {
@@ -139,6 +177,21 @@ mod tests {
         assert!(is_target(b"/a?b=%20&{}|\"<>"));
         for byte in [b' ', b'#', 0, 0x7f, 0x80, b'\t'] {
             assert!(!is_target(&[b'/', byte]), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_is_classed_alike_in_any_place() {
+        for byte in 0..=255u8 {
+            for at in 0..19 {
+                let mut text = *b"abcdefghijklmnopqrs";
+                text[at] = byte;
+                assert_eq!(is_target(&text), is_target_byte(byte), "{byte:#x} at {at}");
+                assert_eq!(is_field_value(&text), is_value_byte(byte), "{byte:#x} at {at}");
+                let mut high = [0xff; 19];
+                high[at] = byte;
+                assert_eq!(is_field_value(&high), is_value_byte(byte), "{byte:#x} at {at}");
+            }
         }
     }
 

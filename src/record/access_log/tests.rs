@@ -56,6 +56,32 @@ fn a_record_is_one_line_of_json() {
 }
 
 #[test]
+fn keys_are_those_of_the_table_in_its_order() {
+    let cut = |bytes| Text { bytes, cut: true };
+    let whole = Record {
+        linked_trace_id: [1; 16],
+        credential_id: 5,
+        limit_id: 6,
+        stage: 3,
+        host: cut(b"a"),
+        detail: cut(b"b"),
+        path: cut(b"c"),
+        user_agent: cut(b"d"),
+        referer: cut(b"e"),
+        ..record()
+    };
+    let read: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&line(&whole, AddressPolicy::Whole)).unwrap();
+    let keys: Vec<&str> = read.keys().map(String::as_str).collect();
+    assert_eq!(keys, FIELDS.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_reference_page_is_printed_from_the_table() {
+    crate::reference::check("access-log.md", &reference());
+}
+
+#[test]
 fn addresses_are_written_as_far_as_the_policy_allows() {
     let read = |policy| serde_json::from_str::<serde_json::Value>(&line(&record(), policy)).unwrap();
     let network = read(AddressPolicy::Network);

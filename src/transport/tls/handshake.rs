@@ -11,7 +11,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedConnectionCommon, UnbufferedStatus};
 use rustls::{AlertDescription, CommonState, HandshakeKind, ProtocolVersion};
 
-use crate::limits::{HANDSHAKE_BYTES_MAX, LINGER_BYTES_MAX, LINGER_NS_MAX, RECORD_HEADER_BYTES};
+use crate::limits::{
+    HANDSHAKE_BYTES_MAX, LINGER_BYTES_MAX, LINGER_NS_MAX, RECORD_HEADER_BYTES, RECORD_PAYLOAD_BYTES_MAX_12,
+};
 
 use super::failure::TlsFailure;
 use super::record::Version;
@@ -105,8 +107,18 @@ impl Incoming {
     /// Shows one more record. Whether there was a whole one.
     fn show_next(&mut self) -> bool {
         let rest = self.buffer.get(self.shown..).unwrap_or_default();
-        let Some(&[_, _, _, high, low]) = rest.first_chunk::<RECORD_HEADER_BYTES>() else { return false };
+        let Some(&[kind, major, _, high, low]) = rest.first_chunk::<RECORD_HEADER_BYTES>() else {
+            return false;
+        };
         let length = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+        let record = (20..=24).contains(&kind)
+            && major == 3
+            && length <= RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX_12;
+        if !record {
+            // rustls says what is wrong with it, and sends the alert.
+            self.shown = self.buffer.len();
+            return true;
+        }
         if rest.len() < length {
             return false;
         }
@@ -215,17 +227,14 @@ pub(crate) fn advance<D>(
             // Nothing but handshake records was shown: data or an end among them is a fault of the peer.
             Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => return Err(TlsFailure::PeerClosed),
             Ok(_) => return Err(TlsFailure::Malformed),
-            // The alert comes out of further steps; then the same error again.
-            Err(error) => match failed {
-                None => failed = Some(TlsFailure::from(&error)),
-                Some(failure) => return Err(failure),
-            },
+            Err(error) => failed = Some(TlsFailure::from(&error)),
         }
         if let Some(failure) = failed {
-            match step {
-                Some(_) => return Err(failure),
-                None => continue,
+            // What is queued, the alert, still comes out; but no further record may be processed.
+            if connection.wants_write() {
+                continue;
             }
+            return Err(failure);
         }
         incoming.discard(discard);
         match step {

@@ -96,7 +96,7 @@ impl RequestHead {
         if self.parts.path.len == 0 { b"/" } else { self.parts.path.of(&self.buffer) }
     }
 
-    /// Whether the normalised path holds `%2F`: refused with [`crate::Reject::PathEncoded`] unless the route allows it.
+    /// Whether the path held `%2F` when it was normalised: refused with [`crate::Reject::PathEncoded`] unless the route allows it.
     #[must_use]
     pub fn has_encoded_slash(&self) -> bool {
         self.parts.encoded_slash

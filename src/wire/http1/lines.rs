@@ -100,9 +100,9 @@ impl LineNumber {
             _ => line,
         };
         let fault = match self.fields {
-            None if content.is_empty() && self.start == StartLine::Request => {
-                (self.blank && !line.is_empty()).then_some(Reject::LeadingBytes)
-            }
+            // After one empty line a CR is a fault whatever follows it.
+            None if self.blank && line.first() == Some(&b'\r') => Some(Reject::LeadingBytes),
+            None if content.is_empty() && self.start == StartLine::Request => None,
             None if self.start == StartLine::Request => request_line_fault(content, complete, limits),
             None => status_line_fault(content, complete),
             Some(_) if content.is_empty() => None,
