@@ -7,6 +7,9 @@ mod source;
 pub(crate) use self::sink::{Coding, Sink, SinkEnd};
 pub(crate) use self::source::{Source, SourceEnd, SourceLimits, Step};
 
+/// Reads between two turns given away by a relay that never has to wait.
+const FILLS_PER_TURN: u32 = 16;
+
 /// Why a relay did not reach the end of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RelayEnd {
@@ -24,6 +27,7 @@ pub(crate) enum RelayEnd {
 /// # Errors
 /// Which side ended it.
 pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<(), RelayEnd> {
+    let mut filled = 0u32;
     loop {
         match source.step().map_err(RelayEnd::Source)? {
             Step::Data(bytes) => {
@@ -37,6 +41,11 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
             Step::More => {
                 sink.flush().await.map_err(RelayEnd::Sink)?;
                 source.fill().await.map_err(RelayEnd::Source)?;
+                filled += 1;
+                if filled.is_multiple_of(FILLS_PER_TURN) {
+                    // Two fast peers never make us wait: the others get their turn.
+                    ringway_rt::turn().await;
+                }
             }
         }
     }

@@ -10,6 +10,9 @@ use ringway_rt::Side;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
 
+/// Reads between two turns given away by a tunnel that never has to wait.
+const READS_PER_TURN: u32 = 16;
+
 /// Why a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TunnelEnd {
@@ -97,7 +100,12 @@ async fn pump(
     if write_all(to, first, moved, activity).await.is_err() {
         return TunnelEnd::Broken;
     }
+    let mut reads = 0u32;
     loop {
+        reads = reads.wrapping_add(1);
+        if reads.is_multiple_of(READS_PER_TURN) {
+            ringway_rt::turn().await;
+        }
         let mut buffer = Buffer::take(Class::K16);
         match from.try_read_append(buffer.vec_mut()) {
             Ok(Some(0)) if activity.expired() => return TunnelEnd::Idle,
