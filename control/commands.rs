@@ -4,9 +4,20 @@
 //! daemon. Results go to standard output, in words or as JSON; diagnostics, progress and errors go to
 //! standard error, progress only on a terminal.
 
-use std::path::PathBuf;
+mod change;
+mod client;
+mod control;
+mod documents;
+mod failure;
+mod look;
+mod terminal;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use failure::Failure;
+use terminal::Terminal;
 
 /// An edge API gateway on io_uring with the API-management layer in the same binary.
 #[derive(Debug, Parser)]
@@ -61,7 +72,7 @@ pub enum Command {
     /// Print completions for a shell.
     Completions {
         /// Which shell.
-        shell: String,
+        shell: clap_complete::Shell,
     },
 }
 
@@ -71,6 +82,19 @@ pub struct StateArgs {
     /// State directory [default: $XDG_STATE_HOME/ringway, then ~/.local/state/ringway, then ./.ringway].
     #[arg(long, value_name = "DIR", env = "RINGWAY_STATE")]
     pub state: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The directory: as given, or where the user's state lies.
+    pub fn directory(&self) -> PathBuf {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        match (&self.state, variable("XDG_STATE_HOME"), variable("HOME")) {
+            (Some(given), ..) => given.clone(),
+            (None, Some(state), _) => state.join("ringway"),
+            (None, None, Some(home)) => home.join(".local/state/ringway"),
+            (None, None, None) => Path::new(".ringway").to_owned(),
+        }
+    }
 }
 
 /// How to reach a control daemon.
@@ -261,6 +285,34 @@ pub struct ExportArgs {
     /// The daemon.
     #[command(flatten)]
     pub connect: ConnectArgs,
+}
+
+/// Carries a command out and says how the process ends. `gateway` and `completions` are the caller's: the one is
+/// another crate's, the other needs the whole grammar of the caller.
+pub fn run(cli: &Cli) -> u8 {
+    let terminal = Terminal::new(cli.output);
+    let done = match &cli.command {
+        Command::Control(args) => control::run(args, terminal),
+        Command::Plan(args) => change::plan(args, terminal),
+        Command::Apply(args) => change::apply(args, terminal),
+        Command::Rollback(args) => change::rollback(args, terminal),
+        Command::History(args) => look::history(args, terminal),
+        Command::Diff(args) => look::diff(args, terminal),
+        Command::Status(args) => look::status(args, terminal),
+        _ => Err(Failure::Usage("this command is carried out elsewhere".to_owned())),
+    };
+    done.unwrap_or_else(|failure| {
+        terminal.failure(&failure);
+        failure.code()
+    })
+}
+
+/// Asks the kernel to end this process when the one that started it ends, however it does.
+pub fn end_with_parent() {
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+    {
+        tracing::warn!(%error, "this process may outlive the one that started it");
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod api;
+pub mod app;
 pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod domain;
 pub mod keys;
 pub mod limits;
+pub mod outside;
 pub mod publish;
 pub mod state;
 pub mod store;

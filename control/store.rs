@@ -18,13 +18,15 @@ use sqlx::{SqlSafeStr, SqlitePool};
 use crate::domain::GenerationNumber;
 
 mod acknowledgements;
+mod change;
 mod generations;
+mod materials;
 mod resources;
-mod secrets;
 mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, changes_between};
 pub use generations::{Appended, Committed, Pin};
 pub use sources::SourceState;
 

@@ -1,6 +1,42 @@
-//! Dispatches commands.
+//! Dispatches commands. The gateway's is carried out here, because nothing else may know both planes.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use ringway_control::commands::{self, Cli, Command};
+use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log(&cli.command);
+    match &cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "ringway", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::from(commands::run(&cli)),
+    }
+}
+
+/// Help and version are answers; what cannot be parsed fails with 1, because 2 means changes (`plan`).
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody reads it, and nothing is left to do.
+    error.print().ok();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Logs go to standard error, filtered by `RINGWAY_LOG` (`info`, `ringway_control=debug`): of daemons from `info`
+/// up, of other commands from `warn` up.
+fn log(command: &Command) {
+    let daemon = matches!(command, Command::Gateway(_) | Command::Control(_));
+    let level = if daemon { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("RINGWAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}

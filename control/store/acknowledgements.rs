@@ -1,9 +1,9 @@
 //! What nodes said about generations, written in batches off the publishing path.
 
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite, Transaction};
 
 use super::{Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
-use crate::domain::{Acknowledgement, GenerationNumber, NodeVerdict};
+use crate::domain::{Acknowledgement, GenerationNumber, GenerationState, NodeVerdict};
 
 /// Rows of one `INSERT`.
 const ROWS_MAX: usize = 500;
@@ -12,21 +12,31 @@ const ROWS_MAX: usize = 500;
 type AcknowledgementRow = (String, Vec<u8>, Option<i64>, Option<String>, i64);
 
 impl Store {
-    /// Keeps the last word of each node on each generation, in one transaction. Words on generations
-    /// that the store does not know (of a store since replaced) are dropped.
+    /// Notes how far generations got (never a step back) and the last word of each node, in one transaction. Words
+    /// on generations that the store does not know (of a store since replaced) are dropped.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn acknowledge(&self, batch: &[Acknowledgement]) -> Result<(), StoreError> {
-        let doing = "note acknowledgements";
+    pub async fn note(
+        &self,
+        states: &[(GenerationNumber, GenerationState)],
+        said: &[Acknowledgement],
+    ) -> Result<(), StoreError> {
+        if states.is_empty() && said.is_empty() {
+            return Ok(());
+        }
+        let doing = "note how generations fare";
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))?;
+        for (number, state) in states {
+            advance(&mut transaction, *number, *state).await.map_err(failed(doing))?;
+        }
         let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM generations")
             .fetch_one(&mut *transaction)
             .await
             .map_err(failed(doing))?;
         let newest = from_sql(newest.unwrap_or(0))?;
         let known: Vec<&Acknowledgement> =
-            batch.iter().filter(|said| (1..=newest).contains(&said.generation.0)).collect();
+            said.iter().filter(|said| (1..=newest).contains(&said.generation.0)).collect();
         for rows in known.chunks(ROWS_MAX) {
             insert_rows(rows).build().execute(&mut *transaction).await.map_err(failed(doing))?;
         }
@@ -87,4 +97,25 @@ fn insert_rows(rows: &[&Acknowledgement]) -> QueryBuilder<Sqlite> {
          reason = excluded.reason, received_unix_ms = excluded.received_unix_ms",
     );
     insert
+}
+
+async fn advance(
+    transaction: &mut Transaction<'_, Sqlite>,
+    number: GenerationNumber,
+    state: GenerationState,
+) -> Result<(), sqlx::Error> {
+    let from: &[GenerationState] = match state {
+        GenerationState::Compiled => &[],
+        GenerationState::Published => &[GenerationState::Compiled],
+        GenerationState::Live => &[GenerationState::Compiled, GenerationState::Published],
+    };
+    for before in from {
+        sqlx::query("UPDATE generations SET state = $1 WHERE number = $2 AND state = $3")
+            .bind(state.name())
+            .bind(to_sql(number.0))
+            .bind(before.name())
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(())
 }

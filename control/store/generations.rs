@@ -3,10 +3,9 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
-use crate::domain::{
-    AuditEntry, AuditVerb, Change, ContentHash, Generation, GenerationNumber, GenerationState,
-};
+use super::{Change, Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
+use crate::config::{Digest, Material};
+use crate::domain::{AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState};
 
 const COLUMNS: &str = "number, parent, restores, snapshot, snapshot_bytes, root, changes, routes, author, \
                        message, source, created_unix_ms, compile_ms, state, pinned";
@@ -18,6 +17,8 @@ pub struct Appended {
     pub generation: Generation,
     /// What it changes against its parent.
     pub changes: Vec<Change>,
+    /// What the definitions refer to and the store may not have yet.
+    pub materials: Vec<(Digest, Material)>,
     /// Content hash of the source that it was applied from.
     pub source: Option<(String, ContentHash)>,
     /// Who did what.
@@ -125,6 +126,7 @@ impl Store {
         super::resources::insert_changes(&mut transaction, appended.generation.number, &appended.changes)
             .await
             .map_err(failed(doing))?;
+        super::materials::insert(&mut transaction, &appended.materials).await.map_err(failed(doing))?;
         insert_audit(&mut transaction, &audit_of(&appended)).await.map_err(failed(doing))?;
         if let Some((source, hash)) = &appended.source {
             super::sources::upsert(&mut transaction, source, *hash, &appended.generation)
@@ -133,28 +135,6 @@ impl Store {
         }
         transaction.commit().await.map_err(failed(doing))?;
         Ok(Committed(appended.generation))
-    }
-
-    /// Notes how far a generation got; never takes it back a step.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn advance(&self, number: GenerationNumber, state: GenerationState) -> Result<(), StoreError> {
-        let from: &[GenerationState] = match state {
-            GenerationState::Compiled => &[],
-            GenerationState::Published => &[GenerationState::Compiled],
-            GenerationState::Live => &[GenerationState::Compiled, GenerationState::Published],
-        };
-        for before in from {
-            sqlx::query("UPDATE generations SET state = $1 WHERE number = $2 AND state = $3")
-                .bind(state.name())
-                .bind(to_sql(number.0))
-                .bind(before.name())
-                .execute(&self.writer)
-                .await
-                .map_err(failed("note the state of a generation"))?;
-        }
-        Ok(())
     }
 
     /// Keeps a generation's snapshot file from being pruned, or lets it go.

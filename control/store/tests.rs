@@ -1,9 +1,9 @@
 //! The laws of a store, written so that a second store can be run through them.
 
-use super::{Appended, Store, StoreError};
+use super::{Appended, Change, Store, StoreError};
+use crate::config::{Digest, Kind, Material, Resource, ResourceKey};
 use crate::domain::{
-    Acknowledgement, AuditVerb, Change, Generation, GenerationNumber, GenerationState, NodeVerdict, Resource,
-    ResourceKey, hash_of,
+    Acknowledgement, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, NodeVerdict,
 };
 
 struct Opened {
@@ -18,11 +18,15 @@ async fn open() -> Opened {
 }
 
 fn key(name: &str) -> ResourceKey {
-    ResourceKey { kind: "hosts".to_owned(), name: name.to_owned() }
+    ResourceKey { kind: Kind::Host, name: name.to_owned() }
+}
+
+fn hash_of(bytes: &[u8]) -> ContentHash {
+    ContentHash(*blake3::hash(bytes).as_bytes())
 }
 
 fn put(name: &str, body: &str) -> Change {
-    Change::Put(Resource { key: key(name), body: body.to_owned() })
+    Change::Put(key(name), Resource::from_content(body.into()))
 }
 
 fn appended(number: u64, changes: Vec<Change>) -> Appended {
@@ -46,6 +50,7 @@ fn appended(number: u64, changes: Vec<Change>) -> Appended {
             pinned: false,
         },
         changes,
+        materials: vec![],
         source: None,
         verb: AuditVerb::Apply,
     }
@@ -79,11 +84,10 @@ async fn each_generation_has_the_sum_of_the_changes_up_to_it() {
     store.append(appended(2, vec![put("a", "2"), Change::Remove(key("b"))])).await.unwrap();
     store.append(appended(3, vec![put("b", "1")])).await.unwrap();
     let bodies = async |number| {
-        let resources = store.resources(GenerationNumber(number)).await.unwrap();
-        let entries = store.entries(GenerationNumber(number)).await.unwrap();
-        let hashes = resources.iter().map(|r| (r.key.clone(), r.hash())).collect();
-        assert_eq!(entries, hashes);
-        resources.into_iter().map(|r| format!("{}={}", r.key.name, r.body)).collect::<Vec<_>>()
+        let definitions = store.definitions(GenerationNumber(number)).await.unwrap();
+        let shown =
+            |(key, resource): (&ResourceKey, &Resource)| format!("{}={}", key.name, resource.content());
+        definitions.resources.iter().map(shown).collect::<Vec<_>>()
     };
     assert_eq!(bodies(1).await, ["a=1", "b=1"]);
     assert_eq!(bodies(2).await, ["a=2"]);
@@ -113,9 +117,10 @@ async fn many_resources_fit_one_generation() {
     let changes: Vec<Change> =
         (0..1_201).map(|n| put(&format!("host-{n:04}"), &format!("{{\"n\":{n}}}"))).collect();
     store.append(appended(1, changes)).await.unwrap();
-    let resources = store.resources(GenerationNumber(1)).await.unwrap();
-    assert_eq!(resources.len(), 1_201);
-    assert_eq!(resources.last().map(|r| r.body.as_str()), Some("{\"n\":1200}"));
+    let definitions = store.definitions(GenerationNumber(1)).await.unwrap();
+    assert_eq!(definitions.resources.len(), 1_201);
+    let last = definitions.resources.last_key_value().map(|(_, resource)| resource.content());
+    assert_eq!(last, Some("{\"n\":1200}"));
 }
 
 #[tokio::test]
@@ -157,7 +162,7 @@ async fn a_state_never_goes_back() {
         (GenerationState::Published, GenerationState::Live),
         (GenerationState::Compiled, GenerationState::Live),
     ] {
-        store.advance(number, advance).await.unwrap();
+        store.note(&[(number, advance)], &[]).await.unwrap();
         assert_eq!(store.generation(number).await.unwrap().state, expected);
     }
 }
@@ -175,8 +180,8 @@ async fn the_last_word_of_a_node_counts_and_unknown_generations_are_dropped() {
         received_unix_ms: 9,
     };
     let refused = NodeVerdict::Refused { reason: "address in use".to_owned() };
-    store.acknowledge(&[said(1, refused), said(77, NodeVerdict::Live { live_ms: 1 })]).await.unwrap();
-    store.acknowledge(&[said(1, NodeVerdict::Live { live_ms: 4 })]).await.unwrap();
+    store.note(&[], &[said(1, refused), said(77, NodeVerdict::Live { live_ms: 1 })]).await.unwrap();
+    store.note(&[], &[said(1, NodeVerdict::Live { live_ms: 4 })]).await.unwrap();
     let words = store.acknowledgements(GenerationNumber(1)).await.unwrap();
     assert_eq!(words, [said(1, NodeVerdict::Live { live_ms: 4 })]);
     assert_eq!(store.acknowledgements(GenerationNumber(77)).await.unwrap(), []);
@@ -198,13 +203,17 @@ async fn a_source_remembers_what_was_last_applied_from_it() {
 }
 
 #[tokio::test]
-async fn a_secret_keeps_its_first_sealing() {
+async fn materials_come_with_the_definitions() {
     let opened = open().await;
     let store = &opened.store;
-    store.keep_secrets(&[(vec![1], vec![10])]).await.unwrap();
-    store.keep_secrets(&[(vec![1], vec![11]), (vec![2], vec![20])]).await.unwrap();
-    let secrets: Vec<_> = store.secrets().await.unwrap().into_iter().collect();
-    assert_eq!(secrets, [(vec![1], vec![10]), (vec![2], vec![20])]);
+    let material = (Digest([1; 32]), Material::Certificates(vec![vec![48]]));
+    for number in [1, 2] {
+        let mut row = appended(number, vec![put("a", &number.to_string())]);
+        row.materials = vec![material.clone()];
+        store.append(row).await.unwrap();
+    }
+    let definitions = store.definitions(GenerationNumber(1)).await.unwrap();
+    assert_eq!(definitions.materials.into_iter().collect::<Vec<_>>(), [material]);
 }
 
 #[tokio::test]

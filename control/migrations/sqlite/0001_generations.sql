@@ -62,9 +62,8 @@ CREATE TABLE acknowledgements (
     PRIMARY KEY (node, generation)
 ) WITHOUT ROWID;
 
--- Secrets, sealed once and copied sealed into every snapshot; the digest is an HMAC of the plain text under a key
--- derived from the seal key, so that the table tells nothing about it.
-CREATE TABLE secrets (
+-- What definitions refer to by digest: certificates, revocation lists, sealed keys (JSON).
+CREATE TABLE materials (
     digest BLOB NOT NULL PRIMARY KEY,
-    sealed BLOB NOT NULL
+    body TEXT NOT NULL
 ) WITHOUT ROWID;

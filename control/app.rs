@@ -1,0 +1,140 @@
+//! What can be done: apply, plan, roll back, look at the history, explain, and ask for the state.
+//!
+//! One pipeline: changes are decided, committed and published one after the other, in the order of
+//! their numbers; parsing and compiling before it, and waiting for nodes after it, overlap.
+//!
+//! INVARIANT: a generation is committed to the store before `current` names it, and its snapshot is
+//! whole on disk before that. After a crash at any point the next start makes `current` say what
+//! the store says ([`App::start`]).
+
+mod apply;
+mod history;
+mod pipeline;
+mod start;
+mod status;
+mod words;
+
+use std::sync::Arc;
+
+use crate::config::Definitions;
+use crate::domain::{Generation, GenerationNumber};
+use crate::keys::Keys;
+use crate::outside::Outside;
+use crate::publish::{Nodes, Publisher};
+use crate::store::{Store, StoreError};
+
+pub use apply::{Applied, ApplyInput, Outcome, When};
+pub use history::{Plan, RollbackInput};
+pub use status::Status;
+
+/// The control plane's one entry for all that speak to it.
+#[derive(Debug)]
+pub struct App {
+    store: Store,
+    keys: Arc<Keys>,
+    outside: Arc<Outside>,
+    publisher: Arc<Publisher>,
+    nodes: Arc<Nodes>,
+    pipeline: tokio::sync::Mutex<pipeline::Pipeline>,
+    words: words::Words,
+}
+
+/// The newest generation with its definitions.
+#[derive(Debug, Clone)]
+struct Head {
+    generation: Generation,
+    definitions: Arc<Definitions>,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration has mistakes.
+    #[error("the configuration has mistakes")]
+    Invalid(Box<crate::config::Diagnostics>),
+    /// The newest generation is not the one that the caller built on.
+    #[error("generation {expected} is no longer the newest: {newest} is")]
+    LostRace {
+        /// What the caller built on.
+        expected: u64,
+        /// What is there.
+        newest: u64,
+    },
+    /// There is no such generation, or none at all.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Malformed(String),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+    /// The model could not be turned into a snapshot.
+    #[error("the snapshot cannot be built")]
+    Build(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A snapshot could not be written, or read back.
+    #[error("cannot {doing}")]
+    Files {
+        /// Infinitive phrase.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The keys cannot be used.
+    #[error("the keys cannot be used")]
+    Keys(#[source] crate::keys::KeysError),
+    /// A task of ours died.
+    #[error("a task of the control daemon failed")]
+    Task,
+}
+
+impl AppError {
+    /// What the person on call should do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(source) => source.hint(),
+            Self::Keys(source) => Some(source.hint()),
+            Self::LostRace { .. } => Some("look at `ringway diff`, then apply again on top of it"),
+            Self::Files { .. } => Some("check space and permissions of the state directory"),
+            Self::NotFound(_) => Some("`ringway history` lists the generations"),
+            Self::Task => Some("the control daemon's log says why"),
+            Self::Invalid(_) | Self::Malformed(_) | Self::Build(_) => None,
+        }
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoGeneration(number) => Self::NotFound(format!("there is no generation {number}")),
+            StoreError::LostRace { expected, actual } => Self::LostRace { expected, newest: actual },
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl App {
+    /// What nodes are told, and a way to wait for it.
+    pub fn publisher(&self) -> &Arc<Publisher> {
+        &self.publisher
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &Arc<Nodes> {
+        &self.nodes
+    }
+
+    /// One generation.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`]; the store failed.
+    pub async fn generation(&self, number: GenerationNumber) -> Result<Generation, AppError> {
+        Ok(self.store.generation(number).await?)
+    }
+}
+
+/// Runs what blocks or computes on a thread for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| AppError::Task)
+}
