@@ -64,6 +64,12 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
+    /// The error and its sources, on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+
     /// What the person on call should do.
     #[must_use]
     pub fn hint(&self) -> &'static str {
