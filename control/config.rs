@@ -7,7 +7,10 @@
 mod check;
 mod definitions;
 mod diagnostic;
+mod diff;
 mod environment;
+mod export;
+mod json_schema;
 pub(crate) mod key;
 pub(crate) mod limits;
 mod load;
@@ -27,7 +30,10 @@ use ringway_snapshot::model::Model;
 
 pub use definitions::{Definitions, Kind, Material, Resource, ResourceKey};
 pub use diagnostic::{At, Class, Diagnostic, Diagnostics, Label, Part, Place, Severity, Span, Step};
+pub use diff::{Difference, Sign, diff};
 pub use environment::{CompileEnvironment, SelfSigned};
+pub use export::export;
+pub use json_schema::json_schema;
 pub use manual::{explain, reference};
 pub use render::{Colour, json as render_json, text as render_text};
 pub use source::{Document, Sources};
@@ -36,6 +42,12 @@ pub use value::{Digest, Referred, Value};
 pub(crate) use suggest::nearest;
 
 use crate::compile::{TestCase, compile as compile_definitions};
+
+/// What `ringway up` serves without an argument; it stands in `config/quickstart/` too. Its upstream is the echo service that
+/// `up` starts on [`ECHO_ADDRESS`].
+pub const QUICKSTART: &str = include_str!("../config/quickstart/ringway.yaml");
+/// Where the quick start's echo service listens.
+pub const ECHO_ADDRESS: &str = "127.0.0.1:9080";
 
 /// All that comes of a set of documents.
 #[derive(Debug)]

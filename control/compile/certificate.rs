@@ -59,11 +59,12 @@ fn missing(compiler: &mut Compiler<'_>, place: &Place, reference: &str) -> Optio
     None
 }
 
+/// Warnings all: an old certificate must not keep other changes from being published.
 fn check_validity(compiler: &mut Compiler<'_>, facts: &Facts, place: &Place) {
     let now = compiler.environment.now_unix_ms;
     let at = || place.clone().key("chain");
     let diagnostic = if facts.not_after_unix_ms < now {
-        Diagnostic::error(Class::Certificate, at(), "the certificate has expired")
+        Diagnostic::warning(Class::Certificate, at(), "the certificate has expired")
             .saying(format!("on {}", date(facts.not_after_unix_ms)))
     } else if facts.not_before_unix_ms > now {
         Diagnostic::warning(Class::Certificate, at(), "the certificate is not valid yet")

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ringway_policy::headers::check_edit;
+use ringway_policy::limits::{CHAIN_LIMITS_MAX, CHALLENGES_MAX};
 use ringway_policy::stage::Stage;
 use ringway_snapshot::id;
 use ringway_snapshot::model::{
@@ -29,37 +31,40 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
 
 fn authenticators(compiler: &mut Compiler<'_>) {
     for (name, value) in compiler.resources(Kind::Authenticator) {
+        if value.entries().is_empty() {
+            let diagnostic = Diagnostic::error(
+                Class::MissingKey,
+                Place::new(Kind::Authenticator, name),
+                "`api_key` is missing",
+            );
+            compiler.found.push(diagnostic.hint("for example: {api_key: {in: header, name: X-API-Key}}"));
+        }
         let view = View::new("authenticators.*", &value).at("api_key");
         let place = Place::new(Kind::Authenticator, name).key("api_key");
-        let (location, written) = (view.at("in").text(), view.at("name").written());
-        if written.is_none() && location != "header" {
-            let message = format!("`name` is missing: which {location} holds the key");
+        let (kind, written) = (view.at("in").text(), view.at("name").written());
+        if written.is_none() && kind != "header" {
+            let message = format!("`name` is missing: which {kind} holds the key");
             compiler.found.push(Diagnostic::error(Class::MissingKey, place.clone(), message));
         }
         let field = written.unwrap_or("X-API-Key").to_owned();
-        let place = match location {
+        let location = match kind {
             "query" => CredentialPlace::Query(field),
             "cookie" => CredentialPlace::Cookie(field),
-            _ => {
-                check_credential_field(compiler, &field, place.key("name"));
-                CredentialPlace::Header(field.to_ascii_lowercase())
-            }
+            _ => CredentialPlace::Header(field.to_ascii_lowercase()),
         };
-        let kind = AuthenticatorKind::ApiKey { place, hide: view.at("hide").bool() };
-        compiler.model.authenticators.push(Authenticator { name: name.to_owned(), kind });
+        let kind = AuthenticatorKind::ApiKey { place: location, hide: view.at("hide").bool() };
+        let authenticator = Authenticator { name: name.to_owned(), kind };
+        if let Err(error) = ringway_policy::api_key::Authenticator::prepare(&authenticator) {
+            compiler.found.push(refused(place.key("name"), &error).hint(error.hint()));
+        }
+        compiler.model.authenticators.push(authenticator);
     }
 }
 
-fn check_credential_field(compiler: &mut Compiler<'_>, field: &str, place: Place) {
-    if !crate::config::path::is_token(field) {
-        compiler.found.push(
-            Diagnostic::error(Class::BadValue, place, "not a field name").saying("letters, digits and `-`"),
-        );
-    } else if let Some(reason) = untouchable(field) {
-        compiler.found.push(
-            Diagnostic::error(Class::BadValue, place, format!("`{field}` cannot hold a key")).saying(reason),
-        );
-    }
+/// What the policy itself refuses, in its own words.
+pub(super) fn refused(place: Place, error: &dyn std::error::Error) -> Diagnostic {
+    let reason = error.source().map(ToString::to_string).unwrap_or_default();
+    Diagnostic::error(Class::BadValue, place, error.to_string()).saying(reason)
 }
 
 fn limits(compiler: &mut Compiler<'_>) {
@@ -72,7 +77,7 @@ fn limits(compiler: &mut Compiler<'_>) {
             compiler.found.push(collision(&place, other));
         }
         let (count, per_ms) = parse_rate(view.at("rate").text()).unwrap_or((1, 1000));
-        compiler.model.limits.push(Limit {
+        let limit = Limit {
             name: name.to_owned(),
             id,
             count,
@@ -85,7 +90,13 @@ fn limits(compiler: &mut Compiler<'_>) {
                 _ => OnMissing::Ip,
             },
             scope: if view.at("scope").text() == "core" { LimitScope::Core } else { LimitScope::Node },
-        });
+        };
+        if let Err(error) = ringway_policy::limit::Limit::prepare(&limit, 1) {
+            let key =
+                if matches!(error, ringway_policy::limit::LimitError::Field(_)) { "by" } else { "rate" };
+            compiler.found.push(refused(place.key(key), &error));
+        }
+        compiler.model.limits.push(limit);
     }
 }
 
@@ -119,6 +130,11 @@ pub(super) fn steps(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -
         }
         out.push(step);
     }
+    let limits = out.iter().filter(|step| matches!(step.policy, Policy::Limit(_)) && step.mode != Mode::Off);
+    if limits.count() > CHAIN_LIMITS_MAX {
+        let message = format!("a chain has at most {CHAIN_LIMITS_MAX} limits");
+        compiler.found.push(Diagnostic::error(Class::Conflict, place.clone(), message));
+    }
     out.sort_by_key(|step| Stage::of(&step.policy));
     out
 }
@@ -130,8 +146,9 @@ fn one_step(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option
         "off" => Mode::Off,
         _ => Mode::Enforce,
     };
-    let written: Vec<&str> =
-        value.entries().iter().map(|(key, _)| key.as_str()).filter(|key| *key != "mode").collect();
+    let known = ["authenticate", "limit", "headers"];
+    let keys = || value.entries().iter().map(|(key, _)| key.as_str());
+    let written: Vec<&str> = keys().filter(|key| known.contains(key)).collect();
     let policy = match written.as_slice() {
         ["authenticate"] => {
             let value = view.at("authenticate").value()?;
@@ -147,8 +164,8 @@ fn one_step(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option
             let mut edits = |side: &str| edits(compiler, headers.find(side), &place.clone().key(side));
             Policy::Headers { request: edits("request"), response: edits("response") }
         }
-        // A step that was refused before comes as an empty map.
-        [] if value.entries().is_empty() => return None,
+        // A step that was refused before comes as an empty map, or with a key that is not available yet.
+        [] if keys().all(|key| key != "mode") => return None,
         [] => {
             let diagnostic =
                 Diagnostic::error(Class::MissingKey, place.clone(), "a step has a policy beside its mode");
@@ -183,6 +200,10 @@ fn authenticate(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Op
             any_of.push(found);
         }
     }
+    if any_of.len() > CHALLENGES_MAX {
+        let message = format!("a step has at most {CHALLENGES_MAX} authenticators");
+        compiler.found.push(Diagnostic::error(Class::Conflict, place.clone(), message));
+    }
     if any_of.is_empty() && names.elements().is_empty() {
         let message = "nobody could pass: there is no authenticator";
         compiler.found.push(Diagnostic::error(Class::BadValue, place, message).saying("name at least one"));
@@ -209,14 +230,6 @@ fn edits(compiler: &mut Compiler<'_>, value: Option<&Value>, place: &Place) -> V
             }
         };
         for (name, value, at) in entries {
-            for touched in [Some(name), (operation == "rename").then_some(value)].into_iter().flatten() {
-                if let Some(reason) = untouchable(touched) {
-                    let message = format!("`{touched}` cannot be edited");
-                    compiler
-                        .found
-                        .push(Diagnostic::error(Class::BadValue, at.clone(), message).saying(reason));
-                }
-            }
             let lower = name.to_ascii_lowercase();
             if let Some(before) = names.insert(lower.clone(), operation)
                 && before != "remove"
@@ -227,25 +240,17 @@ fn edits(compiler: &mut Compiler<'_>, value: Option<&Value>, place: &Place) -> V
                     .found
                     .push(Diagnostic::error(Class::Conflict, at.clone(), message).saying("keep one of them"));
             }
-            out.push(match operation.as_str() {
+            let edit = match operation.as_str() {
                 "set" => FieldEdit::Set { name: lower, value: value.to_owned() },
                 "append" => FieldEdit::Append { name: lower, value: value.to_owned() },
                 "rename" => FieldEdit::Rename { from: lower, to: value.to_ascii_lowercase() },
                 _ => FieldEdit::Remove { name: lower },
-            });
+            };
+            if let Err(error) = check_edit(&edit) {
+                compiler.found.push(refused(at, &error).hint(error.hint()));
+            }
+            out.push(edit);
         }
     }
     out
-}
-
-/// Why a field is not for a configuration to touch; `None` where it is.
-pub(super) fn untouchable(name: &str) -> Option<&'static str> {
-    match name.to_ascii_lowercase().as_str() {
-        "host" => Some("use rewrite: {host: …}"),
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding"
-        | "upgrade" | "http2-settings" => Some("it belongs to one connection (RFC 9110 §7.6.1)"),
-        "content-length" => Some("it frames the body"),
-        name if name.starts_with("proxy-auth") => Some("it belongs to one connection (RFC 9110 §7.6.1)"),
-        _ => None,
-    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use ringway_policy::headers::check_edit;
 use ringway_snapshot::id;
 use ringway_snapshot::model::{
-    Action, Chain, FieldMatch, HostPattern, PathPattern, Rewrite, Route, ValueMatch,
+    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, ValueMatch,
 };
 
-use super::policy::{steps, untouchable};
+use super::policy::{refused, steps};
 use super::{Compiler, damaged};
 use crate::config::path::RouteKey;
 use crate::config::scalar::parse_size;
@@ -102,6 +103,8 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
                 "body" => route.body_bytes_max = value.text().and_then(|text| parse_size(text).ok()),
+                // A key that is not available yet was refused before.
+                _ if value.entries().is_empty() => {}
                 _ => self.compiler.found.push(damaged(Kind::Host, self.host, &format!("unknown key {key}"))),
             }
         }
@@ -169,6 +172,9 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             let found = self.compiler.find(Kind::Chain, name, || maker.place().key("chain"));
             return found.map_or(0, |index| index + 1);
         }
+        if let Value::Map(_) = value {
+            return 0;
+        }
         let content = value.to_json();
         if let Some(index) = self.inline.get(&content) {
             return *index;
@@ -221,7 +227,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
     fn redirect(&mut self, maker: &Maker<'_>, value: &Value) -> Action {
         let text = |key: &str| value.find(key).and_then(Value::text).map(str::to_owned);
         let (scheme, authority, path) = (text("scheme"), text("host"), text("path"));
-        if scheme.is_none() && authority.is_none() && path.is_none() {
+        if value.entries().iter().all(|(key, _)| key == "status") {
             let diagnostic = Diagnostic::error(
                 Class::MissingKey,
                 maker.place().key("redirect"),
@@ -242,12 +248,17 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
         let body = value.find("body").and_then(Value::text).unwrap_or_default();
         let mut fields = Vec::new();
         for (name, value) in value.find("headers").map(Value::entries).unwrap_or_default() {
-            if let Some(reason) = untouchable(name) {
+            let (name, value) = (name.to_ascii_lowercase(), value.text().unwrap_or_default().to_owned());
+            let edit = FieldEdit::Set { name, value };
+            if let Err(error) = check_edit(&edit) {
+                let FieldEdit::Set { name, .. } = &edit else { continue };
                 let at = maker.place().key("respond").key("headers").key(name).as_key();
-                let message = format!("`{name}` cannot be set here");
-                self.report(Diagnostic::error(Class::BadValue, at, message).saying(reason));
+                self.report(
+                    refused(at, &error).hint("the gateway writes framing and connection fields itself"),
+                );
             }
-            fields.push((name.to_ascii_lowercase(), value.text().unwrap_or_default().to_owned()));
+            let FieldEdit::Set { name, value } = edit else { continue };
+            fields.push((name, value));
         }
         if !body.is_empty() && matches!(status, 204 | 205 | 304) {
             let at = maker.place().key("respond").key("body");

@@ -72,8 +72,14 @@ impl Checker<'_, '_> {
             self.complain(Complaint::planned("splitting by weight").label("name one upstream"), span);
             return None;
         }
-        let key = row.path.rsplit('.').find(|part| !part.starts_with('*')).unwrap_or("a configuration");
-        let message = format!("`{}` is {}", key.trim_end_matches("[]"), scalar::list(&shapes));
+        let (above, last) = row.path.rsplit_once('.').unwrap_or(("", row.path));
+        let subject = match (last.strip_suffix("[]"), last) {
+            (Some(list), _) => format!("an element of `{}`", if list == "*" { above } else { list }),
+            (None, "*") => format!("an entry of `{above}`"),
+            (None, "") => "a configuration".to_owned(),
+            (None, key) => format!("`{key}`"),
+        };
+        let message = format!("{subject} is {}", scalar::list(&shapes));
         let mut diagnostic = Diagnostic::error(Class::WrongShape, span, message);
         if !row.example.is_empty() {
             diagnostic = diagnostic.saying(format!("for example: {}", row.example));
@@ -142,9 +148,9 @@ impl Checker<'_, '_> {
         for (key, item) in entries {
             if let Some((order, child)) = self.schema.child(id, &key.text) {
                 written.push(order);
-                if let Some(value) = self.value(child, item) {
-                    known.push((order, key.text.into(), value));
-                }
+                // What is wrong leaves an empty map, so that nobody misses the key a second time.
+                let value = self.value(child, item).unwrap_or(Value::Map(Vec::new()));
+                known.push((order, key.text.into(), value));
                 continue;
             }
             let Some(name) = self.free_name(id, &key) else { continue };

@@ -1,6 +1,6 @@
 //! Documents to definitions: each document is checked, then all are merged by key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::check::Checker;
@@ -8,6 +8,7 @@ use super::definitions::{Definitions, Kind, Resource, ResourceKey};
 use super::diagnostic::{Class, Diagnostic, Place, Span};
 use super::environment::CompileEnvironment;
 use super::key::{RowId, Schema};
+use super::path::canonical_key;
 use super::reference::Referents;
 use super::source::{Document, Sources};
 use super::suggest::nearest;
@@ -38,6 +39,13 @@ pub(crate) fn load(documents: Vec<Document>, environment: &CompileEnvironment<'_
     let Referents { materials, literals, .. } = referents;
     let resources = merged.into_iter().map(|(key, value)| (key, Resource::new(&value))).collect();
     Loaded { definitions: Definitions { resources, materials }, sources: sources.without(&literals), found }
+}
+
+/// Where a definition stands.
+struct Stands {
+    span: Span,
+    /// Of a host that several files define: where each of its paths stands.
+    paths: HashMap<String, Span>,
 }
 
 struct Merger<'a, 'e> {
@@ -118,7 +126,7 @@ impl Merger<'_, '_> {
             let Some(address) = value.find("address").and_then(Value::text).map(str::to_owned) else {
                 continue;
             };
-            self.add(Kind::Listener, address, value, span);
+            self.add(Kind::Listener, address, value, &Stands { span, paths: HashMap::new() });
         }
     }
 
@@ -142,42 +150,55 @@ impl Merger<'_, '_> {
         let Some(row) = self.checker.schema.named(id) else { return };
         for (key, item) in entries {
             let Some(name) = self.checker.free_name(id, &key) else { continue };
+            let paths = self.paths(kind, &name, &item);
             let empty = if kind == Kind::Chain { Value::List(Vec::new()) } else { Value::Map(Vec::new()) };
             let value = self.checker.value(row, item).unwrap_or(empty);
-            self.add(kind, name, value, key.span);
+            self.add(kind, name, value, &Stands { span: key.span, paths });
         }
     }
 
-    fn add(&mut self, kind: Kind, name: String, value: Value, span: Span) {
+    /// Where the paths of a host stand, if another file has paths of it too.
+    fn paths(&self, kind: Kind, name: &str, item: &Item) -> HashMap<String, Span> {
+        let key = ResourceKey { kind, name: name.to_owned() };
+        match &item.content {
+            Content::Map(entries) if kind == Kind::Host && self.merged.contains_key(&key) => {
+                entries.iter().map(|(key, _)| (canonical_key(&key.text), key.span)).collect()
+            }
+            _ => HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, kind: Kind, name: String, value: Value, at: &Stands) {
         let key = ResourceKey { kind, name };
         match self.merged.get_mut(&key) {
             None => {
                 self.merged.insert(key, value);
             }
             Some(present) if kind == Kind::Host => {
-                merge_host(&key.name, present, value, span, self.checker.found)
+                merge_host(&key.name, present, value, at, self.checker.found)
             }
             Some(_) => {
                 let shown = format!("{}.{}", kind.section(), key.name);
-                self.checker.found.push(twice(&shown, span, Place::new(kind, &key.name).as_key()));
+                self.checker.found.push(twice(&shown, at.span, Place::new(kind, &key.name).as_key()));
             }
         }
     }
 }
 
 /// Several files may add paths to one host: file name and then order break ties.
-fn merge_host(host: &str, present: &mut Value, more: Value, span: Span, found: &mut Vec<Diagnostic>) {
+fn merge_host(host: &str, present: &mut Value, more: Value, at: &Stands, found: &mut Vec<Diagnostic>) {
     let (Value::Map(present), Value::Map(more)) = (present, more) else { return };
-    let known: std::collections::HashSet<String> = present.iter().map(|(key, _)| key.clone()).collect();
+    let known: HashSet<String> = present.iter().map(|(key, _)| key.clone()).collect();
     for (key, value) in more {
         if known.contains(&key) {
             let place = Place::new(Kind::Host, host).key(&key).as_key();
+            let span = at.paths.get(&key).copied().unwrap_or(at.span);
             found.push(twice(&format!("{host} {key}"), span, place));
             continue;
         }
         // Known keys (`path_policy`) stand before routes.
-        let at = if key.contains('/') || key.contains('~') { present.len() } else { 0 };
-        present.insert(at, (key, value));
+        let index = if key.contains('/') || key.contains('~') { present.len() } else { 0 };
+        present.insert(index, (key, value));
     }
 }
 

@@ -162,6 +162,7 @@ pub(crate) fn scalar_text(scalar: Scalar) -> String {
         Scalar::Network => "network or address",
         Scalar::IpAddress => "IP address",
         Scalar::DnsName => "DNS name",
+        Scalar::CertificateName => "DNS name or wildcard",
         Scalar::Authority => "host and optional port",
         Scalar::Path => "path",
         Scalar::Token => "token (RFC 9110)",

@@ -88,6 +88,8 @@ pub(crate) enum Scalar {
     IpAddress,
     /// A DNS name.
     DnsName,
+    /// A DNS name or a one-label wildcard.
+    CertificateName,
     /// Host with an optional port.
     Authority,
     /// A path to send, without query.
@@ -155,6 +157,9 @@ impl Scalar {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Method => method(text),
+            Self::CertificateName if is_dns_name(text.strip_prefix("*.").unwrap_or(text)) => {
+                Ok(Value::Text(text.to_ascii_lowercase()))
+            }
             Self::DnsName if is_dns_name(text) => Ok(Value::Text(text.to_ascii_lowercase())),
             _ => self.check_text(text).map(|()| Value::Text(text.to_owned())),
         }
@@ -166,6 +171,9 @@ impl Scalar {
             Self::Text if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
                 refuse("control characters are refused", "")
             }
+            Self::CertificateName => {
+                refuse("not a name for a certificate", "write `www.example.com` or `\"*.example.com\"`")
+            }
             Self::DnsName => refuse("not a DNS name", "write a name like `orders.internal`"),
             Self::Authority if !is_authority(text) => refuse("not a host", "write `name` or `name:port`"),
             Self::Path if !is_plain_path(text) => refuse(
@@ -176,7 +184,7 @@ impl Scalar {
                 refuse("not a name", "letters, digits and !#$%&'*+-.^_`|~ (RFC 9110)")
             }
             Self::FieldValue if !is_field_value(text) => {
-                refuse("not a field value", "printable characters, no line break, no blank at either end")
+                refuse("not a field value", "printable ASCII, no blank at either end")
             }
             Self::ParameterName
                 if text.is_empty() || text.bytes().any(|b| !b.is_ascii_graphic() || b"&=;".contains(&b)) =>
@@ -533,7 +541,7 @@ fn is_plain_path(text: &str) -> bool {
 }
 
 fn is_field_value(text: &str) -> bool {
-    text.trim() == text && text.chars().all(|c| c == '\t' || !c.is_control())
+    text.trim() == text && text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
 }
 
 /// Method, scheme, authority and path with query of a test's request.

@@ -105,6 +105,17 @@ fn in_section(place: &Place, key: &Key, section: &Item, tests_before: usize) -> 
                 at_key = None;
                 item = next;
             }
+            // A list that has a shorthand: the map around it.
+            (Step::Index(index), Content::Map(entries)) => {
+                let list = entries.iter().find_map(|(_, item)| match &item.content {
+                    Content::List(items) => items.get(*index),
+                    _ => None,
+                });
+                if let Some(next) = list {
+                    at_key = None;
+                    item = next;
+                }
+            }
             // A shorthand: the scalar stands for the map or the list around it.
             _ => {}
         }

@@ -1,7 +1,10 @@
 //! What the tests of the configuration share: an environment without files, variables or a clock.
 
+mod artefacts;
 mod diagnostics;
+mod laws;
 mod model;
+mod size;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -229,7 +229,7 @@ impl Taken {
     }
 }
 
-/// Runs the reply's half of a chain: on every reply to a request of the route, the upstream's and our own alike.
+/// Runs the reply's half of a chain on the reply to a request that passed, be it the upstream's or our own.
 ///
 /// The RateLimit fields come first, so that a `headers` step may edit them too.
 ///
@@ -251,6 +251,18 @@ pub fn run_response(
             overlay.append_with(b"RateLimit", |out| rate_limit(prepared.limits(), counts, out))?;
         }
     }
+    edit_reply(chain, overlay)
+}
+
+/// Runs the reply's half of a chain on a refusal of its own, whose RateLimit fields are in [`Refused::fields`] already.
+///
+/// # Errors
+/// As [`run_response`].
+pub fn run_refusal(chain: &Chain, overlay: &mut Overlay) -> Result<(), BadEdit> {
+    if chain.edits_replies { edit_reply(chain, overlay) } else { Ok(()) }
+}
+
+fn edit_reply(chain: &Chain, overlay: &mut Overlay) -> Result<(), BadEdit> {
     for step in chain.steps.iter().filter(|step| step.mode == Mode::Enforce) {
         if let Act::Headers { response, .. } = &step.act {
             headers::edit(response, overlay)?;

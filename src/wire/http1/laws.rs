@@ -96,35 +96,50 @@ fn field_line() -> impl Strategy<Value = String> {
 }
 
 fn near_valid_body() -> impl Strategy<Value = String> {
-    let chunk = prop::sample::select(vec![
+    let good = prop::sample::select(vec![
         "5\r\nhello\r\n",
         "5;a=b\r\nhello\r\n",
         "05\r\nhello\r\n",
+        "A\r\n0123456789\r\n",
+        "1\r\n\n\r\n",
+    ]);
+    let bad = prop::sample::select(vec![
         "5;a=\"\r\n\"\r\nhello\r\n",
         "5;\nhello\r\n",
+        "5;\n\r\nhello\r\n",
         "5 \r\nhello\r\n",
         "5\r\nhelloXX",
+        "5\r\nhello\rX",
+        "5\r\nhello\n",
         "5\nhello\r\n",
-        "A\r\n0123456789\r\n",
         "0x5\r\nhello\r\n",
         "-5\r\nhello\r\n",
         "ffffffffffffffff\r\n",
         "fffffffffffffffff\r\n",
         "\r\n",
+        "hello",
+    ]);
+    let end = prop::sample::select(vec![
+        "0\r\n\r\n",
         "0\r\n\r\n",
         "0\r\nX-Trailer: 1\r\n\r\n",
         "0\r\nContent-Length: 1\r\n\r\n",
         "0\r\nbad trailer\r\n\r\n",
         "0\r\n\n",
         "00000000000000000\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: b\r\n\r\n",
-        "hello",
+        "",
     ]);
-    prop::collection::vec(chunk, 0..6).prop_map(|chunks| chunks.concat())
+    let next = prop::sample::select(vec!["", "GET / HTTP/1.1\r\nHost: b\r\n\r\n", "hello"]);
+    let chunk = prop_oneof![3 => good, 1 => bad];
+    (prop::collection::vec(chunk, 0..4), end, next)
+        .prop_map(|(chunks, end, next)| [&chunks.concat(), end, next].concat())
 }
 
 fn near_valid_message() -> impl Strategy<Value = Vec<u8>> {
     let line = prop::sample::select(vec![
+        "POST / HTTP/1.1\r\n",
+        "POST / HTTP/1.1\r\n",
+        "POST / HTTP/1.1\r\n",
         "GET / HTTP/1.1\r\n",
         "POST /a?b=c HTTP/1.1\r\n",
         "POST /a%2e/b HTTP/1.0\r\n",
@@ -139,8 +154,19 @@ fn near_valid_message() -> impl Strategy<Value = Vec<u8>> {
         "POST / HTTP/1.2\r\n",
         "CONNECT a:1 HTTP/1.1\r\n",
     ]);
-    let fields = prop::collection::vec(field_line(), 0..5).prop_map(|lines| lines.concat());
-    let host = prop_oneof![3 => Just("Host: h.example\r\n"), 1 => Just("")];
+    let framing = prop::sample::select(vec![
+        "",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "transfer-encoding:  CHUNKED\t\r\n",
+        "Transfer-Encoding: chunkedx\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 5\r\ncontent-length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+    ]);
+    let fields = (framing, prop::collection::vec(field_line(), 0..3))
+        .prop_map(|(framing, lines)| [framing, &lines.concat()].concat());
+    let host = prop_oneof![6 => Just("Host: h.example\r\n"), 1 => Just("")];
     let end = prop_oneof![8 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r\n\r\n")];
     let flip = prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>()));
     (line, host, fields, end, near_valid_body(), flip).prop_map(|(line, host, fields, end, body, flip)| {

@@ -25,9 +25,12 @@ pub(crate) enum Scan {
     Bad(Reject),
 }
 
+/// How much of a line that is not complete is checked at each look, so that garbage is refused at once.
+const EAGER_BYTES: usize = 256;
+
 /// Checks the lines of `bytes` from `from`, which begins a line all of whose predecessors were good. A line that is not
-/// complete is only checked when `from` is 0 (so that garbage is refused at once) or when the limit is reached
-/// (so that dribbled bytes cost linear time).
+/// complete is checked whole only when a limit is reached, and in its first bytes when it is the first one: so dribbled
+/// bytes cost little more than their number.
 pub(crate) fn scan(bytes: &[u8], from: usize, start: StartLine, limits: &HeadLimits) -> Scan {
     let window = bytes.get(..limits.head_max()).unwrap_or(bytes);
     let full = bytes.len() >= limits.head_max();
@@ -36,9 +39,12 @@ pub(crate) fn scan(bytes: &[u8], from: usize, start: StartLine, limits: &HeadLim
     loop {
         let rest = window.get(at..).unwrap_or_default();
         let Some(len) = memchr(b'\n', rest) else {
-            let fault = (full || from == 0 || line.is_overlong_start(rest, limits))
-                .then(|| line.fault(rest, false, limits))
-                .flatten();
+            let judged = match full || line.is_overlong_start(rest, limits) {
+                true => rest,
+                false if from == 0 => rest.get(..EAGER_BYTES).unwrap_or(rest),
+                false => &[],
+            };
+            let fault = line.fault(judged, false, limits);
             return match fault {
                 Some(fault) => Scan::Bad(fault),
                 None if full => Scan::Bad(Reject::HeadTooLarge),

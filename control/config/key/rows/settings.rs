@@ -184,7 +184,7 @@ pub(super) static ROWS: &[Row] = &[
         "Names for a certificate that is made here, for trying out.",
         "[localhost]",
     ),
-    row("tls.*.self_signed[]", one(Scalar::DnsName), Absent, "A DNS name.", "localhost"),
+    row("tls.*.self_signed[]", one(Scalar::CertificateName), Absent, "A DNS name.", "localhost"),
     row(
         "tls.*.without_sni",
         one(Choice(&["refuse", "first"], &[])),

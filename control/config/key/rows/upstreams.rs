@@ -154,7 +154,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         "authenticators.*.api_key",
         Form::KEYS,
-        Required,
+        Absent,
         "A secret string; only its digest is stored.",
         "{in: header, name: X-API-Key}",
     ),
