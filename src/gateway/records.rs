@@ -132,10 +132,10 @@ impl Depot {
     fn exchange(&self, worker: u16, full: Option<Region>, unix_ms: u64) -> Option<SegmentWriter<Region>> {
         let region = {
             let mut shelves = self.lock();
-            if let Some(full) = full {
-                if let Some(written) = shelves.written.iter_mut().find(|written| written.path == full.path) {
-                    written.full = Some(full);
-                }
+            if let Some(full) = full
+                && let Some(written) = shelves.written.iter_mut().find(|written| written.path == full.path)
+            {
+                written.full = Some(full);
             }
             let region = shelves.ready.pop()?;
             let path = region.path.clone();
@@ -275,10 +275,10 @@ impl Ledger {
     /// Appends one record; counts it as lost when no segment has room.
     pub(crate) fn append(&self, record: &Record<'_>) {
         let mut open = self.open.borrow_mut();
-        if let Some(writer) = open.as_mut() {
-            if writer.append(record).is_ok() {
-                return;
-            }
+        if let Some(writer) = open.as_mut()
+            && writer.append(record).is_ok()
+        {
+            return;
         }
         let full = open.take().map(SegmentWriter::into_region);
         *open = self.depot.exchange(self.worker, full, record.started_unix_ms);

@@ -45,6 +45,7 @@ pub(crate) fn run(node: &Node) {
             }
         }
         node.published.prune();
+        node.limits.sweep(ringway_rt::now().mono_ns);
     }
 }
 

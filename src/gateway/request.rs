@@ -12,7 +12,6 @@ use ringway_wire::head::RequestHead;
 use ringway_wire::http1::normalise_path;
 
 use crate::connection::{Connection, Next};
-use crate::forwarding;
 use crate::malformed;
 use crate::turn::{Turn, path_policy};
 
@@ -34,7 +33,6 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
     }
     let Some(host) = host else { return turn.refuse(Outcome::UnknownHost).await };
 
-    // Route.
     let expressions = &pinned.generation.expressions;
     let found = match match_path(snapshot, expressions, host, &RouteQuery::of(&head)) {
         RouteMatch::Found(found) => found,
@@ -76,13 +74,9 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
             turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref()).await
         }
         Some(Action::Proxy { upstream, rewrite }) => {
-            let Some(upstream) = pinned.upstream(*upstream, &connection.worker.endpoints) else {
-                return turn.refuse(Outcome::Internal).await;
-            };
+            let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
             let rewritten = turn.rewrite(rewrite, &found, passed.query);
-            if forwarding::tell(&mut turn).is_err() {
-                return turn.refuse(Outcome::Internal).await;
-            }
+            // Bodies and tunnels pin no generation: the turn lets go of its own hold with the reply's head.
             drop(pinned);
             turn.proxy(upstream, &rewritten).await
         }

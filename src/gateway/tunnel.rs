@@ -69,15 +69,15 @@ pub(crate) async fn join(
     let mut down = pin!(pump(upstream, downstream, first_down, &down_bytes, &activity));
     let (mut up_end, mut down_end) = (None, None);
     let end = poll_fn(|context| {
-        if up_end.is_none() {
-            if let Poll::Ready(end) = up.as_mut().poll(context) {
-                up_end = Some(end);
-            }
+        if up_end.is_none()
+            && let Poll::Ready(end) = up.as_mut().poll(context)
+        {
+            up_end = Some(end);
         }
-        if down_end.is_none() {
-            if let Poll::Ready(end) = down.as_mut().poll(context) {
-                down_end = Some(end);
-            }
+        if down_end.is_none()
+            && let Poll::Ready(end) = down.as_mut().poll(context)
+        {
+            down_end = Some(end);
         }
         match (up_end, down_end) {
             (Some(TunnelEnd::Closed), Some(TunnelEnd::Closed)) => Poll::Ready(TunnelEnd::Closed),

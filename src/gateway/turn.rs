@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use ringway_policy::chain::{Decisions, Passed, Query, Refused};
+use ringway_policy::chain::{Decisions, Passed, Query, Refused, run_refusal};
 use ringway_policy::prepare::Chain;
 use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
@@ -49,6 +49,8 @@ pub(crate) struct Turn<'r> {
     sink: Sink<'r>,
     chain: u32,
     decisions: Decisions,
+    /// The chain let it pass.
+    decided: bool,
     upgrade: Option<Upgrade>,
 }
 
@@ -100,6 +102,7 @@ impl<'r> Turn<'r> {
             sink: Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min),
             chain: 0,
             decisions: Decisions::default(),
+            decided: false,
             upgrade: None,
             pinned: Some(pinned),
         }
@@ -134,10 +137,11 @@ impl<'r> Turn<'r> {
 
     /// Notes what the chain decided.
     pub(crate) fn passed(&mut self, passed: &Passed) {
-        self.decided(&passed.decisions);
+        self.decided = true;
+        self.note(&passed.decisions);
     }
 
-    fn decided(&mut self, decisions: &Decisions) {
+    fn note(&mut self, decisions: &Decisions) {
         self.decisions = *decisions;
         self.entry.shadow = decisions.shadow.bits();
         if let Some(identity) = decisions.identity {
@@ -194,6 +198,11 @@ impl<'r> Turn<'r> {
             request_id: Some(&known_as),
             ..Problem::of(outcome)
         };
+        if self.decided {
+            // An upstream failed: the chain's half of the reply holds for what we say instead.
+            reply::reply_edits(&pinned, self.chain, &self.decisions, &mut self.reply_overlay);
+        }
+        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
         let mut answer = Answer::problem(outcome, &problem, &pinned.generation.settings.name, next_hop);
         answer.fields.extend(field);
         if outcome == Outcome::Overload
@@ -222,7 +231,7 @@ impl<'r> Turn<'r> {
         self.entry.outcome = refused.outcome;
         self.entry.stage = refused.stage.number();
         self.entry.limit_id = refused.limit_id;
-        self.decided(&refused.decisions);
+        self.note(&refused.decisions);
         let Some(pinned) = self.pinned.clone() else { return Next::Close };
         let policies = &pinned.generation.policies;
         let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
@@ -236,6 +245,10 @@ impl<'r> Turn<'r> {
         answer.add("Cache-Control", &b"no-store"[..]);
         answer.proxy_status(refused.outcome, &pinned.generation.settings.name, None);
         // The fields that the refusal demands are there already; edits of `headers` steps come on top.
+        if let Err(bad) = run_refusal(chain, &mut self.reply_overlay) {
+            tracing::error!(error = %bad, "a prepared edit could not be made");
+        }
+        let _ = self.reply_overlay.set(b"X-Request-Id", known_as.as_bytes());
         self.answer(&answer, false).await
     }
 
@@ -301,12 +314,12 @@ impl<'r> Turn<'r> {
     }
 
     /// Forwards the request and relays the reply.
-    pub(crate) async fn proxy(&mut self, upstream: Rc<Upstream>, rewritten: &Rewritten) -> Next {
-        let Some(pinned) = self.pinned.take() else { return Next::Close };
-        let Some(line) = line(self.head, rewritten) else {
-            self.pinned = Some(pinned);
+    pub(crate) async fn proxy(&mut self, upstream: Option<Rc<Upstream>>, rewritten: &Rewritten) -> Next {
+        let told = forwarding::tell(self);
+        let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
         };
+        let Some(pinned) = self.pinned.take() else { return Next::Close };
         let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
         if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {

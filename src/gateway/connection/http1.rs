@@ -166,10 +166,11 @@ async fn refuse(connection: &Connection, started: Now, ending: Ending) -> Next {
 /// Ends our side and reads on for a moment: a peer that is still sending must not lose our reply to the
 /// reset that closing with unread bytes would send.
 async fn linger(connection: &Connection) {
+    let until_ns = ringway_rt::now().mono_ns.saturating_add(LINGER_NS_MAX);
+    connection.stream.deadline().arm(Side::Write, until_ns);
     if connection.stream.shutdown_write().await.is_err() {
         return;
     }
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(LINGER_NS_MAX);
     connection.stream.deadline().arm(Side::Read, until_ns);
     let mut left = LINGER_BYTES_MAX;
     loop {
