@@ -30,3 +30,6 @@ pub mod tables;
 mod validate;
 pub use error::{SemanticError, SnapshotError};
 pub use reader::Snapshot;
+
+#[cfg(test)]
+mod sample;

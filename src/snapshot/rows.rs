@@ -311,10 +311,12 @@ pub mod flag {
     pub const WEBSOCKET: u16 = 1 << 4;
     /// `%2F` in the path is allowed.
     pub const ENCODED_SLASH: u16 = 1 << 5;
-    /// The path is the end of the name; otherwise it follows the name in the arena.
+    /// The path is the end of the name; without this and the next it follows the name in the arena.
     pub const PATH_IN_NAME: u16 = 1 << 6;
+    /// The path is the end of the name but for its last two bytes, `/*`.
+    pub const PATH_BEFORE_STAR: u16 = 1 << 7;
     /// All that have a meaning.
-    pub const ALL: u16 = (1 << 7) - 1;
+    pub const ALL: u16 = (1 << 8) - 1;
 }
 
 macro_rules! kinds {
@@ -388,6 +390,20 @@ impl RouteRow {
         PathKind::of(self.flags & flag::KIND)
     }
 
+    /// Where the path begins, counted from the name's first byte. It never reaches over the arena's end in a
+    /// validated snapshot.
+    #[must_use]
+    #[inline]
+    pub fn path_start(&self) -> u16 {
+        if self.has(flag::PATH_IN_NAME) {
+            self.name_length.saturating_sub(self.path_length)
+        } else if self.has(flag::PATH_BEFORE_STAR) {
+            self.name_length.saturating_sub(self.path_length).saturating_sub(2)
+        } else {
+            self.name_length
+        }
+    }
+
     /// Whether a flag is set.
     #[must_use]
     #[inline]
@@ -395,3 +411,6 @@ impl RouteRow {
         self.flags & flag != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

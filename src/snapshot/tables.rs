@@ -8,7 +8,7 @@ use crate::header::{Layout, Section};
 use crate::method;
 use crate::rows::{
     ApplicationRow, ConditionKind, ConditionRow, CredentialRow, ExtraRow, HostKind, HostRow, MetaRow, NONE,
-    NodeRow, PathKind, RouteRow, Row, SlotRow, TextRow, VariableRow, flag,
+    NodeRow, PathKind, RouteRow, Row, SlotRow, TextRow, VariableRow,
 };
 
 macro_rules! indices {
@@ -210,12 +210,7 @@ impl<'a> Tables<'a> {
     #[must_use]
     #[inline]
     pub fn route_path(&self, row: &RouteRow) -> &'a [u8] {
-        let after = if row.has(flag::PATH_IN_NAME) {
-            u32::from(row.name_length.saturating_sub(row.path_length))
-        } else {
-            u32::from(row.name_length)
-        };
-        self.bytes(row.text_offset.saturating_add(after), row.path_length)
+        self.bytes(row.text_offset.saturating_add(row.path_start().into()), row.path_length)
     }
 
     /// The first route of the group with exactly this path.

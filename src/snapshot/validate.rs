@@ -211,12 +211,11 @@ impl Check<'_> {
             let ensure = |holds, what| ensure(holds, Section::Routes, at, what);
             ensure(row.flags & !flag::ALL == 0, "there is no such flag")?;
             ensure(self.text(row.text_offset, row.name_length.into()), "its name is no text")?;
-            let reach = if row.has(flag::PATH_IN_NAME) {
-                ensure(row.path_length <= row.name_length, "its path is longer than its name")?;
-                usize::from(row.name_length)
-            } else {
-                usize::from(row.name_length) + usize::from(row.path_length)
-            };
+            let tail = if row.has(flag::PATH_BEFORE_STAR) { 2 } else { 0 };
+            let inside = row.has(flag::PATH_IN_NAME | flag::PATH_BEFORE_STAR);
+            let fits = usize::from(row.path_length) + tail <= usize::from(row.name_length);
+            ensure(!inside || fits, "its path is longer than its name")?;
+            let reach = usize::from(row.path_start()) + usize::from(row.path_length);
             ensure(row.text_offset as usize + reach <= self.arena.len(), "its path is outside the arena")?;
             ensure((row.chain as usize) < self.small.chains.len(), "there is no such chain")?;
             ensure((row.action as usize) < self.small.actions.len(), "there is no such action")?;
@@ -382,3 +381,6 @@ fn ensure(holds: bool, section: Section, row: usize, what: &'static str) -> Chec
 fn semantic(section: Section, row: usize, what: &'static str) -> SemanticError {
     SemanticError { section, row: u32::try_from(row).unwrap_or(NONE), what }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,7 @@ pub(crate) struct Compiled<'a> {
     pub(crate) regexes: Distinct<&'a str, TextRow>,
     pub(crate) nodes: Vec<NodeRow>,
     pub(crate) actions: Distinct<&'a Action, Action>,
+    last_action: Option<(&'a Action, u32)>,
     pub(crate) paths: Vec<Path>,
     pub(crate) wildcard_labels_max: u32,
     pub(crate) any_host: u32,
@@ -123,6 +124,7 @@ pub(crate) fn compile(model: &Model) -> Result<Compiled<'_>, BuildError> {
         regexes: Distinct::new(),
         nodes: Vec::new(),
         actions: Distinct::new(),
+        last_action: None,
         paths: Vec::with_capacity(total),
         wildcard_labels_max: 0,
         any_host: NONE,
@@ -197,7 +199,7 @@ impl<'a> Compiled<'a> {
             if shape.is(PathKind::Regex) {
                 row.regex_count = length_of(group.len(), "the number of expressions")?;
             } else if shape.is(PathKind::Exact) || shape.is(PathKind::Prefix) {
-                self.path(index, first, shape, row)?;
+                self.path(index, first, shape, row);
             } else {
                 self.template(first, shape, row, &mut nodes)?;
             }
@@ -205,15 +207,8 @@ impl<'a> Compiled<'a> {
         Ok(())
     }
 
-    fn path(
-        &mut self,
-        host: u32,
-        route: u32,
-        shape: &Shape<'_>,
-        row: &mut HostRow,
-    ) -> Result<(), BuildError> {
+    fn path(&mut self, host: u32, route: u32, shape: &Shape<'_>, row: &mut HostRow) {
         let prefix = shape.is(PathKind::Prefix);
-        let (offset, length) = self.strings.add(shape.text.as_bytes(), "a path")?;
         if prefix {
             let depth = shape.segments() as u8;
             row.depth = row.depth.max(depth);
@@ -221,17 +216,18 @@ impl<'a> Compiled<'a> {
         } else {
             row.exact = 1;
         }
-        self.paths.push(Path { host, route, offset, length, prefix });
-        Ok(())
+        let Some(first) = self.routes.get(route as usize) else { return };
+        let offset = first.text_offset + u32::from(first.path_start());
+        self.paths.push(Path { host, route, offset, length: first.path_length, prefix });
     }
 
     /// Adds a template's segments below the host's root, and its group at the end.
-    fn template(
+    fn template<'s>(
         &mut self,
         route: u32,
-        shape: &Shape<'_>,
+        shape: &'s Shape<'_>,
         row: &mut HostRow,
-        known: &mut HashMap<(u32, String), u32>,
+        known: &mut HashMap<(u32, &'s str), u32>,
     ) -> Result<(), BuildError> {
         if row.template_root == NONE {
             row.template_root = self.node(NONE, 0, "")?;
@@ -243,7 +239,7 @@ impl<'a> Compiled<'a> {
             let variable = segment == VARIABLE;
             literal_so_far &= !variable;
             spine += u8::from(literal_so_far);
-            at = match known.get(&(at, segment.to_owned())) {
+            at = match known.get(&(at, segment)) {
                 Some(node) => *node,
                 None => {
                     let node =
@@ -251,7 +247,7 @@ impl<'a> Compiled<'a> {
                     if let Some(above) = self.nodes.get_mut(at as usize).filter(|_| variable) {
                         above.variable = node;
                     }
-                    known.insert((at, segment.to_owned()), node);
+                    known.insert((at, segment), node);
                     node
                 }
             };
@@ -287,8 +283,12 @@ impl<'a> Compiled<'a> {
         let path = if plain { shape.text.as_ref() } else { "" };
         let name_length = length_of(route.name.len(), "a route's name")?;
         let mut flags = shape.kind;
+        let before_star = route.name.strip_suffix("/*").is_some_and(|before| before.ends_with(path));
         let (text_offset, _) = if route.name.ends_with(path) {
             flags |= flag::PATH_IN_NAME;
+            self.strings.add(route.name.as_bytes(), "a route's name")?
+        } else if before_star {
+            flags |= flag::PATH_BEFORE_STAR;
             self.strings.add(route.name.as_bytes(), "a route's name")?
         } else {
             self.strings.add([&route.name, path].concat().as_bytes(), "a route's name and path")?
@@ -300,7 +300,12 @@ impl<'a> Compiled<'a> {
             flags |= flag::ENCODED_SLASH;
         }
         let methods = route.methods.iter().fold(0, |set, name| set | method::bit(name.as_bytes()));
-        let action = self.actions.index(&route.action, |action| Ok((*action).clone()))?;
+        // Neighbours mostly do the same, and comparing is cheaper than hashing.
+        let action = match self.last_action {
+            Some((last, index)) if *last == route.action => index,
+            _ => self.actions.index(&route.action, |action| Ok((*action).clone()))?,
+        };
+        self.last_action = Some((&route.action, action));
         let extra = self.extra(route, methods)?;
         self.routes.push(RouteRow {
             id: route.id,

@@ -4,143 +4,11 @@ use crate::builder::{BuildError, BuildOptions, build};
 use crate::current::ContentHash;
 use crate::error::SnapshotError;
 use crate::header::seal_header;
-use crate::id;
 use crate::keys::{SigningKey, Trust};
-use crate::model::{
-    Action, Application, Balance, Chain, Credential, Endpoint, EndpointAddress, FieldMatch, Host,
-    HostPattern, Limit, LimitKey, LimitScope, Mode, Model, OnMissing, PathPattern, PathPolicy, Policy,
-    Rewrite, Route, Segment, Step, Upstream, UpstreamProtocol, ValueMatch,
-};
+use crate::model::{Chain, HostPattern, Model, PathPattern};
 use crate::reader::{AlignedBytes, Snapshot};
+use crate::sample::{built, key, opened, sample};
 use crate::tables::{HostIndex, RouteIndex};
-
-fn key() -> SigningKey {
-    SigningKey::from_seed([1; 32]).unwrap()
-}
-
-fn upstream(name: &str) -> Upstream {
-    Upstream {
-        name: name.to_owned(),
-        id: id::upstream(name).0,
-        endpoints: vec![Endpoint {
-            address: EndpointAddress::Socket("127.0.0.1:3000".parse().unwrap()),
-            weight: 1,
-            priority: 0,
-        }],
-        protocol: UpstreamProtocol::Http1,
-        tls: None,
-        balance: Balance::LeastRequest,
-        connect_ms_max: 1000,
-        request_ms_max: 15_000,
-        idle_ms_max: 60_000,
-        tunnel_idle_ms_max: 3_600_000,
-        pool_idle_ms_max: 60_000,
-        connections_max: 1024,
-    }
-}
-
-fn route(host: &HostPattern, name: &str, path: PathPattern) -> Route {
-    let mut route = Route {
-        name: name.to_owned(),
-        id: 0,
-        path,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        query: Vec::new(),
-        chain: 0,
-        action: Action::Proxy { upstream: 0, rewrite: Rewrite::default() },
-        websocket: false,
-        encoded_slash: false,
-        body_bytes_max: None,
-    };
-    if let Some((method, _)) = name.split_once(' ') {
-        route.methods = vec![method.to_owned()];
-    }
-    route.id = id::route(host, &route).0;
-    route
-}
-
-fn host(pattern: HostPattern, paths: &[(&str, PathPattern)]) -> Host {
-    let routes = paths.iter().map(|(name, path)| route(&pattern, name, path.clone())).collect();
-    Host { pattern, path_policy: PathPolicy::Strict, routes }
-}
-
-/// One of everything.
-fn sample() -> Model {
-    let literal = |text: &str| Segment::Literal(text.to_owned());
-    let template = PathPattern::Template {
-        segments: vec![literal("orders"), Segment::Variable("id".to_owned()), literal("lines")],
-        rest: true,
-    };
-    let mut api = host(
-        HostPattern::Exact("api.example.com".to_owned()),
-        &[
-            ("/orders/*", PathPattern::Prefix("/orders".to_owned())),
-            ("GET /status", PathPattern::Exact("/status".to_owned())),
-            ("PURGE /status", PathPattern::Exact("/status".to_owned())),
-            ("/orders/{id}/lines/*", template),
-            ("~ /v[0-9]+", PathPattern::Regex("/v[0-9]+".to_owned())),
-        ],
-    );
-    let mut beta = api.routes[0].clone();
-    beta.headers = vec![FieldMatch { name: "x-beta".to_owned(), value: ValueMatch::Exact("1".to_owned()) }];
-    beta.query = vec![FieldMatch { name: "lang".to_owned(), value: ValueMatch::Regex("fr|de".to_owned()) }];
-    beta.body_bytes_max = Some(1000);
-    beta.websocket = true;
-    beta.chain = 1;
-    beta.id = id::route(&api.pattern, &beta).0;
-    api.routes.push(beta);
-    let limit = Limit {
-        name: "each".to_owned(),
-        id: id::limit("each").0,
-        count: 100,
-        per_ms: 1000,
-        burst: 200,
-        by: LimitKey::Application,
-        on_missing: OnMissing::Ip,
-        scope: LimitScope::Node,
-    };
-    let credential = Credential {
-        id: 7,
-        pepper_id: 3,
-        digest: [9; 32],
-        prefix: "rw_live_ab12cd34".to_owned(),
-        not_after_unix_ms: Some(5),
-    };
-    Model {
-        upstreams: vec![upstream("orders")],
-        limits: vec![limit],
-        chains: vec![
-            Chain::default(),
-            Chain {
-                name: "public".to_owned(),
-                steps: vec![Step { mode: Mode::Enforce, policy: Policy::Limit(0) }],
-            },
-        ],
-        hosts: vec![
-            api,
-            host(
-                HostPattern::Wildcard("shop.example.com".to_owned()),
-                &[("/*", PathPattern::Prefix(String::new()))],
-            ),
-            host(HostPattern::Wildcard("example.com".to_owned()), &[]),
-            host(HostPattern::Any, &[("/*", PathPattern::Prefix(String::new()))]),
-        ],
-        applications: vec![
-            Application { name: "idle".to_owned(), id: 1, credentials: Vec::new() },
-            Application { name: "acme".to_owned(), id: 2, credentials: vec![credential] },
-        ],
-        ..Model::default()
-    }
-}
-
-fn built(model: &Model) -> Vec<u8> {
-    build(model, &BuildOptions { generation: 4, parent_hash: ContentHash([2; 32]), signing: &key() }).unwrap()
-}
-
-fn opened(file: &[u8]) -> Result<Snapshot, SnapshotError> {
-    Snapshot::open(AlignedBytes::copy(file), &Trust::of(&key()))
-}
 
 #[test]
 fn small_sections_come_back_as_they_went_in() {
@@ -201,6 +69,9 @@ fn every_route_keeps_its_name_id_and_host() {
         assert_eq!(tables.route_name(index), route.name);
         assert_eq!(tables.host_pattern(host).unwrap(), declared.pattern);
         assert_eq!(tables.methods(&row), route.methods);
+        if let PathPattern::Exact(path) | PathPattern::Prefix(path) = &route.path {
+            assert_eq!(tables.route_path(&row), path.as_bytes());
+        }
         assert_eq!(tables.body_bytes_max(&row), route.body_bytes_max);
         seen.push(row.id);
     }
