@@ -10,6 +10,8 @@ mod node;
 mod openapi;
 pub mod problem;
 mod rest;
+#[cfg(test)]
+mod tests;
 pub mod views;
 
 use std::sync::Arc;

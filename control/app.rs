@@ -8,10 +8,13 @@
 //! the store says ([`App::start`]).
 
 mod apply;
+mod explain;
 mod history;
 mod pipeline;
 mod start;
 mod status;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use crate::publish::{Nodes, Publisher};
 use crate::store::{Store, StoreError};
 
 pub use apply::{Applied, ApplyInput, Outcome, When};
+pub use explain::ExplainInput;
 pub use history::{Plan, RollbackInput};
 pub use status::Status;
 

@@ -5,17 +5,22 @@
 //! standard error, progress only on a terminal.
 
 mod change;
+mod check;
 mod client;
 mod control;
 mod documents;
+mod explain;
 mod failure;
 mod look;
 mod terminal;
+mod up;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(test)]
+pub(crate) use client::Client;
 pub use failure::Failure;
 use terminal::Terminal;
 
@@ -259,7 +264,7 @@ pub struct ExplainArgs {
     pub headers: Vec<String>,
     /// Address that the request comes from.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
-    pub peer: String,
+    pub peer: std::net::IpAddr,
     /// In this generation rather than the live one.
     #[arg(long, value_name = "GENERATION")]
     pub generation: Option<u64>,
@@ -292,6 +297,7 @@ pub struct ExportArgs {
 pub fn run(cli: &Cli) -> u8 {
     let terminal = Terminal::new(cli.output);
     let done = match &cli.command {
+        Command::Up(args) => up::run(args, terminal),
         Command::Control(args) => control::run(args, terminal),
         Command::Plan(args) => change::plan(args, terminal),
         Command::Apply(args) => change::apply(args, terminal),
@@ -299,7 +305,13 @@ pub fn run(cli: &Cli) -> u8 {
         Command::History(args) => look::history(args, terminal),
         Command::Diff(args) => look::diff(args, terminal),
         Command::Status(args) => look::status(args, terminal),
-        _ => Err(Failure::Usage("this command is carried out elsewhere".to_owned())),
+        Command::Check(args) => check::run(args, terminal),
+        Command::Explain(args) => explain::run(args, terminal),
+        Command::Schema => Ok(look::schema(terminal)),
+        Command::Export(args) => look::export(args, terminal),
+        Command::Gateway(_) | Command::Completions { .. } => {
+            Err(Failure::Usage("this command is carried out by the binary itself".to_owned()))
+        }
     };
     done.unwrap_or_else(|failure| {
         terminal.failure(&failure);

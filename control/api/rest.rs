@@ -11,12 +11,12 @@ use serde::Deserialize;
 use super::authorise::{Token, authorise};
 use super::problem::{Problem, ProblemKind};
 use super::views::{
-    ApplyRequest, ApplyResponse, ApplyWhen, DiffView, GenerationView, HistoryView, LiveView, NodesView,
-    PlanRequest, ProblemView, RollbackRequest, StatusView,
+    ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
+    GenerationView, HistoryView, LiveView, NodesView, PlanRequest, ProblemView, RollbackRequest, StatusView,
 };
 use super::{Service, convert, now_unix_ms, read_json};
-use crate::app::{ApplyInput, RollbackInput, When};
-use crate::config::{Colour, Document, render_json, render_text};
+use crate::app::{ApplyInput, ExplainInput, RollbackInput, When};
+use crate::config::{Colour, Definitions, Document, diff, export, render_json, render_text};
 use crate::domain::GenerationNumber;
 use crate::limits::{APPLY_BODY_BYTES_MAX, LIVE_WAIT_MS_MAX};
 
@@ -47,8 +47,11 @@ endpoints! {
     get "/v1/generations/{number}" generation;
     get "/v1/generations/{number}/diff/{other}" compare;
     get "/v1/generations/{number}/live" live;
+    get "/v1/generations/{number}/definitions" definitions;
+    get "/v1/definitions" newest_definitions;
     post "/v1/plans" plan;
     post "/v1/rollbacks" rollback;
+    post "/v1/explanations" explain;
     get "/v1/openapi.json" openapi;
 }
 
@@ -188,6 +191,31 @@ async fn rollback(
     Ok(axum::Json(convert::applied(service.app.rollback(input).await?, now_unix_ms)))
 }
 
+/// The definitions of a generation as one canonical YAML document.
+#[utoipa::path(get, path = "/v1/generations/{number}/definitions", params(("number" = u64, Path)),
+    responses((status = 200, body = DefinitionsView), (status = 404, body = ProblemView)))]
+async fn definitions(
+    State(service): State<Service>,
+    Path(number): Path<u64>,
+) -> Result<axum::Json<DefinitionsView>, Problem> {
+    exported(&service, Some(GenerationNumber(number))).await
+}
+
+/// The definitions of the newest generation as one canonical YAML document.
+#[utoipa::path(get, path = "/v1/definitions",
+    responses((status = 200, body = DefinitionsView), (status = 404, body = ProblemView)))]
+async fn newest_definitions(State(service): State<Service>) -> Result<axum::Json<DefinitionsView>, Problem> {
+    exported(&service, None).await
+}
+
+async fn exported(
+    service: &Service,
+    number: Option<GenerationNumber>,
+) -> Result<axum::Json<DefinitionsView>, Problem> {
+    let (number, definitions) = service.app.definitions(number).await?;
+    Ok(axum::Json(DefinitionsView { generation: number.0, yaml: export(&definitions) }))
+}
+
 /// What changed from one generation to another.
 #[utoipa::path(get, path = "/v1/generations/{number}/diff/{other}",
     params(("number" = u64, Path, description = "From"), ("other" = u64, Path, description = "To")),
@@ -230,6 +258,26 @@ async fn live(
     axum::Json(convert::live(report, u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)))
 }
 
+/// Which route a request takes and why not the others, each stage's decision, and the upstream; nothing is sent.
+#[utoipa::path(post, path = "/v1/explanations", request_body = ExplainRequest,
+    responses((status = 200, body = ExplanationView), (status = 404, body = ProblemView)))]
+async fn explain(
+    State(service): State<Service>,
+    body: Bytes,
+) -> Result<axum::Json<ExplanationView>, Problem> {
+    let request: ExplainRequest = read_json(&body)?;
+    let input = ExplainInput {
+        request: request.request,
+        fields: request.headers,
+        from: request.peer,
+        generation: request.generation.map(GenerationNumber),
+        now_unix_ms: now_unix_ms(),
+    };
+    let (number, trial) = service.app.explain(input).await?;
+    let trial = serde_json::to_value(trial).unwrap_or_default();
+    Ok(axum::Json(ExplanationView { generation: number.0, trial }))
+}
+
 /// This document.
 #[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, body = Object)))]
 async fn openapi() -> Response {
@@ -249,7 +297,6 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number.ok_or_else(malformed).map(Some)
 }
 
-fn lines(before: &crate::config::Definitions, after: &crate::config::Definitions) -> Vec<String> {
-    let line = |change: crate::store::Change| format!("{:?}", change.key());
-    crate::store::changes_between(before, after).into_iter().map(line).collect()
+fn lines(before: &Definitions, after: &Definitions) -> Vec<String> {
+    diff(before, after).iter().map(ToString::to_string).collect()
 }

@@ -204,19 +204,28 @@ pub struct DiffView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
-    /// `GET`.
-    pub method: String,
-    /// `https://host/path?query`.
-    pub url: String,
+    /// `GET https://host/path?query`.
+    pub request: String,
     /// Name and value of each field.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Address of the caller.
+    /// Address of the caller; loopback without.
     #[serde(default)]
-    pub peer: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub peer: Option<std::net::IpAddr>,
     /// In this generation; the newest without.
     #[serde(default)]
     pub generation: Option<u64>,
+}
+
+/// What would become of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplanationView {
+    /// In this generation.
+    pub generation: u64,
+    /// Request as read, host, route, candidates with reasons, stages, upstream, action, status, outcome, forwarded fields.
+    #[schema(value_type = Object)]
+    pub trial: serde_json::Value,
 }
 
 /// One node.

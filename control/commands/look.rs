@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::client::Client;
 use super::failure::Failure;
 use super::terminal::Terminal;
-use super::{DiffArgs, HistoryArgs, StatusArgs};
-use crate::api::views::{DiffView, GenerationView, HistoryView, NodeJson, StatusView};
+use super::{DiffArgs, ExportArgs, HistoryArgs, StatusArgs};
+use crate::api::views::{DefinitionsView, DiffView, GenerationView, HistoryView, NodeJson, StatusView};
 
 /// `ringway history`.
 pub(super) fn history(args: &HistoryArgs, terminal: Terminal) -> Result<u8, Failure> {
@@ -33,6 +33,25 @@ pub(super) fn diff(args: &DiffArgs, terminal: Terminal) -> Result<u8, Failure> {
         diff.lines.join("\n")
     });
     Ok(0)
+}
+
+/// `ringway export`.
+pub(super) fn export(args: &ExportArgs, terminal: Terminal) -> Result<u8, Failure> {
+    let client = Client::connect(&args.connect)?;
+    let path = match args.generation {
+        Some(number) => format!("/v1/generations/{number}/definitions"),
+        None => "/v1/definitions".to_owned(),
+    };
+    let definitions: DefinitionsView = client.get(&path)?;
+    terminal.result(&definitions, |definitions| definitions.yaml.clone());
+    Ok(0)
+}
+
+/// `ringway schema`: JSON in both forms.
+pub(super) fn schema(terminal: Terminal) -> u8 {
+    let schema = crate::config::json_schema();
+    terminal.result(&schema, |schema| serde_json::to_string_pretty(schema).unwrap_or_default());
+    0
 }
 
 /// `ringway status`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::OutputFormat;
 use super::failure::Failure;
 use crate::api::chain;
+use crate::config::Colour;
 
 /// Prints in the form that was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,16 @@ impl Terminal {
             }
             OutputFormat::Text => write_line(&mut io::stdout().lock(), words),
         }
+    }
+
+    /// Whether diagnostics on standard error are coloured.
+    pub(crate) fn colour(self) -> Colour {
+        if io::stderr().is_terminal() { Colour::Always } else { Colour::Never }
+    }
+
+    /// Says something that is not the result.
+    pub(crate) fn notice(&self, words: &str) {
+        write_line(&mut io::stderr().lock(), words);
     }
 
     /// Warnings, as rendered; nothing when there are none, or where the JSON result holds them.

@@ -1,0 +1,180 @@
+//! The processes that `up` runs: started from the same binary, told to end, started again with back-off.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal as Sent, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{ChildStdout, Command};
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::UpArgs;
+use super::super::failure::Failure;
+use super::Event;
+
+/// First pause before a child is started again.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+/// Longest pause.
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// A child that lived this long starts from the first pause again.
+const STEADY: Duration = Duration::from_secs(60);
+/// A child that has not ended this long after it was told to is killed; beyond the gateway's own drain.
+const STOP: Duration = Duration::from_secs(40);
+
+/// Which process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `ringway control`.
+    Control,
+    /// `ringway gateway`.
+    Gateway,
+}
+
+impl Role {
+    /// Its command.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// What a child's wait ended with.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The process.
+    Process {
+        /// Which.
+        role: Role,
+        /// How.
+        status: ExitStatus,
+    },
+    /// The pause before it is started again.
+    BackOff(Role),
+}
+
+/// A process, running or in its pause.
+#[derive(Debug)]
+pub(super) struct Child {
+    role: Role,
+    arguments: Vec<String>,
+    state: PathBuf,
+    events: mpsc::Sender<Event>,
+    process: Option<tokio::process::Child>,
+    started: Instant,
+    pause: Duration,
+    resume: Option<Instant>,
+}
+
+impl Child {
+    /// Not started yet.
+    pub(super) fn new(role: Role, args: &UpArgs, state: &Path, events: mpsc::Sender<Event>) -> Self {
+        let mut arguments = vec![role.name().to_owned(), "--supervised".to_owned()];
+        match role {
+            Role::Control => arguments.extend(["--api".to_owned(), args.api.clone()]),
+            Role::Gateway => {
+                let workers = args.workers.map(|workers| ["--workers".to_owned(), workers.to_string()]);
+                let driver = args.driver.clone().map(|driver| ["--driver".to_owned(), driver]);
+                arguments.extend(workers.into_iter().chain(driver).flatten());
+            }
+        }
+        Self {
+            role,
+            arguments,
+            state: state.to_owned(),
+            events,
+            process: None,
+            started: Instant::now(),
+            pause: BACK_OFF_MIN,
+            resume: None,
+        }
+    }
+
+    /// Starts the process. Its standard error is ours; so is the gateway's standard output (access log).
+    pub(super) fn start(&mut self) -> Result<(), Failure> {
+        self.resume = None;
+        let failed = |source| Failure::Daemon {
+            what: format!("cannot start {}", self.role.name()),
+            source: Box::new(source),
+            hint: None,
+        };
+        let binary = std::env::current_exe().map_err(failed)?;
+        let output = if self.role == Role::Control { Stdio::piped() } else { Stdio::inherit() };
+        let mut process = Command::new(binary)
+            .args(&self.arguments)
+            .arg("--state")
+            .arg(&self.state)
+            .stdin(Stdio::null())
+            .stdout(output)
+            // Signals of the terminal reach us alone, and we tell the children in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        if let Some(output) = process.stdout.take() {
+            tokio::spawn(report(output, self.events.clone()));
+        }
+        self.process = Some(process);
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    /// Waits for the process or the pause to end. Safe to drop and to call again.
+    pub(super) async fn next(&mut self) -> Ended {
+        if let Some(process) = &mut self.process {
+            // A wait fails only for a process that is not ours.
+            let status = process.wait().await.unwrap_or_default();
+            self.process = None;
+            return Ended::Process { role: self.role, status };
+        }
+        match self.resume {
+            Some(resume) => tokio::time::sleep_until(resume).await,
+            None => std::future::pending().await,
+        }
+        Ended::BackOff(self.role)
+    }
+
+    /// Begins the pause before the next start, twice as long as the one before.
+    pub(super) fn back_off(&mut self) -> Duration {
+        if self.started.elapsed() >= STEADY {
+            self.pause = BACK_OFF_MIN;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(BACK_OFF_MAX);
+        self.resume = Some(Instant::now() + pause);
+        pause
+    }
+
+    /// Tells the process to end and waits for it; a second signal to us, or too long a wait, kills it.
+    pub(super) async fn stop(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+        let Some(mut process) = self.process.take() else { return };
+        let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(id) = id {
+            // It may have ended in this instant.
+            kill_process(id, Sent::TERM).ok();
+        }
+        tokio::select! {
+            _ = process.wait() => return,
+            () = tokio::time::sleep(STOP) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        process.kill().await.ok();
+    }
+}
+
+/// Passes on what control says: its ready line, and anything else.
+async fn report(output: ChildStdout, events: mpsc::Sender<Event>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let event =
+            if line.starts_with("control is ready on ") { Event::ControlReady } else { Event::Line(line) };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What `up` serves: a file, a directory, or the quick start that is in the binary.
+
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::super::documents;
+use super::super::failure::Failure;
+use crate::config::Document;
+use crate::echo;
+
+/// The same as `config/quickstart/ringway.yaml`, which it is.
+const QUICK_START: &str = include_str!("../../../config/quickstart/ringway.yaml");
+/// How it is named as a source.
+const QUICK_START_NAME: &str = "the quick start";
+
+/// Where the documents come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: Option<PathBuf>,
+    /// What was read last; mistakes in reading are no content.
+    seen: Option<Vec<Document>>,
+}
+
+impl Source {
+    /// A file or directory, or the quick start without.
+    pub(super) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(|source| Failure::File { path: path.to_owned(), source })
+        };
+        let path = path.map(absolute).transpose()?;
+        let mut source = Self { path, seen: None };
+        source.seen = source.read().ok();
+        Ok(source)
+    }
+
+    /// Its name in the history and in `status`.
+    pub(super) fn name(&self) -> String {
+        self.path.as_deref().map_or_else(|| QUICK_START_NAME.to_owned(), documents::source)
+    }
+
+    /// The folder in which changes are looked for; an editor that renames replaces the file, not its folder.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        if path.is_dir() { Some(path.clone()) } else { path.parent().map(Path::to_owned) }
+    }
+
+    /// The documents as they are now.
+    pub(super) fn read(&self) -> Result<Vec<Document>, Failure> {
+        match &self.path {
+            Some(path) => documents::read(path),
+            None => Ok(vec![Document { name: "quickstart.yaml".to_owned(), text: QUICK_START.to_owned() }]),
+        }
+    }
+
+    /// Whether the documents are others than when this was asked last. A file that is away for a moment, while it
+    /// is being replaced, is no change.
+    pub(super) fn changed(&mut self) -> bool {
+        let now = self.read().ok();
+        let changed = now.is_some() && now != self.seen;
+        if changed {
+            self.seen = now;
+        }
+        changed
+    }
+
+    /// Starts the quick start's upstream; it ends with the handle's process.
+    pub(super) async fn start_upstream(&self) -> Result<Option<JoinHandle<()>>, Failure> {
+        if self.path.is_some() {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind(echo::ADDRESS).await.map_err(|source| Failure::Daemon {
+            what: format!("cannot start the quick start's echo service on {}", echo::ADDRESS),
+            source: Box::new(source),
+            hint: Some("another program has the port; give `ringway up` a file of your own".to_owned()),
+        })?;
+        Ok(Some(tokio::spawn(async move {
+            if let Err(error) = echo::serve(listener).await {
+                tracing::error!(%error, "the echo service ended");
+            }
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_is_a_change_and_a_missing_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        fs::write(&path, "version: 1").unwrap();
+        let mut source = Source::new(Some(&path)).unwrap();
+        assert!(!source.changed());
+        fs::remove_file(&path).unwrap();
+        assert!(!source.changed());
+        fs::write(folder.path().join("new"), "version: 1 # changed").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert!(source.changed());
+        assert!(!source.changed());
+    }
+
+    #[test]
+    fn the_quick_start_compiles_and_names_the_echo_service() {
+        let outside = crate::outside::Outside::ephemeral().unwrap();
+        let documents = Source::new(None).unwrap().read().unwrap();
+        let compiled = outside.with(0, |environment| crate::config::compile(documents, environment)).unwrap();
+        let compiled = compiled.unwrap();
+        assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);
+        let endpoint = &compiled.model.upstreams[0].endpoints[0].address;
+        assert_eq!(*endpoint, ringway_snapshot::model::EndpointAddress::Socket(echo::ADDRESS));
+    }
+}
