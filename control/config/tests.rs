@@ -2,7 +2,9 @@
 
 mod artefacts;
 mod diagnostics;
+mod differences;
 mod laws;
+mod meaning;
 mod model;
 mod size;
 
