@@ -1,10 +1,12 @@
 //! Dispatches commands. The gateway's is carried out here, because nothing else may know both planes.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use ringway_control::commands::{self, Cli, Command};
+use ringway_control::commands::{self, Cli, Command, GatewayArgs};
+use ringway_gateway::{DriverChoice, GatewayOptions};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
             clap_complete::generate(*shell, &mut Cli::command(), "ringway", &mut io::stdout());
             ExitCode::SUCCESS
         }
+        Command::Gateway(arguments) => gateway(arguments),
         _ => ExitCode::from(commands::run(&cli)),
     }
 }
@@ -39,4 +42,31 @@ fn log(command: &Command) {
     let level = if daemon { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("RINGWAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+/// Runs the data plane until it is told to end.
+fn gateway(arguments: &GatewayArgs) -> ExitCode {
+    let driver = match arguments.driver.as_str() {
+        "auto" => DriverChoice::Auto,
+        "uring" => DriverChoice::Uring,
+        "epoll" => DriverChoice::Epoll,
+        other => {
+            tracing::error!(driver = other, "no such driver: write auto, uring or epoll");
+            return ExitCode::FAILURE;
+        }
+    };
+    let options = GatewayOptions {
+        state: arguments.state.directory(),
+        control: arguments.control.as_ref().map(PathBuf::from),
+        workers: arguments.workers.and_then(|workers| u16::try_from(workers).ok()),
+        cores: arguments.cores.clone(),
+        driver,
+    };
+    match ringway_gateway::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = error.chain(), hint = error.hint(), "the gateway ended");
+            ExitCode::FAILURE
+        }
+    }
 }

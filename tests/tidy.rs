@@ -59,6 +59,9 @@ const CONTROL_LAYERS_BROKEN: &[(&str, &str, &str)] =
 
 /// Files that may hold `unsafe`, each with why. In all of them every use has its `SAFETY:` argument.
 const UNSAFE: &[(&str, &str)] = &[
+    ("src/gateway/records.rs", "shared maps of segment files"),
+    ("src/gateway/sealed_map.rs", "a memfd and its map"),
+    ("src/gateway/signals.rs", "sigmask and sigwait"),
     ("src/record/segment.rs", "the committed length is an atomic inside mapped bytes"),
     ("src/rt/laws/accepting.rs", "asks the kernel for what the seam set"),
     ("src/rt/laws/cost.rs", "an allocator that counts, in tests"),

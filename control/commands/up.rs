@@ -112,8 +112,8 @@ impl Up {
     }
 
     async fn supervise(mut self, mut signals: Signals) -> Result<u8, Failure> {
+        // The gateway follows once control is ready: at the first start there are no keys before.
         self.control.start()?;
-        self.gateway.start()?;
         let end = self.run(&mut signals).await;
         // The gateway first: its requests end while control still takes its words.
         self.gateway.stop(&mut signals.terminate, &mut signals.interrupt).await;
@@ -138,7 +138,10 @@ impl Up {
                     if let Err(failure) = self.restart(&ended) { return End::Failed(failure) }
                 }
                 event = self.events.recv() => match event {
-                    Some(Event::ControlReady) => self.control_ready = true,
+                    Some(Event::ControlReady) => {
+                        self.control_ready = true;
+                        if let Err(failure) = self.gateway.start_once() { return End::Failed(failure) }
+                    }
                     Some(Event::Line(line)) => self.terminal.line("child", &line.clone().into(), &line),
                     Some(Event::Changed) => {
                         if self.source.changed() {

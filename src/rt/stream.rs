@@ -138,6 +138,11 @@ impl Stream {
         sys::linger_none(self.watched.fd());
     }
 
+    /// As [`Self::abort`], when the stream is dropped: for one that others still hold.
+    pub fn reset_on_close(&self) {
+        sys::linger_none(self.watched.fd());
+    }
+
     /// The other end, as accepted or connected to.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer

@@ -44,6 +44,48 @@ impl Stream {
         }
     }
 
+    /// Reads at least one byte, or the end (`0`), where an answer is due: on plain sockets the read waits on the ring,
+    /// which is the cheapest wait but owns the buffer, so this must be awaited to its end.
+    ///
+    /// # Errors
+    /// As [`Stream::try_read_append`]; `TimedOut` after the stream's deadline.
+    pub async fn read_soon(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(io) => {
+                let (read, buffer) = io.read_pinned(std::mem::take(into)).await;
+                *into = buffer;
+                read
+            }
+            Self::Tls(_) => self.read_when_there(into).await,
+        }
+    }
+
+    /// As [`Stream::read_soon`], and may be given up at any time.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_when_there(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            if let Some(count) = self.try_read_append(into)? {
+                return Ok(count);
+            }
+            self.readable().await?;
+        }
+    }
+
+    /// Whether nothing waits to be read, not even an end: so must an idle upstream connection be before it is used again.
+    /// What waits is consumed.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Self::Plain(io) => matches!(io.try_read(&mut [0]), Ok(None)),
+            Self::Tls(tls) => {
+                let mut probe = ringway_wire::buffer::Buffer::take(ringway_wire::buffer::Class::K4);
+                matches!(tls.try_read_append(probe.vec_mut()), Ok(None))
+            }
+        }
+    }
+
     /// Whether a read would have something to say without anything coming from the socket. Always false in plain text.
     #[inline]
     pub fn has_pending_plaintext(&self) -> bool {
@@ -101,6 +143,14 @@ impl Stream {
         match self {
             Self::Plain(io) => io.shutdown_write(),
             Self::Tls(tls) => tls.shutdown_write().await,
+        }
+    }
+
+    /// As [`Stream::abort`], when the stream is dropped: for one that others still hold.
+    pub fn reset_on_close(&self) {
+        match self {
+            Self::Plain(io) => io.reset_on_close(),
+            Self::Tls(tls) => tls.reset_on_close(),
         }
     }
 

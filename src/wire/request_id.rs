@@ -38,6 +38,16 @@ impl RequestId {
         &self.0
     }
 
+    /// Its 16 bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 16] {
+        let mut digits = self.0.iter().filter(|byte| **byte != b'-').map(|byte| match byte {
+            b'0'..=b'9' => byte - b'0',
+            _ => byte - b'a' + 10,
+        });
+        std::array::from_fn(|_| digits.next().unwrap_or(0) << 4 | digits.next().unwrap_or(0))
+    }
+
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -287,6 +287,16 @@ impl Default for Merged {
 }
 
 impl Merged {
+    /// Stable ids of the routes that have figures of their own.
+    #[must_use]
+    pub fn route_ids(&self) -> Vec<u64> {
+        let ids = self.routes.keys().filter_map(|key| match key {
+            RouteKey::Route(id) => Some(*id),
+            RouteKey::None | RouteKey::Other => None,
+        });
+        ids.collect()
+    }
+
     /// Requests that ended so.
     #[must_use]
     pub fn requests(&self, outcome: Outcome) -> u64 {

@@ -209,7 +209,7 @@ fn read_all(tables: &Tables<'_>) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The fuzz target `snapshot_open` goes further; this much is asked of every change.
     #[test]

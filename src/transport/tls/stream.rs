@@ -138,6 +138,11 @@ impl TlsStream {
         }
     }
 
+    /// As [`TlsStream::abort`], when the stream is dropped.
+    pub fn reset_on_close(&self) {
+        self.io.reset_on_close();
+    }
+
     /// See [`crate::Stream::abort`].
     pub fn abort(self) {
         self.io.abort();

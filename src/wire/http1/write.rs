@@ -151,7 +151,8 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead, overlay: &Overlay) 
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head of a reply that the gateway makes itself.
+/// Writes the head of a reply that the gateway makes itself: its fields under the overlay's names, the overlay's fields, our
+/// framing.
 ///
 /// # Errors
 /// [`BadEdit`] where a field's name or value is none; what was written is taken back.
@@ -159,6 +160,7 @@ pub fn write_status_head<'a>(
     out: &mut Vec<u8>,
     status: u16,
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    overlay: &Overlay,
     framing: Framing,
     extra: &ResponseExtra<'_>,
 ) -> Result<(), BadEdit> {
@@ -175,6 +177,11 @@ pub fn write_status_head<'a>(
             out.truncate(before);
             return Err(fault);
         }
+        if let Some(name) = overlay.name_of(FieldId::of(name), name) {
+            write_field(out, name, value);
+        }
+    }
+    for (name, value) in overlay.added() {
         write_field(out, name, value);
     }
     write_reply_framing(out, framing);

@@ -1,0 +1,82 @@
+//! A downstream connection from accept to close: TLS, then one protocol's shell.
+
+mod http1;
+
+pub(crate) use self::http1::Next;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ringway_record::metrics::Metric;
+use ringway_rt::Side;
+use ringway_transport::Stream;
+
+use crate::tls;
+use crate::worker::Worker;
+
+/// An open connection.
+pub(crate) struct Connection {
+    /// Whose it is.
+    pub(crate) worker: Rc<Worker>,
+    /// Its bytes.
+    pub(crate) stream: Stream,
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// The listener, as its definition names it.
+    pub(crate) configured: SocketAddr,
+    /// No request is in progress.
+    idle: Cell<bool>,
+}
+
+impl Connection {
+    /// Whether it is TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.stream.is_tls()
+    }
+
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.is_tls() { "https" } else { "http" }
+    }
+
+    /// Ends the wait for another request: the worker drains.
+    pub(crate) fn end_if_idle(&self, now_ns: u64) {
+        if self.idle.get() {
+            self.stream.deadline().arm(Side::Read, now_ns);
+        }
+    }
+
+    /// Ends whatever is going on: the drain's deadline has come.
+    pub(crate) fn cut(&self, now_ns: u64) {
+        self.stream.deadline().arm(Side::Write, now_ns);
+        self.stream.deadline().arm(Side::Read, now_ns);
+    }
+}
+
+/// Strikes the connection out of its worker's list, whatever ends it.
+struct Entered {
+    worker: Rc<Worker>,
+    slot: usize,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.worker.leave(self.slot);
+    }
+}
+
+/// Serves a connection that was just accepted.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: ringway_rt::Stream,
+    peer: SocketAddr,
+    configured: SocketAddr,
+) {
+    worker.count(Metric::ConnectionsAccepted);
+    let Some(stream) = tls::accept(&worker, stream, configured).await else { return };
+    let connection = Rc::new(Connection { worker, stream, peer, configured, idle: Cell::new(true) });
+    let worker = Rc::clone(&connection.worker);
+    let _entered = Entered { slot: worker.enter(&connection), worker };
+    http1::serve(&connection).await;
+}

@@ -1,0 +1,226 @@
+//! One request to an upstream and its reply back: choose, connect, send, read, relay; both bodies at once.
+//!
+//! Retry in its least form (docs/architecture.md): a failed connect, or a pooled connection that turned out
+//! to be closed before any byte of a reply, takes the next endpoint once.
+
+mod reply;
+mod upload;
+
+use std::rc::Rc;
+
+use ringway_policy::chain::Decisions;
+use ringway_record::Outcome;
+use ringway_record::metrics::Metric;
+use ringway_transport::{Stream, TlsFailure};
+use ringway_wire::head::{Framing, RequestHead};
+use ringway_wire::http1::{RequestExtra, RequestLine, write_request_head};
+use ringway_wire::overlay::Overlay;
+
+use crate::body::{Coding, RelayEnd, Sink, Source};
+use crate::connection::Connection;
+use crate::entry::Entry;
+use crate::pinned::Pinned;
+use crate::upstream::endpoint::Leased;
+use crate::upstream::{Choice, Upstream};
+use crate::worker::Worker;
+
+/// Attempts at an upstream, the first included.
+const ATTEMPTS_MAX: u8 = 2;
+/// What is to be sent, and to whom.
+pub(crate) struct Job<'r> {
+    /// Where the request came from.
+    pub(crate) connection: &'r Connection,
+    /// Its head.
+    pub(crate) head: &'r RequestHead,
+    /// The generation; let go of when the reply's head is written.
+    pub(crate) pinned: Option<Rc<Pinned>>,
+    /// Its chain, for the reply's half.
+    pub(crate) chain: u32,
+    /// What the chain decided.
+    pub(crate) decisions: Decisions,
+    /// Where to.
+    pub(crate) upstream: Rc<Upstream>,
+    /// Edits of the request's fields.
+    pub(crate) overlay: Overlay,
+    /// Fields that the chain and the gateway add to the reply.
+    pub(crate) reply_overlay: Overlay,
+    /// The target.
+    pub(crate) line: RequestLine<'r>,
+    /// How long a peer may take no bytes.
+    pub(crate) write_stall_ns_max: u64,
+    /// What is written beside the fields.
+    pub(crate) extra: RequestExtra<'r>,
+}
+
+/// How an exchange ended, and what that means for the downstream connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// For the record.
+    pub(crate) outcome: Outcome,
+    /// Whether the caller has a whole reply.
+    pub(crate) reply: Reply,
+}
+
+/// What the caller has of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// Nothing: the page may still answer.
+    None,
+    /// All of it; another request may follow.
+    Whole,
+    /// All of it, and the connection ends with it.
+    Last,
+    /// A part: the connection must be broken off.
+    Cut,
+}
+
+impl Ended {
+    fn before_reply(outcome: Outcome) -> Self {
+        Self { outcome, reply: Reply::None }
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    /// The exchange is over.
+    Ended(Ended),
+    /// The pooled connection was closed before it answered, and the request may be sent again.
+    Stale,
+}
+
+/// Carries the request out.
+pub(crate) async fn run(
+    job: &mut Job<'_>,
+    entry: &mut Entry<'_>,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+) -> Ended {
+    let worker = &job.connection.worker;
+    entry.upstream_id = job.upstream.prepared.id;
+    let mut not = None;
+    let mut last = Outcome::NoEndpoint;
+    while entry.attempts < ATTEMPTS_MAX {
+        let now_ns = ringway_rt::now().mono_ns;
+        let Some(choice) = job.upstream.choose(&worker.endpoints, now_ns, worker.random(), not) else {
+            let named = job.upstream.prepared.has_names();
+            return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
+        };
+        entry.attempts += 1;
+        entry.endpoint = Some(choice.endpoint.key.address);
+        let in_flight = choice.endpoint.begin();
+        let pooled = if entry.attempts == 1 { choice.endpoint.take_idle() } else { None };
+        let leased = match pooled {
+            Some(leased) => leased,
+            None => match connect(worker, &job.upstream, &choice, now_ns).await {
+                Ok(leased) => leased,
+                Err(outcome) => {
+                    // Nothing was sent: any request may try elsewhere.
+                    last = outcome;
+                    if outcome == Outcome::UpstreamSaturated {
+                        break;
+                    }
+                    choice.endpoint.penalise(now_ns);
+                    worker.count(Metric::UpstreamConnectionsFailed);
+                    not = Some(choice.endpoint.key.address);
+                    continue;
+                }
+            },
+        };
+        entry.reused = leased.pooled();
+        match attempt(job, entry, source, sink, leased, now_ns).await {
+            Attempt::Ended(ended) => return ended,
+            Attempt::Stale => {
+                worker.count(Metric::UpstreamRetries);
+                last = Outcome::UpstreamReset;
+            }
+        }
+        drop(in_flight);
+    }
+    Ended::before_reply(last)
+}
+
+async fn connect(
+    worker: &Worker,
+    upstream: &Upstream,
+    choice: &Choice,
+    now_ns: u64,
+) -> Result<Leased, Outcome> {
+    if choice.endpoint.connections() >= upstream.prepared.connections_max {
+        return Err(Outcome::UpstreamSaturated);
+    }
+    let address = choice.endpoint.key.address;
+    let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
+    let stream =
+        ringway_rt::Stream::connect(address, until_ns).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
+            std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+            _ => Outcome::ConnectFailed,
+        })?;
+    worker.count(Metric::UpstreamConnectionsOpened);
+    let Some(tls) = &upstream.prepared.tls else { return Ok(choice.endpoint.opened(Stream::Plain(stream))) };
+    let name = upstream.prepared.tls_name(choice.defined, address);
+    let until_ns = ringway_rt::now().mono_ns.saturating_add(upstream.prepared.connect_ns_max.max(TLS_NS_MIN));
+    match ringway_transport::connect(stream, tls, &name, until_ns).await {
+        Ok((stream, _)) => Ok(choice.endpoint.opened(stream)),
+        Err(failure) => {
+            log_tls_failure(&upstream.prepared.name, address, failure);
+            Err(if failure == TlsFailure::HandshakeTimeout {
+                Outcome::ConnectTimeout
+            } else {
+                Outcome::UpstreamTlsFailed
+            })
+        }
+    }
+}
+
+/// A handshake has at least this long, however short the connect timeout is.
+const TLS_NS_MIN: u64 = 2_000_000_000;
+
+fn log_tls_failure(upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
+    tracing::debug!(upstream, %address, failure = failure.name(), hint = failure.hint(), "TLS to the upstream failed");
+}
+
+/// One attempt over one connection.
+async fn attempt(
+    job: &mut Job<'_>,
+    entry: &mut Entry<'_>,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    leased: Leased,
+    sent_ns: u64,
+) -> Attempt {
+    let stream = leased.stream();
+    let mut up = Sink::new(stream, job.write_stall_ns_max, 0);
+    let framing = job.head.framing();
+    write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
+    let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
+    let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
+    let wait = reply::Wait { stream, sent_ns, until_ns, upload: None };
+    let came = match source.forward_ready(&mut up).await {
+        Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
+        Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
+        // It may have answered before it closed.
+        Err(RelayEnd::Sink(_)) => reply::relay_reply(job, entry, sink, wait).await,
+        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
+    };
+    drop(up);
+    if entry.status != 0 {
+        leased.endpoint().absolve();
+    }
+    if came.silent && may_repeat && source.rewind() {
+        return Attempt::Stale;
+    }
+    if came.reusable && source.is_done() {
+        leased.give_back(entry.ended_ns);
+    }
+    Attempt::Ended(came.ended)
+}
+
+/// Towards the upstream a body keeps its framing.
+fn coding_of(framing: Framing) -> Coding {
+    match framing {
+        Framing::Length(length) => Coding::Length(length),
+        Framing::Chunked => Coding::Chunked,
+        Framing::Empty | Framing::UntilClose => Coding::None,
+    }
+}

@@ -1,0 +1,92 @@
+//! A request's body beside its reply: both move at once, and the reply decides when it is over.
+//!
+//! An early reply does not stop the upload until it has ended, or is a final status of 400 or above with
+//! `Connection: close` (contract, rule 9).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use ringway_record::Outcome;
+use ringway_rt::Side;
+
+use super::Job;
+use super::reply::{Came, Wait, relay_reply};
+use crate::body::{RelayEnd, Sink, SinkEnd, Source, SourceEnd, relay};
+use crate::entry::Entry;
+use crate::malformed;
+
+/// How long a reply is waited for after the upstream stopped taking the body.
+const EARLY_REPLY_NS_MAX: u64 = 1_000_000_000;
+
+/// Where the upload stands, as the reply sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// Bytes are still to come.
+    Sending,
+    /// All is sent.
+    Done,
+    /// The upstream closed its side to us.
+    Refused,
+    /// The upstream took no bytes for too long.
+    Stalled,
+}
+
+/// Relays the body upstream and the reply downstream at once.
+pub(super) async fn beside(
+    job: &mut Job<'_>,
+    entry: &mut Entry<'_>,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    up: &mut Sink<'_>,
+    wait: Wait<'_>,
+) -> Came {
+    let state = Cell::new(Upload::Sending);
+    let stream = wait.stream;
+    let request_ns_max = job.upstream.prepared.request_ns_max;
+    let wait = Wait { upload: Some(&state), ..wait };
+    let failed = {
+        let mut upload = pin!(relay(source, up));
+        let mut reply = pin!(relay_reply(job, entry, sink, wait));
+        poll_fn(|context| {
+            if state.get() == Upload::Sending
+                && let Poll::Ready(ended) = upload.as_mut().poll(context)
+            {
+                let (next, patience_ns) = match ended {
+                    Ok(()) => (Upload::Done, request_ns_max),
+                    Err(RelayEnd::Sink(SinkEnd::Closed)) => (Upload::Refused, EARLY_REPLY_NS_MAX),
+                    Err(RelayEnd::Sink(SinkEnd::Stalled)) => (Upload::Stalled, EARLY_REPLY_NS_MAX),
+                    Err(RelayEnd::Source(end)) => return Poll::Ready(Err(end)),
+                };
+                state.set(next);
+                // From here on the reply's head is due; an idle limit of its body replaces this when it comes.
+                let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
+                stream.deadline().arm(Side::Read, until_ns);
+            }
+            reply.as_mut().poll(context).map(Ok)
+        })
+        .await
+    };
+    match failed {
+        Ok(mut came) => {
+            if state.get() == Upload::Stalled && came.ended.outcome == Outcome::UpstreamReset {
+                came.ended.outcome = Outcome::UpstreamWriteTimeout;
+            }
+            came
+        }
+        Err(end) if sink.untouched() => Came::before_reply(outcome_of(end)),
+        Err(end) => Came::cut(outcome_of(end)),
+    }
+}
+
+/// How a request whose body did not come ended.
+pub(super) fn outcome_of(end: SourceEnd) -> Outcome {
+    match end {
+        SourceEnd::Malformed(reject) => malformed::request(reject),
+        SourceEnd::Short => Outcome::ClientBodyShort,
+        SourceEnd::Reset => Outcome::ClientReset,
+        SourceEnd::Timeout => Outcome::BodyTimeout,
+        SourceEnd::TooLarge => Outcome::BodyTooLarge,
+    }
+}

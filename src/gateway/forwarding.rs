@@ -1,0 +1,165 @@
+//! What the gateway tells the upstream about the caller: request id, trace, `Forwarded`, `X-Forwarded-*`, `Via`.
+//!
+//! What an untrusted peer says of these is replaced, what a trusted one says is continued.
+
+use std::net::IpAddr;
+
+use ringway_snapshot::model::{Network, Settings, TraceTrust};
+use ringway_wire::field::FieldId;
+use ringway_wire::forwarded::{Hop, client_address, write_forwarded, write_via, write_x_forwarded_for};
+use ringway_wire::head::RequestHead;
+use ringway_wire::overlay::{BadEdit, Overlay};
+use ringway_wire::request_id::{self, RequestId};
+use ringway_wire::trace_context::TraceParent;
+
+use crate::connection::Connection;
+use crate::entry::Entry;
+use crate::turn::Turn;
+
+/// The id that the request is known by: a trusted peer's, or ours.
+pub(crate) enum KnownAs {
+    /// Ours, a UUIDv7.
+    Ours(RequestId),
+    /// A trusted peer's.
+    Theirs(Vec<u8>),
+}
+
+impl KnownAs {
+    /// Its text.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Ours(id) => id.as_bytes(),
+            Self::Theirs(id) => id,
+        }
+    }
+}
+
+/// Whether a peer is believed.
+pub(crate) fn is_trusted(trusted: &[Network], address: IpAddr) -> bool {
+    trusted.iter().any(|network| contains(network, address))
+}
+
+fn contains(network: &Network, address: IpAddr) -> bool {
+    let (network_bits, address_bits, width) = match (network.address, address.to_canonical()) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
+        _ => return false,
+    };
+    let ignored = u32::saturating_sub(width, u32::from(network.prefix_bits));
+    ignored >= width || (network_bits ^ address_bits) >> ignored == 0
+}
+
+/// Gives the request its id and finds the caller's address.
+pub(crate) fn identify(
+    connection: &Connection,
+    settings: &Settings,
+    head: &RequestHead,
+    entry: &mut Entry<'_>,
+) -> KnownAs {
+    let worker = &connection.worker;
+    let id = RequestId::new(entry.started_unix_ms(), [worker.random(), worker.random()]);
+    entry.request_id = id.bytes();
+    if settings.trusted.is_empty() || !is_trusted(&settings.trusted, connection.peer.ip()) {
+        return KnownAs::Ours(id);
+    }
+    entry.client = client_address(connection.peer.ip(), head.values(FieldId::XForwardedFor), |address| {
+        is_trusted(&settings.trusted, address)
+    });
+    match head.field(FieldId::XRequestId) {
+        Some(theirs) if request_id::is_acceptable(theirs) => KnownAs::Theirs(theirs.to_vec()),
+        _ => KnownAs::Ours(id),
+    }
+}
+
+/// Adds the fields to what is sent to the upstream.
+///
+/// # Errors
+/// None with the values made here; it is the overlay's own check.
+pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
+    let Some(pinned) = turn.pinned.clone() else { return Ok(()) };
+    let Turn { connection, head, entry, known_as, overlay, .. } = turn;
+    let settings = &pinned.generation.settings;
+    let peer = connection.peer.ip();
+    let trusted = !settings.trusted.is_empty() && is_trusted(&settings.trusted, peer);
+    overlay.set(b"X-Request-Id", known_as.as_bytes())?;
+    trace(connection, settings, head, entry, trusted, overlay)?;
+    let hop = Hop { address: peer, scheme: connection.scheme(), host: head.authority() };
+    let before = |id| head.values(id).filter(move |_| trusted);
+    overlay.set_with(b"Forwarded", |out| write_forwarded(out, before(FieldId::Forwarded), &hop))?;
+    overlay.set_with(b"X-Forwarded-For", |out| {
+        write_x_forwarded_for(out, before(FieldId::XForwardedFor), peer);
+    })?;
+    if !trusted || head.field(FieldId::XForwardedProto).is_none() {
+        overlay.set(b"X-Forwarded-Proto", connection.scheme().as_bytes())?;
+    }
+    if !trusted || head.field(FieldId::XForwardedHost).is_none() {
+        overlay.set(b"X-Forwarded-Host", head.authority())?;
+    }
+    if !trusted {
+        remove_present(head, FieldId::XForwardedPort, overlay)?;
+        remove_present(head, FieldId::XForwardedPrefix, overlay)?;
+    }
+    overlay.set_with(b"Via", |out| write_via(out, head.values(FieldId::Via), head.version(), &settings.name))
+}
+
+/// Continues or begins a trace (W3C Trace Context §4).
+fn trace(
+    connection: &Connection,
+    settings: &Settings,
+    head: &RequestHead,
+    entry: &mut Entry<'_>,
+    trusted: bool,
+    overlay: &mut Overlay,
+) -> Result<(), BadEdit> {
+    let worker = &connection.worker;
+    let theirs = head.field(FieldId::Traceparent).and_then(TraceParent::parse);
+    let believed = match settings.trace {
+        TraceTrust::All => true,
+        TraceTrust::Trusted => trusted,
+        TraceTrust::None => false,
+    };
+    let ours = match theirs {
+        Some(theirs) if believed => theirs.child(worker.random()),
+        other => {
+            entry.linked_trace_id = other.map_or([0; 16], |theirs| theirs.trace_id.to_be_bytes());
+            remove_present(head, FieldId::Tracestate, overlay)?;
+            TraceParent::root([worker.random(), worker.random(), worker.random()], false)
+        }
+    };
+    entry.trace_id = ours.trace_id.to_be_bytes();
+    entry.span_id = ours.parent_id.to_be_bytes();
+    overlay.set(b"Traceparent", &ours.to_text())
+}
+
+fn remove_present(head: &RequestHead, id: FieldId, overlay: &mut Overlay) -> Result<(), BadEdit> {
+    match head.field(id) {
+        Some(_) => overlay.remove(id.name().as_bytes()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(address: &str, prefix_bits: u8) -> Network {
+        Network { address: address.parse().unwrap(), prefix_bits }
+    }
+
+    #[test]
+    fn an_address_is_trusted_only_inside_a_network_of_its_family() {
+        let trusted = [network("10.0.0.0", 8), network("2001:db8::", 32), network("192.0.2.7", 32)];
+        let check = |address: &str| is_trusted(&trusted, address.parse().unwrap());
+        assert!(check("10.255.0.1"));
+        assert!(!check("11.0.0.1"));
+        assert!(check("2001:db8::1"));
+        assert!(!check("2001:db9::1"));
+        assert!(check("192.0.2.7"));
+        assert!(!check("192.0.2.6"));
+        assert!(check("::ffff:10.1.2.3"), "a mapped address is the IPv4 one");
+        assert!(is_trusted(&[network("0.0.0.0", 0)], "198.51.100.1".parse().unwrap()));
+        assert!(!is_trusted(&[network("0.0.0.0", 0)], "::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,185 @@
+//! A generation, ready to serve: the checked snapshot and what cannot be archived, prepared beside it.
+//!
+//! Made and dropped on the reload thread; workers only read.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ringway_policy::prepare::Prepared;
+use ringway_policy::route::RouteExpressions;
+use ringway_snapshot::Snapshot;
+use ringway_snapshot::current::Current;
+use ringway_snapshot::keys::Pepper;
+use ringway_snapshot::model::{Listener, Settings, TlsProfile, TlsVersion, UpstreamTls};
+use ringway_snapshot::seal::KeyRing;
+use ringway_transport::{
+    Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, ServerProfile, ServerTls,
+    TicketSeed, Verify, Version,
+};
+use ringway_wire::limits::HeadLimits;
+
+use crate::error::GenerationError;
+use crate::resolver::Resolver;
+use crate::upstream::prepared::PreparedUpstream;
+
+/// A generation, shared by all workers.
+pub(crate) struct Generation {
+    /// Its number and content.
+    pub(crate) current: Current,
+    /// The tables.
+    pub(crate) snapshot: Snapshot,
+    /// The chains.
+    pub(crate) policies: Prepared,
+    /// Path and value expressions.
+    pub(crate) expressions: RouteExpressions,
+    /// Upstreams, by their index in the snapshot.
+    pub(crate) upstreams: Vec<Arc<PreparedUpstream>>,
+    /// TLS of each listener; none in plain text.
+    tls: Vec<Option<Arc<ServerTls>>>,
+    /// Limits, timeouts and identity.
+    pub(crate) settings: Settings,
+    /// Of request heads.
+    pub(crate) head_limits: HeadLimits,
+    /// From a head's first byte to its last.
+    pub(crate) head_read_ns_max: u64,
+    pool_idle_ns_max: u64,
+}
+
+/// What a generation is made with: secrets and helpers of the node.
+pub(crate) struct Workshop<'n> {
+    /// Opens sealed secrets.
+    pub(crate) keys: &'n KeyRing,
+    /// Of session tickets.
+    pub(crate) tickets: &'n TicketSeed,
+    /// Keeps endpoint names fresh.
+    pub(crate) resolver: &'n Resolver,
+    /// How many workers share a rate of core scope.
+    pub(crate) workers: u32,
+}
+
+impl Generation {
+    /// Prepares a checked snapshot.
+    ///
+    /// # Errors
+    /// What in it cannot be carried out; the generation before goes on serving.
+    pub(crate) fn prepare(
+        current: Current,
+        snapshot: Snapshot,
+        workshop: &Workshop<'_>,
+    ) -> Result<Self, GenerationError> {
+        let peppers: Vec<Pepper> = workshop.keys.keys().iter().filter_map(Pepper::of).collect();
+        let policies = Prepared::from(&snapshot, &peppers, workshop.workers)?;
+        let expressions = RouteExpressions::prepare(&snapshot)?;
+        let upstreams: Vec<_> = snapshot
+            .upstreams()
+            .iter()
+            .map(|definition| {
+                let tls = definition
+                    .tls
+                    .as_ref()
+                    .map(|tls| client_tls(&definition.name, tls, workshop))
+                    .transpose()?;
+                Ok(Arc::new(PreparedUpstream::new(definition, tls, workshop.resolver)))
+            })
+            .collect::<Result<_, GenerationError>>()?;
+        let tls = snapshot
+            .listeners()
+            .iter()
+            .map(|listener| listener_tls(listener, snapshot.tls(), workshop))
+            .collect::<Result<_, GenerationError>>()?;
+        let settings = snapshot.settings().clone();
+        let pool_idle_ms = snapshot.upstreams().iter().map(|upstream| upstream.pool_idle_ms_max).min();
+        Ok(Self {
+            current,
+            policies,
+            expressions,
+            pool_idle_ns_max: u64::from(pool_idle_ms.unwrap_or(60_000)) * 1_000_000,
+            upstreams,
+            tls,
+            head_limits: HeadLimits {
+                head_bytes_max: settings.head_bytes_max,
+                target_bytes_max: settings.target_bytes_max,
+                fields_max: settings.head_fields_max,
+            },
+            head_read_ns_max: u64::from(settings.head_read_ms_max) * 1_000_000,
+            settings,
+            snapshot,
+        })
+    }
+
+    /// The listener configured at this address, and its TLS.
+    pub(crate) fn listener(&self, configured: SocketAddr) -> Option<(&Listener, Option<&Arc<ServerTls>>)> {
+        let at = self.snapshot.listeners().iter().position(|listener| listener.address == configured)?;
+        let tls = self.tls.get(at).and_then(Option::as_ref);
+        self.snapshot.listeners().get(at).map(|listener| (listener, tls))
+    }
+
+    /// How long idle upstream connections are kept: the least of all upstreams'.
+    pub(crate) fn pool_idle_ns_max(&self) -> u64 {
+        self.pool_idle_ns_max
+    }
+}
+
+fn listener_tls(
+    listener: &Listener,
+    profiles: &[TlsProfile],
+    workshop: &Workshop<'_>,
+) -> Result<Option<Arc<ServerTls>>, GenerationError> {
+    let Some(index) = listener.tls else { return Ok(None) };
+    let Some(profile) = profiles.get(index as usize) else { return Err(GenerationError::NoProfile(index)) };
+    let certificates = profile
+        .certificates
+        .iter()
+        .map(|certificate| certificate_of(certificate, workshop))
+        .collect::<Result<_, _>>()?;
+    let built = ServerProfile {
+        name: profile.name.clone(),
+        certificates,
+        serve_without_sni: profile.serve_without_sni,
+        minimum: version(profile.minimum),
+        client: match profile.client {
+            ringway_snapshot::model::ClientAuth::None => ClientAuth::None,
+            ringway_snapshot::model::ClientAuth::Optional => ClientAuth::Optional,
+            ringway_snapshot::model::ClientAuth::Require => ClientAuth::Require,
+        },
+        client_ca: profile.client_ca.clone(),
+        client_crls: profile.client_crls.clone(),
+        // HTTP/2 is negotiated once the connection shell for it stands.
+        alpn: vec![Alpn::Http1],
+    };
+    let tls = ServerTls::build(&[built], workshop.tickets)?;
+    Ok(Some(Arc::new(tls)))
+}
+
+fn client_tls(name: &str, tls: &UpstreamTls, workshop: &Workshop<'_>) -> Result<ClientTls, GenerationError> {
+    let certificate =
+        tls.certificate.as_ref().map(|certificate| certificate_of(certificate, workshop)).transpose()?;
+    let profile = ClientProfile {
+        name: name.to_owned(),
+        ca: tls.ca.clone(),
+        certificate,
+        alpn: vec![Alpn::Http1],
+        minimum: Version::Tls12,
+        verify: if tls.insecure { Verify::Insecure } else { Verify::Full },
+    };
+    Ok(ClientTls::build(&profile)?)
+}
+
+fn certificate_of(
+    certificate: &ringway_snapshot::model::Certificate,
+    workshop: &Workshop<'_>,
+) -> Result<Certificate, GenerationError> {
+    let key = workshop.keys.open(&certificate.key, ringway_snapshot::seal::CERTIFICATE_KEY)?;
+    Ok(Certificate {
+        names: certificate.names.clone(),
+        chain: certificate.chain.clone(),
+        key: PrivateKey::new(key.expose().to_vec()),
+    })
+}
+
+fn version(version: TlsVersion) -> Version {
+    match version {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    }
+}

@@ -1,0 +1,64 @@
+//! The generation that the node serves: put there by the reload thread, read by workers.
+//!
+//! A worker compares one atomic per request and keeps its own reference ([`crate::worker::Worker`]). The
+//! reload thread keeps a reference to every generation that lives, so that the last one is always
+//! dropped there: freeing a large table on a worker would stall its connections.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use crate::generation::Generation;
+
+/// Most generations alive at once; publishing another waits until one is let go.
+pub(crate) const GENERATIONS_LIVE_MAX: usize = 8;
+
+/// The current generation and those that requests still hold.
+#[derive(Default)]
+pub(crate) struct Published {
+    current: ArcSwapOption<Generation>,
+    turn: AtomicU64,
+    live: Mutex<Vec<Arc<Generation>>>,
+}
+
+impl Published {
+    /// Changes with each publication; 0 before the first. One load per request.
+    #[inline]
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Acquire)
+    }
+
+    /// The generation to serve, if there is one yet.
+    pub(crate) fn current(&self) -> Option<Arc<Generation>> {
+        self.current.load_full()
+    }
+
+    /// Makes `generation` the one to serve: each head parsed after this uses it.
+    pub(crate) fn publish(&self, generation: Arc<Generation>) {
+        self.shelf().push(Arc::clone(&generation));
+        self.current.store(Some(generation));
+        self.turn.fetch_add(1, Ordering::Release);
+    }
+
+    /// Drops, here on the reload thread, generations that nobody else holds. Returns how many live.
+    pub(crate) fn prune(&self) -> usize {
+        let gone: Vec<Arc<Generation>> = {
+            let mut live = self.shelf();
+            let (kept, gone) = live.drain(..).partition(|generation| Arc::strong_count(generation) > 1);
+            *live = kept;
+            gone
+        };
+        drop(gone);
+        self.live()
+    }
+
+    /// How many generations live.
+    pub(crate) fn live(&self) -> usize {
+        self.shelf().len()
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Generation>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

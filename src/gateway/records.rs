@@ -1,0 +1,302 @@
+//! Where records go: pre-faulted segments on tmpfs, one open per worker, made and kept by a helper.
+//!
+//! A worker appends with a memory copy; when its segment is full it takes a ready one under a lock
+//! that is held for a push and a pop. A killed process loses nothing that was appended: the files stay
+//! on tmpfs and the next process of this node keeps them. Memory is bounded: the oldest full segment
+//! that has been read is used again, and when the reader is behind, records are lost and counted.
+
+#![expect(unsafe_code, reason = "shared maps of segment files")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use memmap2::{MmapMut, MmapOptions};
+use ringway_record::Record;
+use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
+
+use crate::access_log::Log;
+
+/// Bytes of one segment: about ten thousand records.
+const SEGMENT_BYTES: usize = 4 << 20;
+/// Segments kept ready beside the open ones.
+const READY_MIN: usize = 2;
+/// Full segments kept before the oldest is used again.
+const FULL_MAX: usize = 8;
+/// How often the reader looks for new records when nobody rings.
+const READ_EVERY: Duration = Duration::from_millis(100);
+
+/// One segment file and its writable map.
+pub(crate) struct Region {
+    map: MmapMut,
+    path: PathBuf,
+}
+
+impl AsMut<[u8]> for Region {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.map
+    }
+}
+
+/// The node's segments.
+pub(crate) struct Depot {
+    directory: PathBuf,
+    node: [u8; 16],
+    next_number: AtomicU64,
+    shelves: Mutex<Shelves>,
+    bell: Condvar,
+    stopped: AtomicBool,
+    lost: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shelves {
+    ready: Vec<Region>,
+    /// Open or full, oldest first; what the reader goes through.
+    written: VecDeque<Written>,
+    /// Full ones that were read to their end, oldest first.
+    read: VecDeque<Region>,
+}
+
+struct Written {
+    path: PathBuf,
+    /// The map, once its worker is done with it.
+    full: Option<Region>,
+    cursor: Cursor,
+}
+
+impl Depot {
+    /// Opens the node's directory of segments, where earlier ones may lie, and prepares the first.
+    ///
+    /// # Errors
+    /// Those of making files; a full tmpfs is one.
+    pub(crate) fn open(directory: &Path, node: [u8; 16]) -> io::Result<Arc<Self>> {
+        std::fs::create_dir_all(directory)?;
+        let newest = std::fs::read_dir(directory)?
+            .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse::<u64>().ok())
+            .max();
+        let depot = Self {
+            directory: directory.to_owned(),
+            node,
+            next_number: AtomicU64::new(newest.map_or(0, |newest| newest + 1)),
+            shelves: Mutex::default(),
+            bell: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
+        };
+        depot.drop_oldest_files()?;
+        depot.make_ready()?;
+        Ok(Arc::new(depot))
+    }
+
+    /// Records that found no room.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Ends the helper after one last look.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.bell.notify_all();
+    }
+
+    /// The helper's loop: keeps segments ready and shows each record to the access log, in
+    /// each segment's order. Returns when stopped and everything is read.
+    pub(crate) fn run(&self, log: &mut Log<'_>) {
+        loop {
+            let stopped = self.stopped.load(Ordering::Acquire);
+            if let Err(error) = self.make_ready() {
+                tracing::warn!(%error, "no room for another record segment");
+            }
+            let wanted = log.follow();
+            if wanted {
+                self.read(log);
+            }
+            self.retire(!wanted);
+            if stopped {
+                return;
+            }
+            let shelves = self.lock();
+            if shelves.ready.len() >= READY_MIN {
+                drop(self.bell.wait_timeout(shelves, READ_EVERY).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Takes a ready segment for a worker and takes back its full one.
+    fn exchange(&self, worker: u16, full: Option<Region>, unix_ms: u64) -> Option<SegmentWriter<Region>> {
+        let region = {
+            let mut shelves = self.lock();
+            if let Some(full) = full
+                && let Some(written) = shelves.written.iter_mut().find(|written| written.path == full.path)
+            {
+                written.full = Some(full);
+            }
+            let region = shelves.ready.pop()?;
+            let path = region.path.clone();
+            shelves.written.push_back(Written { path, full: None, cursor: Cursor::default() });
+            region
+        };
+        self.bell.notify_one();
+        let segment = region.path.file_stem()?.to_str()?.parse().ok()?;
+        let key = SegmentKey { node: self.node, segment };
+        let header =
+            SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
+        SegmentWriter::create(region, header).ok()
+    }
+
+    fn make_ready(&self) -> io::Result<()> {
+        while self.lock().ready.len() < READY_MIN {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let path = self.directory.join(format!("{number}.seg"));
+            let mut shelves = self.lock();
+            let used = if shelves.read.len() > FULL_MAX { shelves.read.pop_front() } else { None };
+            drop(shelves);
+            let region = match used {
+                Some(mut region) => {
+                    std::fs::rename(&region.path, &path)?;
+                    region.path = path;
+                    region
+                }
+                None => Region { map: preallocated(&path)?, path },
+            };
+            self.lock().ready.push(region);
+        }
+        Ok(())
+    }
+
+    /// Shows what is new in each written segment.
+    fn read(&self, log: &mut Log<'_>) {
+        let looked_at: Vec<(PathBuf, Cursor)> =
+            self.lock().written.iter().map(|written| (written.path.clone(), written.cursor)).collect();
+        for (path, cursor) in looked_at {
+            match read_one(&path, cursor, log) {
+                Ok(cursor) => {
+                    if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path)
+                    {
+                        written.cursor = cursor;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, path = %path.display(), "record segment not read"),
+            }
+        }
+        log.flush();
+    }
+
+    /// Moves full segments that were read to their end to those that may be used again.
+    fn retire(&self, unread_too: bool) {
+        let mut shelves = self.lock();
+        let mut kept = VecDeque::new();
+        while let Some(mut written) = shelves.written.pop_front() {
+            let done = written.full.as_ref().is_some_and(|region| {
+                unread_too
+                    || SegmentReader::open(&region.map)
+                        .is_ok_and(|segment| segment.committed_bytes() <= written.cursor.offset)
+            });
+            match written.full.take() {
+                Some(region) if done => shelves.read.push_back(region),
+                full => kept.push_back(Written { full, ..written }),
+            }
+        }
+        shelves.written = kept;
+    }
+
+    /// Of what an earlier process left, keeps as much as this one would.
+    fn drop_oldest_files(&self) -> io::Result<()> {
+        let mut files: Vec<(u64, PathBuf)> = std::fs::read_dir(&self.directory)?
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                Some((path.file_stem()?.to_str()?.parse().ok()?, path))
+            })
+            .collect();
+        files.sort_unstable();
+        let surplus = files.len().saturating_sub(FULL_MAX);
+        for (_, path) in files.into_iter().take(surplus) {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_one(path: &Path, cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor> {
+    let file = File::open(path)?;
+    // SAFETY: the file is this node's own, of a fixed, preallocated size; its writer only appends and
+    // publishes with the atomic committed length, beyond which the reader does not look.
+    let map = unsafe { MmapOptions::new().len(SEGMENT_BYTES).map(&file)? };
+    let segment = SegmentReader::open(&map).map_err(io::Error::other)?;
+    let mut records = segment.records_from(cursor);
+    for record in records.by_ref() {
+        let (_, record) = record.map_err(io::Error::other)?;
+        log.write(&record);
+    }
+    Ok(records.cursor())
+}
+
+fn preallocated(path: &Path) -> io::Result<MmapMut> {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    allocate(&file)?;
+    // SAFETY: the file was just made by this process and is truncated by nobody: its space is allocated,
+    // so that a full file system cannot become a SIGBUS.
+    unsafe { MmapOptions::new().len(SEGMENT_BYTES).populate().map_mut(&file) }
+}
+
+fn allocate(file: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let length = libc::off_t::try_from(SEGMENT_BYTES).map_err(io::Error::other)?;
+    // SAFETY: a descriptor that lives through the call.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// A worker's open segment.
+pub(crate) struct Ledger {
+    depot: Arc<Depot>,
+    worker: u16,
+    open: RefCell<Option<SegmentWriter<Region>>>,
+}
+
+impl Ledger {
+    /// A ledger of this worker; its first segment is taken with its first record.
+    pub(crate) fn new(depot: Arc<Depot>, worker: u16) -> Self {
+        Self { depot, worker, open: RefCell::new(None) }
+    }
+
+    /// Appends one record; counts it as lost when no segment has room.
+    pub(crate) fn append(&self, record: &Record<'_>) {
+        let mut open = self.open.borrow_mut();
+        if let Some(writer) = open.as_mut()
+            && writer.append(record).is_ok()
+        {
+            return;
+        }
+        let full = open.take().map(SegmentWriter::into_region);
+        *open = self.depot.exchange(self.worker, full, record.started_unix_ms);
+        let appended = open.as_mut().is_some_and(|writer| writer.append(record).is_ok());
+        if !appended {
+            self.depot.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(writer) = self.open.borrow_mut().take() {
+            let mut shelves = self.depot.lock();
+            let region = writer.into_region();
+            if let Some(written) = shelves.written.iter_mut().find(|written| written.path == region.path) {
+                written.full = Some(region);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The reload thread: learns of generations, prepares them, makes them live, says so, and drops the old ones.
+//!
+//! Control tells by a long poll; without control the pointer on disk is looked at every second, so that
+//! a node boots and follows its state directory alone.
+
+use std::time::{Duration, Instant};
+
+use ringway_record::metrics::Metric;
+use ringway_snapshot::current::{ContentHash, Current};
+
+use crate::control_link::ControlLink;
+use crate::error::{GenerationError, chain};
+use crate::generation::{Generation, Workshop};
+use crate::node::Node;
+use crate::published::GENERATIONS_LIVE_MAX;
+
+/// Between two looks at the pointer while control does not answer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long publishing waits for requests to let go of old generations before it refuses.
+const CROWDED_MAX: Duration = Duration::from_secs(5);
+
+/// Runs for as long as the process does.
+pub(crate) fn run(node: &Node) {
+    let socket = node.options.control.clone().unwrap_or_else(|| node.state.root().join("control.sock"));
+    let mut link = ControlLink::new(&socket);
+    let mut served = Served::default();
+    served.follow_disk(node, &mut link);
+    loop {
+        match link.get(&format!("/v1/node/generation?node={}&after={}", id(node), served.generation)) {
+            Ok(reply) if reply.status == 200 => {
+                node.metrics.node().set(Metric::ControlReachable, 1);
+                match Current::decode(&reply.body, &node.state.trust) {
+                    Ok(current) => served.serve(node, current, &mut link),
+                    Err(source) => served.complain(&GenerationError::Pointer(source)),
+                }
+            }
+            Ok(_) => node.metrics.node().set(Metric::ControlReachable, 1),
+            Err(error) => {
+                if node.metrics.merge().cell(Metric::ControlReachable) > 0 {
+                    tracing::warn!(%error, "control does not answer; the last good snapshot serves on");
+                }
+                node.metrics.node().set(Metric::ControlReachable, 0);
+                std::thread::sleep(LOOK_EVERY);
+                served.follow_disk(node, &mut link);
+            }
+        }
+        node.published.prune();
+        node.limits.sweep(ringway_rt::now().mono_ns);
+    }
+}
+
+/// What this node serves, and what it would not.
+#[derive(Default)]
+struct Served {
+    generation: u64,
+    hash: Option<ContentHash>,
+    refused: Option<Current>,
+    complaint: String,
+}
+
+impl Served {
+    /// Serves what `snapshots/current` points to, if that is something else.
+    fn follow_disk(&mut self, node: &Node, link: &mut ControlLink) {
+        match node.state.current() {
+            Ok(Some(current)) if current.generation != self.generation && self.refused != Some(current) => {
+                self.serve(node, current, link);
+            }
+            Ok(_) => {}
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Makes a generation live and acknowledges it, or says why not.
+    fn serve(&mut self, node: &Node, current: Current, link: &mut ControlLink) {
+        let began = Instant::now();
+        let outcome = make_live(node, current, link);
+        let live_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Refused or not, control is asked for what comes after it.
+        self.generation = current.generation;
+        let reason = match outcome {
+            Ok(()) => {
+                self.hash = Some(current.hash);
+                self.refused = None;
+                node.metrics.node().add(Metric::GenerationsLoaded, 1);
+                tracing::info!(generation = current.generation, live_ms, "generation is live");
+                None
+            }
+            Err(error) => {
+                self.refused = Some(current);
+                node.metrics.node().add(Metric::GenerationsRejected, 1);
+                self.complain(&error);
+                Some(chain(&error))
+            }
+        };
+        let said = serde_json::json!({
+            "node": id(node),
+            "generation": current.generation,
+            "hash": current.hash.to_string(),
+            "ok": reason.is_none(),
+            "reason": reason,
+            "live_ms": live_ms,
+            "report": crate::admin::report(node),
+        });
+        if let Err(error) = link.post("/v1/node/acknowledgements", &said) {
+            tracing::debug!(%error, "acknowledgement not sent");
+        }
+    }
+
+    /// Logs an error once, not every second.
+    fn complain(&mut self, error: &GenerationError) {
+        let text = chain(error);
+        if text != self.complaint {
+            tracing::error!(
+                error = text,
+                hint = error.hint(),
+                "snapshot refused; the last good one serves on"
+            );
+            self.complaint = text;
+        }
+    }
+}
+
+fn make_live(node: &Node, current: Current, link: &mut ControlLink) -> Result<(), GenerationError> {
+    wait_for_room(node)?;
+    let snapshot = match node.state.snapshot(&current.hash) {
+        Ok(snapshot) => snapshot,
+        Err(error @ GenerationError::File { .. }) => {
+            let fetched = link.get(&format!("/v1/node/snapshots/{}", current.hash));
+            match fetched {
+                Ok(reply) if reply.status == 200 => node.state.keep(&current.hash, &reply.body)?,
+                _ => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    let workshop = Workshop {
+        keys: &node.state.keys,
+        tickets: &node.state.tickets,
+        resolver: &node.resolver,
+        workers: u32::from(node.workers()),
+    };
+    node.make_live(Generation::prepare(current, snapshot, &workshop)?)
+}
+
+/// At most [`GENERATIONS_LIVE_MAX`] generations live at once.
+fn wait_for_room(node: &Node) -> Result<(), GenerationError> {
+    let began = Instant::now();
+    loop {
+        let live = node.published.prune();
+        if live < GENERATIONS_LIVE_MAX {
+            return Ok(());
+        }
+        if began.elapsed() > CROWDED_MAX {
+            return Err(GenerationError::Crowded(live));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn id(node: &Node) -> String {
+    format!("{:032x}", u128::from_be_bytes(node.state.node))
+}

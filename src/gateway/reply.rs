@@ -1,0 +1,130 @@
+//! Replies that the gateway makes itself: problems (RFC 9457), redirects, fixed responses.
+
+use std::borrow::Cow;
+
+use ringway_policy::chain::{self, Decisions};
+use ringway_policy::problem::{self, Problem, ProxyStatus};
+use ringway_record::{Kind, Outcome};
+use ringway_wire::head::{Framing, RequestHead, Version};
+use ringway_wire::http1::{ResponseExtra, write_status_head};
+use ringway_wire::method::Method;
+use ringway_wire::overlay::Overlay;
+
+use crate::body::{Coding, Sink, SinkEnd};
+use crate::connection::Connection;
+use crate::entry::Entry;
+use crate::pinned::Pinned;
+
+/// Name and value of a field of ours.
+pub(crate) type Field<'a> = (&'a str, Cow<'a, [u8]>);
+
+/// A reply of ours, before it is written.
+pub(crate) struct Answer<'a> {
+    /// Status.
+    pub(crate) status: u16,
+    /// Fields, in order.
+    pub(crate) fields: Vec<Field<'a>>,
+    /// Body.
+    pub(crate) body: Cow<'a, [u8]>,
+}
+
+impl<'a> Answer<'a> {
+    /// The problem of an outcome. `members` and further fields are added by who knows them.
+    pub(crate) fn problem(
+        outcome: Outcome,
+        problem: &Problem<'_>,
+        name: &str,
+        next_hop: Option<&str>,
+    ) -> Self {
+        let mut body = Vec::with_capacity(512);
+        problem.write(&mut body);
+        let mut answer =
+            Self { status: problem.status, fields: Vec::with_capacity(6), body: Cow::Owned(body) };
+        answer.add("Content-Type", problem::CONTENT_TYPE.as_bytes());
+        answer.add("Cache-Control", &b"no-store"[..]);
+        answer.proxy_status(outcome, name, next_hop);
+        answer
+    }
+
+    /// Adds a field.
+    pub(crate) fn add(&mut self, name: &'a str, value: impl Into<Cow<'a, [u8]>>) {
+        self.fields.push((name, value.into()));
+    }
+
+    /// Says whose fault it was (RFC 9209).
+    pub(crate) fn proxy_status(&mut self, outcome: Outcome, name: &str, next_hop: Option<&str>) {
+        let mut value = Vec::with_capacity(96);
+        ProxyStatus { next_hop, received_status: None, outcome: Some(outcome) }.write(name, &mut value);
+        self.add("Proxy-Status", value);
+    }
+}
+
+/// Applies the reply's half of the chain to an overlay.
+pub(crate) fn reply_edits(pinned: &Pinned, chain: u32, decisions: &Decisions, overlay: &mut Overlay) {
+    let policies = &pinned.generation.policies;
+    let Some(steps) = policies.chain(chain) else { return };
+    if let Err(bad) = chain::run_response(policies, steps, decisions, overlay) {
+        // Prepared edits were checked when they were compiled: this is a defect, and no caller's doing.
+        tracing::error!(error = %bad, chain = steps.name, "a prepared edit could not be made");
+    }
+}
+
+/// Writes an answer and flushes it. `head` is none when no request could be parsed.
+///
+/// # Errors
+/// The caller closed or stalled.
+pub(crate) async fn send(
+    connection: &Connection,
+    head: Option<&RequestHead>,
+    entry: &mut Entry<'_>,
+    sink: &mut Sink<'_>,
+    answer: &Answer<'_>,
+    overlay: &Overlay,
+    close: bool,
+) -> Result<(), SinkEnd> {
+    let length = answer.body.len() as u64;
+    let bodyless = answer.status == 204 || answer.status == 304;
+    let framing = if bodyless { Framing::Empty } else { Framing::Length(length) };
+    let silent = bodyless || head.is_some_and(|head| head.method() == Method::Head);
+    let coding = if silent { Coding::None } else { Coding::Length(length) };
+    let date = connection.worker.date(entry.started_unix_ms());
+    let version = head.map_or(Version::Http11, RequestHead::version);
+    let extra = ResponseExtra { version, close, upgrade: None, date: Some(&date) };
+    let fields = answer.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_ref()));
+    let out = sink.head(coding);
+    let before = out.len();
+    if write_status_head(out, answer.status, fields, overlay, framing, &extra).is_err() {
+        // A fixed response's field that cannot be written was refused when it was compiled.
+        tracing::error!(status = answer.status, "a reply of ours holds a field that cannot be written");
+        return Err(SinkEnd::Closed);
+    }
+    entry.head_out_bytes = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
+    entry.status = answer.status;
+    sink.data(&answer.body).await?;
+    sink.end(None).await
+}
+
+/// Answers a connection whose bytes were no request. The connection is closed after it.
+pub(crate) async fn refuse_unparsed(
+    connection: &Connection,
+    entry: &mut Entry<'_>,
+    detail: Option<&'static str>,
+) {
+    let Some(pinned) = connection.worker.pinned() else { return };
+    let settings = &pinned.generation.settings;
+    let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
+    entry.generation = pinned.generation.current.generation;
+    entry.detail = detail.unwrap_or_default();
+    let problem = Problem { detail, ..Problem::of(entry.outcome) };
+    let answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    drop(pinned);
+    let mut sink = Sink::new(&connection.stream, stall_ns_max, 0);
+    // Whether the caller still hears it changes nothing: it is closed either way.
+    let _ = send(connection, None, entry, &mut sink, &answer, &Overlay::take(), true).await;
+    entry.body_out_bytes = sink.body_bytes;
+}
+
+/// Whether the outcome of a request that got no reply can still be told to the caller.
+pub(crate) fn can_be_told(outcome: Outcome) -> bool {
+    outcome.row().status.is_some() && outcome.kind() != Kind::Client
+}

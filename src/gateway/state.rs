@@ -1,0 +1,123 @@
+//! The state directory as the gateway sees it: trust, the pointer to the current snapshot, snapshots by hash.
+
+use std::path::{Path, PathBuf};
+
+use ringway_snapshot::current::{ContentHash, Current};
+use ringway_snapshot::keys::{Purpose, Trust};
+use ringway_snapshot::reader::Snapshot;
+use ringway_snapshot::seal::KeyRing;
+use ringway_transport::TicketSeed;
+
+use crate::error::{GatewayError, GenerationError};
+use crate::sealed_map::SealedMap;
+
+/// The directory and the trust in it.
+pub(crate) struct State {
+    root: PathBuf,
+    /// Whose snapshots are believed.
+    pub(crate) trust: Trust,
+    /// Opens sealed secrets.
+    pub(crate) keys: KeyRing,
+    /// Of session tickets, shared by all nodes of the cluster.
+    pub(crate) tickets: TicketSeed,
+    /// This node's id: 16 random bytes made at its first start.
+    pub(crate) node: [u8; 16],
+}
+
+impl State {
+    /// Reads keys and the node's id; makes the id where there is none.
+    ///
+    /// # Errors
+    /// A key file is missing or damaged: the node has not been enrolled.
+    pub(crate) fn open(root: &Path) -> Result<Self, GatewayError> {
+        let trust_file = root.join("trust/signing.pub");
+        let trust = Trust::decode(&read(&trust_file)?)
+            .map_err(|source| GatewayError::Key { path: trust_file, source })?;
+        let keys_file = root.join("trust/seal.key");
+        let keys = KeyRing::decode(&read(&keys_file)?)
+            .map_err(|source| GatewayError::Key { path: keys_file, source })?;
+        let seed = keys.newest().and_then(|key| key.derive(Purpose::Tickets, 0));
+        let seed: [u8; 32] =
+            seed.as_ref().and_then(|seed| seed.expose().try_into().ok()).ok_or(GatewayError::Random)?;
+        let node = node_id(&root.join("node.id"))?;
+        Ok(Self { root: root.to_owned(), trust, keys, tickets: TicketSeed::new(seed), node })
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What `snapshots/current` points to; none where there is no such file yet.
+    ///
+    /// # Errors
+    /// It is there and cannot be believed.
+    pub(crate) fn current(&self) -> Result<Option<Current>, GenerationError> {
+        let path = self.root.join("snapshots/current");
+        match std::fs::read(&path) {
+            Ok(text) => Current::decode(&text, &self.trust).map(Some).map_err(GenerationError::Pointer),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(GenerationError::File { path, source }),
+        }
+    }
+
+    /// Keeps a snapshot that was fetched from control, and opens it.
+    ///
+    /// # Errors
+    /// It cannot be written, or is not what its name says; then it does not stay.
+    pub(crate) fn keep(&self, hash: &ContentHash, bytes: &[u8]) -> Result<Snapshot, GenerationError> {
+        let path = self.root.join("snapshots").join(hash.file_name());
+        let failed = |source| GenerationError::File { path: path.clone(), source };
+        std::fs::create_dir_all(self.root.join("snapshots")).map_err(failed)?;
+        write_whole(&path, bytes).map_err(failed)?;
+        self.snapshot(hash).inspect_err(|_| drop(std::fs::remove_file(&path)))
+    }
+
+    /// Opens the snapshot of this hash.
+    ///
+    /// # Errors
+    /// It is missing, damaged or not what its name says.
+    pub(crate) fn snapshot(&self, hash: &ContentHash) -> Result<Snapshot, GenerationError> {
+        let path = self.root.join("snapshots").join(hash.file_name());
+        let map = SealedMap::open(&path).map_err(|source| GenerationError::File { path, source })?;
+        let snapshot = Snapshot::open(map, &self.trust)?;
+        if snapshot.header().hash != *hash {
+            return Err(GenerationError::Hash);
+        }
+        Ok(snapshot)
+    }
+}
+
+/// Writes bytes under a temporary name, flushes them and gives them their own.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let temporary = path.with_extension("fetched");
+    let mut file = std::fs::File::create(&temporary)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, GatewayError> {
+    std::fs::read(path).map_err(|source| GatewayError::State { what: "read", path: path.to_owned(), source })
+}
+
+fn node_id(path: &Path) -> Result<[u8; 16], GatewayError> {
+    let failed = |what| move |source| GatewayError::State { what, path: path.to_owned(), source };
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse_id(text.trim()).ok_or_else(|| {
+            failed("parse")(std::io::Error::new(std::io::ErrorKind::InvalidData, "not 32 hexadecimal digits"))
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut id = [0; 16];
+            aws_lc_rs::rand::fill(&mut id).map_err(|_| GatewayError::Random)?;
+            std::fs::write(path, format!("{:032x}\n", u128::from_be_bytes(id))).map_err(failed("write"))?;
+            Ok(id)
+        }
+        Err(error) => Err(failed("read")(error)),
+    }
+}
+
+fn parse_id(text: &str) -> Option<[u8; 16]> {
+    (text.len() == 32).then_some(())?;
+    u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+}

@@ -1,0 +1,150 @@
+//! A tunnel after 101 (RFC 9110 §7.8): bytes both ways until both ends have closed, or nothing moves
+//! for `tunnel_idle`. It pins no generation, holds no buffer while it is silent, and counts its bytes.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use ringway_rt::Side;
+use ringway_transport::Stream;
+use ringway_wire::buffer::{Buffer, Class};
+
+/// Reads between two turns given away by a tunnel that never has to wait.
+const READS_PER_TURN: u32 = 16;
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TunnelEnd {
+    /// Both ends closed in order.
+    Closed,
+    /// Nothing moved for too long.
+    Idle,
+    /// One end was reset or did not take bytes.
+    Broken,
+}
+
+/// What a tunnel did.
+pub(crate) struct Tunnelled {
+    /// Why it ended.
+    pub(crate) end: TunnelEnd,
+    /// Bytes from downstream to upstream.
+    pub(crate) up_bytes: u64,
+    /// Bytes from upstream to downstream.
+    pub(crate) down_bytes: u64,
+}
+
+/// The tunnel's one clock: bytes in either direction push the deadline of both ends, so that a silent
+/// direction does not end a tunnel whose other direction flows.
+struct Activity<'s> {
+    ends: [&'s Stream; 2],
+    idle_ns_max: u64,
+}
+
+impl Activity<'_> {
+    fn touch(&self) {
+        let at = ringway_rt::now().mono_ns.saturating_add(self.idle_ns_max);
+        for end in self.ends {
+            end.deadline().arm(Side::Read, at);
+        }
+    }
+
+    fn expired(&self) -> bool {
+        self.ends.iter().any(|end| end.deadline().expired().is_some())
+    }
+}
+
+/// Joins two streams. `first_up` and `first_down` are bytes that were read behind the heads.
+pub(crate) async fn join(
+    downstream: &Stream,
+    upstream: &Stream,
+    first_up: &[u8],
+    first_down: &[u8],
+    idle_ns_max: u64,
+) -> Tunnelled {
+    let activity = Activity { ends: [downstream, upstream], idle_ns_max };
+    activity.touch();
+    let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
+    let mut up = pin!(pump(downstream, upstream, first_up, &up_bytes, &activity));
+    let mut down = pin!(pump(upstream, downstream, first_down, &down_bytes, &activity));
+    let (mut up_end, mut down_end) = (None, None);
+    let end = poll_fn(|context| {
+        if up_end.is_none()
+            && let Poll::Ready(end) = up.as_mut().poll(context)
+        {
+            up_end = Some(end);
+        }
+        if down_end.is_none()
+            && let Poll::Ready(end) = down.as_mut().poll(context)
+        {
+            down_end = Some(end);
+        }
+        match (up_end, down_end) {
+            (Some(TunnelEnd::Closed), Some(TunnelEnd::Closed)) => Poll::Ready(TunnelEnd::Closed),
+            (Some(end), _) | (_, Some(end)) if end != TunnelEnd::Closed => Poll::Ready(end),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+}
+
+/// Moves bytes one way until the end of `from`, which is passed on as a half close.
+async fn pump(
+    from: &Stream,
+    to: &Stream,
+    first: &[u8],
+    moved: &Cell<u64>,
+    activity: &Activity<'_>,
+) -> TunnelEnd {
+    if write_all(to, first, moved, activity).await.is_err() {
+        return TunnelEnd::Broken;
+    }
+    let mut reads = 0u32;
+    loop {
+        reads = reads.wrapping_add(1);
+        if reads.is_multiple_of(READS_PER_TURN) {
+            ringway_rt::turn().await;
+        }
+        let mut buffer = Buffer::take(Class::K16);
+        match from.try_read_append(buffer.vec_mut()) {
+            Ok(Some(0)) if activity.expired() => return TunnelEnd::Idle,
+            Ok(Some(0)) => {
+                let _ = to.shutdown_write().await;
+                return TunnelEnd::Closed;
+            }
+            Ok(Some(_)) => {
+                if write_all(to, &buffer, moved, activity).await.is_err() {
+                    return TunnelEnd::Broken;
+                }
+            }
+            Ok(None) => {
+                drop(buffer);
+                if from.readable().await.is_err() {
+                    return if activity.expired() { TunnelEnd::Idle } else { TunnelEnd::Broken };
+                }
+            }
+            Err(_) => return TunnelEnd::Broken,
+        }
+    }
+}
+
+async fn write_all(
+    to: &Stream,
+    bytes: &[u8],
+    moved: &Cell<u64>,
+    activity: &Activity<'_>,
+) -> std::io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match to.try_write(rest)? {
+            Some(count) => {
+                rest = rest.get(count..).unwrap_or_default();
+                moved.set(moved.get() + count as u64);
+                activity.touch();
+            }
+            None => to.writable().await?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! One request's turn: its head, its record, its two halves of the connection, and the steps of the page.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use ringway_policy::chain::{Decisions, Passed, Query, Refused, run_refusal};
+use ringway_policy::prepare::Chain;
+use ringway_policy::problem::Problem;
+use ringway_policy::route::{AllowedMethods, Found};
+use ringway_record::Outcome;
+use ringway_rt::Now;
+use ringway_snapshot::Snapshot;
+use ringway_snapshot::model::Rewrite;
+use ringway_snapshot::rows::flag;
+use ringway_snapshot::tables::HostIndex;
+use ringway_wire::head::{Framing, RequestHead, Upgrade};
+use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
+use ringway_wire::overlay::Overlay;
+use ringway_wire::path::PathPolicy;
+
+use crate::body::{Coding, Sink, SinkEnd, Source, SourceLimits};
+use crate::connection::{Connection, Next};
+use crate::entry::Entry;
+use crate::exchange::{self, Ended, Job, Reply};
+use crate::forwarding::{self, KnownAs};
+use crate::pinned::Pinned;
+use crate::reply::{self, Answer, Field};
+use crate::upstream::Upstream;
+
+/// An unread request body of up to so many bytes is read to its end to keep the connection.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+
+/// One request's turn.
+pub(crate) struct Turn<'r> {
+    /// Where it came from.
+    pub(crate) connection: &'r Connection,
+    /// The generation that decides it.
+    pub(crate) pinned: Option<Rc<Pinned>>,
+    /// Its head.
+    pub(crate) head: &'r RequestHead,
+    /// Its record.
+    pub(crate) entry: Entry<'r>,
+    /// Edits of what is forwarded.
+    pub(crate) overlay: Overlay,
+    /// The id that it is known by.
+    pub(crate) known_as: KnownAs,
+    reply_overlay: Overlay,
+    source: Source<'r>,
+    sink: Sink<'r>,
+    chain: u32,
+    decisions: Decisions,
+    /// The chain let it pass.
+    decided: bool,
+    upgrade: Option<Upgrade>,
+}
+
+/// The request line and host towards the upstream, where they differ from the caller's.
+#[derive(Default)]
+pub(crate) struct Rewritten {
+    path: Option<Vec<u8>>,
+    query: Query,
+    host: Option<String>,
+}
+
+/// How this host's paths are normalised; strictly where there is no such host.
+pub(crate) fn path_policy(snapshot: &Snapshot, host: Option<HostIndex>) -> PathPolicy {
+    use ringway_snapshot::model::PathPolicy as Model;
+    match host.and_then(|host| snapshot.tables().host(host)).map(|row| row.path_policy()) {
+        Some(Model::Merge) => PathPolicy::Merge,
+        Some(Model::AsIs) => PathPolicy::AsIs,
+        Some(Model::Strict) | None => PathPolicy::Strict,
+    }
+}
+
+impl<'r> Turn<'r> {
+    /// Begins: opens the record and names the request.
+    pub(crate) fn begin(
+        connection: &'r Connection,
+        pinned: Rc<Pinned>,
+        head: &'r RequestHead,
+        started: Now,
+    ) -> Self {
+        let settings = &pinned.generation.settings;
+        let mut entry = Entry::begin(connection, Some(head), started);
+        entry.generation = pinned.generation.current.generation;
+        let known_as = forwarding::identify(connection, settings, head, &mut entry);
+        let limits = SourceLimits {
+            body_bytes_max: settings.body_bytes_max,
+            idle_ns_max: u64::from(settings.keep_alive_ms) * 1_000_000,
+            rate_min: settings.body_rate_min,
+            rate_grace_ns: u64::from(settings.body_rate_grace_ms) * 1_000_000,
+        };
+        let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
+        Self {
+            connection,
+            head,
+            entry,
+            overlay: Overlay::take(),
+            known_as,
+            reply_overlay: Overlay::take(),
+            source: Source::new(&connection.stream, head.framing(), head.rest(), limits),
+            sink: Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min),
+            chain: 0,
+            decisions: Decisions::default(),
+            decided: false,
+            upgrade: None,
+            pinned: Some(pinned),
+        }
+    }
+
+    /// What the route itself says: limits and what it allows.
+    pub(crate) fn accept_route(&mut self, found: &Found) -> Result<(), (Outcome, &'static str)> {
+        let row = &found.row;
+        self.entry.route_id = row.id;
+        self.chain = row.chain;
+        if self.head.has_encoded_slash() && !row.has(flag::ENCODED_SLASH) {
+            return Err((Outcome::ForbiddenPath, "path-encoded-separator"));
+        }
+        if self.head.upgrade().is_some() {
+            if !row.has(flag::WEBSOCKET) {
+                return Err((Outcome::UpgradeNotAllowed, "not-on-this-route"));
+            }
+            self.upgrade = self.head.upgrade();
+        }
+        if let Some(pinned) = &self.pinned
+            && let Some(body_bytes_max) = pinned.generation.snapshot.tables().body_bytes_max(row)
+        {
+            self.source.set_body_bytes_max(body_bytes_max);
+        }
+        match self.head.framing() {
+            Framing::Length(length) if length > self.source.body_bytes_max() => {
+                Err((Outcome::BodyTooLarge, "content-length"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what the chain decided.
+    pub(crate) fn passed(&mut self, passed: &Passed) {
+        self.decided = true;
+        self.note(&passed.decisions);
+    }
+
+    fn note(&mut self, decisions: &Decisions) {
+        self.decisions = *decisions;
+        self.entry.shadow = decisions.shadow.bits();
+        if let Some(identity) = decisions.identity {
+            self.entry.application_id = identity.application_id;
+            self.entry.credential_id = identity.credential_id;
+        }
+    }
+
+    /// Answers a listener's plain-text request with the same address under https.
+    pub(crate) async fn redirect_to_https(&mut self) -> Option<Next> {
+        let pinned = self.pinned.as_ref()?;
+        let port = pinned.generation.listener(self.connection.configured)?.0.redirect_https_port?;
+        if self.head.host().is_empty() {
+            return None;
+        }
+        let mut authority = String::from_utf8_lossy(self.head.host()).into_owned();
+        if port != 443 {
+            authority.push_str(&format!(":{port}"));
+        }
+        Some(self.redirect(308, Some("https"), Some(&authority), None).await)
+    }
+
+    /// Refuses with the problem of an outcome.
+    pub(crate) async fn refuse(&mut self, outcome: Outcome) -> Next {
+        self.refuse_as(outcome, None).await
+    }
+
+    /// Refuses, and says what exactly.
+    pub(crate) async fn refuse_as(&mut self, outcome: Outcome, detail: Option<&'static str>) -> Next {
+        self.entry.detail = detail.unwrap_or_default();
+        self.refuse_with(outcome, detail, None).await
+    }
+
+    /// 405, with the methods that there are.
+    pub(crate) async fn refuse_method(&mut self, allow: &AllowedMethods) -> Next {
+        let allow = ("Allow", Cow::Owned(allow.to_string().into_bytes()));
+        self.refuse_with(Outcome::MethodNotAllowed, None, Some(allow)).await
+    }
+
+    async fn refuse_with(
+        &mut self,
+        outcome: Outcome,
+        detail: Option<&str>,
+        field: Option<Field<'_>>,
+    ) -> Next {
+        self.entry.outcome = outcome;
+        let Some(pinned) = self.pinned.clone() else { return Next::Close };
+        let next_hop = (self.entry.attempts > 0).then(|| self.upstream_name(&pinned)).flatten();
+        let head = self.head;
+        let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
+        let problem = Problem {
+            detail,
+            instance: Some(head.path()),
+            request_id: Some(&known_as),
+            ..Problem::of(outcome)
+        };
+        if self.decided {
+            // An upstream failed: the chain's half of the reply holds for what we say instead.
+            reply::reply_edits(&pinned, self.chain, &self.decisions, &mut self.reply_overlay);
+        }
+        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+        let mut answer = Answer::problem(outcome, &problem, &pinned.generation.settings.name, next_hop);
+        answer.fields.extend(field);
+        if outcome == Outcome::Overload
+            || outcome == Outcome::UpstreamSaturated
+            || outcome == Outcome::NoEndpoint
+        {
+            answer.add("Retry-After", &b"1"[..]);
+        }
+        let close =
+            outcome.row().status.is_some_and(|status| status == 400 || status == 408 || status == 413);
+        self.answer(&answer, close).await
+    }
+
+    fn upstream_name<'p>(&self, pinned: &'p Pinned) -> Option<&'p str> {
+        let id = self.entry.upstream_id;
+        pinned
+            .generation
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.id == id)
+            .map(|upstream| upstream.name.as_str())
+    }
+
+    /// Refuses as the chain decided.
+    pub(crate) async fn refuse_by_policy(&mut self, refused: &Refused, chain: &Chain) -> Next {
+        self.entry.outcome = refused.outcome;
+        self.entry.stage = refused.stage.number();
+        self.entry.limit_id = refused.limit_id;
+        self.note(&refused.decisions);
+        let Some(pinned) = self.pinned.clone() else { return Next::Close };
+        let policies = &pinned.generation.policies;
+        let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
+        let mut body = Vec::with_capacity(512);
+        refused.write_problem(policies, chain, self.head.path(), &known_as, &mut body);
+        let mut fields = Vec::with_capacity(8);
+        refused.fields(policies, chain, &mut fields);
+        let status = refused.outcome.row().status.unwrap_or(500);
+        let mut answer = Answer { status, fields, body: Cow::Owned(body) };
+        answer.add("Content-Type", ringway_policy::problem::CONTENT_TYPE.as_bytes());
+        answer.add("Cache-Control", &b"no-store"[..]);
+        answer.proxy_status(refused.outcome, &pinned.generation.settings.name, None);
+        // The fields that the refusal demands are there already; edits of `headers` steps come on top.
+        if let Err(bad) = run_refusal(chain, &mut self.reply_overlay) {
+            tracing::error!(error = %bad, "a prepared edit could not be made");
+        }
+        let _ = self.reply_overlay.set(b"X-Request-Id", known_as.as_bytes());
+        self.answer(&answer, false).await
+    }
+
+    /// Answers with a fixed response.
+    pub(crate) async fn respond(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
+        self.entry.outcome = Outcome::Served;
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
+        let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
+        self.edit_reply();
+        self.answer(&answer, false).await
+    }
+
+    /// Answers with a redirect; what is not given is the request's own.
+    pub(crate) async fn redirect(
+        &mut self,
+        status: u16,
+        scheme: Option<&str>,
+        authority: Option<&str>,
+        path: Option<&str>,
+    ) -> Next {
+        self.entry.outcome = Outcome::Served;
+        let mut location = Vec::with_capacity(128);
+        location.extend_from_slice(scheme.unwrap_or(self.connection.scheme()).as_bytes());
+        location.extend_from_slice(b"://");
+        location.extend_from_slice(authority.map_or(self.head.authority(), str::as_bytes));
+        location.extend_from_slice(path.map_or(self.head.path(), str::as_bytes));
+        if let Some(query) = self.head.query() {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        let mut answer = Answer { status, fields: Vec::new(), body: Cow::Borrowed(b"") };
+        answer.add("Location", location);
+        self.edit_reply();
+        self.answer(&answer, false).await
+    }
+
+    fn edit_reply(&mut self) {
+        if let Some(pinned) = &self.pinned {
+            reply::reply_edits(pinned, self.chain, &self.decisions, &mut self.reply_overlay);
+        }
+        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+    }
+
+    /// The request line and host that the upstream gets.
+    pub(crate) fn rewrite(&mut self, rewrite: &Rewrite, found: &Found, query: Query) -> Rewritten {
+        let path = match (&rewrite.path, &rewrite.prefix) {
+            (Some(path), _) => Some(path.clone().into_bytes()),
+            (None, Some(prefix)) => {
+                let rest = self.head.path().get(found.matched..).unwrap_or_default();
+                let prefix = if rest.first() == Some(&b'/') { prefix.trim_end_matches('/') } else { prefix };
+                let mut path = prefix.as_bytes().to_vec();
+                path.extend_from_slice(rest);
+                if path.is_empty() {
+                    path.push(b'/');
+                }
+                let replaced = self.head.path().get(..found.matched).unwrap_or_default();
+                let _ = self.overlay.set(b"X-Forwarded-Prefix", replaced);
+                Some(path)
+            }
+            (None, None) => None,
+        };
+        Rewritten { path, query, host: rewrite.host.clone() }
+    }
+
+    /// Forwards the request and relays the reply.
+    pub(crate) async fn proxy(&mut self, upstream: Option<Rc<Upstream>>, rewritten: &Rewritten) -> Next {
+        let told = forwarding::tell(self);
+        let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
+            return self.refuse(Outcome::Internal).await;
+        };
+        let Some(pinned) = self.pinned.take() else { return Next::Close };
+        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+        let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
+        if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {
+            // Policy has accepted: the caller may send its body (RFC 9110 §10.1.1).
+            self.sink.head(Coding::None).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if self.sink.flush().await.is_err() {
+                self.entry.outcome = Outcome::ClientClosed;
+                return Next::Abort;
+            }
+            self.sink.forget_interim();
+        }
+        let mut job = Job {
+            connection: self.connection,
+            head: self.head,
+            pinned: Some(pinned),
+            chain: self.chain,
+            decisions: self.decisions,
+            upstream,
+            overlay: std::mem::take(&mut self.overlay),
+            reply_overlay: std::mem::take(&mut self.reply_overlay),
+            line,
+            write_stall_ns_max,
+            extra: RequestExtra {
+                host: rewritten.host.as_deref().and_then(|host| HostValue::new(host.as_bytes())),
+                upgrade: self.upgrade,
+                trailers: self.head.accepts_trailers(),
+                ..RequestExtra::default()
+            },
+        };
+        let ended = exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink).await;
+        self.pinned = job.pinned.take();
+        self.reply_overlay = std::mem::take(&mut job.reply_overlay);
+        self.finish(ended).await
+    }
+
+    /// Tells the caller what became of its request, if it has no reply yet, and says what follows.
+    async fn finish(&mut self, ended: Ended) -> Next {
+        self.entry.outcome = ended.outcome;
+        if ended.reply == Reply::None {
+            return if reply::can_be_told(ended.outcome) {
+                self.refuse(ended.outcome).await
+            } else {
+                self.account();
+                Next::Abort
+            };
+        }
+        self.account();
+        match ended.reply {
+            Reply::Cut => Next::Abort,
+            Reply::Whole if self.source.is_done() => self.next(),
+            _ => Next::Close,
+        }
+    }
+
+    /// Sends a reply of ours. The rest of the request's body is read if it is short, else the connection ends.
+    async fn answer(&mut self, answer: &Answer<'_>, close: bool) -> Next {
+        let short = match self.head.framing() {
+            Framing::Length(length) => length <= DRAIN_BYTES_MAX && !self.head.expects_continue(),
+            framing => framing == Framing::Empty,
+        };
+        let close = close
+            || !self.head.persistent()
+            || self.connection.worker.draining()
+            || !(short || self.source.skip_ready().unwrap_or(false));
+        let (head, overlay) = (Some(self.head), &self.reply_overlay);
+        let sent =
+            reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
+        let drained = match sent {
+            Ok(()) if !close => self.source.drain(DRAIN_BYTES_MAX).await.is_ok(),
+            _ => false,
+        };
+        self.account();
+        match sent {
+            Ok(()) if drained => self.next(),
+            Ok(()) => Next::Close,
+            Err(end) => {
+                self.entry.outcome = match end {
+                    SinkEnd::Closed => Outcome::ClientClosed,
+                    SinkEnd::Stalled => Outcome::ClientStalled,
+                };
+                Next::Abort
+            }
+        }
+    }
+
+    fn account(&mut self) {
+        if !self.entry.tunnel {
+            self.entry.body_in_bytes = self.source.body_bytes;
+            self.entry.body_out_bytes = self.sink.body_bytes;
+        }
+        self.entry.waited_ns += self.source.waited_ns() + self.sink.waited_ns();
+    }
+
+    /// What was read beyond this request.
+    fn next(&mut self) -> Next {
+        Next::Again(self.source.take_rest())
+    }
+}
+
+fn line<'a>(head: &'a RequestHead, rewritten: &'a Rewritten) -> Option<RequestLine<'a>> {
+    let query = match &rewritten.query {
+        Query::Kept => head.query(),
+        Query::Removed => None,
+        Query::Replaced(query) => Some(query.as_slice()),
+    };
+    match &rewritten.path {
+        None if rewritten.query == Query::Kept => Some(RequestLine::of(head)),
+        None => RequestLine::new(head.path(), query),
+        Some(path) => RequestLine::new(path, query),
+    }
+}

@@ -1,0 +1,268 @@
+//! One worker: one thread, one core, nothing shared on the request's way but the generation.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use ringway_policy::limit::WorkerLimits;
+use ringway_record::metrics::{Metric, Shard};
+use ringway_wire::date::{DateCache, FixDate};
+
+use crate::connection::Connection;
+use crate::listener;
+use crate::mailbox::{Command, Mailbox};
+use crate::node::Node;
+use crate::pinned::Pinned;
+use crate::records::Ledger;
+use crate::upstream::Endpoints;
+
+/// Between two rounds of housekeeping: idle upstream connections, gauges.
+const HOUSEKEEPING_NS: u64 = 1_000_000_000;
+/// Between two looks at what a drain waits for.
+const DRAIN_LOOK_NS: u64 = 20_000_000;
+
+/// A worker's own state. Lives on its thread.
+pub(crate) struct Worker {
+    /// Its number, from 0.
+    pub(crate) index: u16,
+    /// The process.
+    pub(crate) node: Arc<Node>,
+    /// Connections to upstreams.
+    pub(crate) endpoints: Endpoints,
+    /// Its open record segment.
+    pub(crate) ledger: Ledger,
+    /// Limiter cells that it has found.
+    pub(crate) limits: RefCell<WorkerLimits>,
+    pinned: RefCell<Option<Rc<Pinned>>>,
+    turn: Cell<u64>,
+    connections: RefCell<Connections>,
+    listeners: RefCell<Vec<(SocketAddr, Rc<ringway_rt::Listener>)>>,
+    random: Cell<u64>,
+    dates: RefCell<DateCache>,
+    draining: Cell<bool>,
+}
+
+/// The connections that are open, so that a drain can reach the idle ones.
+#[derive(Default)]
+struct Connections {
+    slots: Vec<Weak<Connection>>,
+    free: Vec<usize>,
+    open: u32,
+}
+
+impl Worker {
+    /// A worker with nothing open.
+    pub(crate) fn new(index: u16, node: Arc<Node>) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            endpoints: Endpoints::default(),
+            ledger: Ledger::new(Arc::clone(&node.depot), index),
+            limits: RefCell::new(WorkerLimits::new(Arc::clone(&node.limits))),
+            pinned: RefCell::new(None),
+            turn: Cell::new(0),
+            connections: RefCell::default(),
+            listeners: RefCell::default(),
+            random: Cell::new(seed()),
+            dates: RefCell::new(DateCache::new()),
+            draining: Cell::new(false),
+            node,
+        })
+    }
+
+    /// The generation that a head parsed now is decided by. One atomic load when nothing has changed.
+    #[inline]
+    pub(crate) fn pinned(&self) -> Option<Rc<Pinned>> {
+        let turn = self.node.published.turn();
+        if turn != self.turn.get() {
+            self.turn.set(turn);
+            let fresh = self.node.published.current().map(|generation| Rc::new(Pinned::new(generation)));
+            *self.pinned.borrow_mut() = fresh;
+        }
+        self.pinned.borrow().clone()
+    }
+
+    /// Sixty-four random bits: not for secrets (wyrand).
+    #[inline]
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0xa076_1d64_78bd_642f);
+        self.random.set(state);
+        let product = u128::from(state) * u128::from(state ^ 0xe703_7ed1_a0b4_28db);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
+        let folded = (product >> 64) as u64 ^ product as u64;
+        folded
+    }
+
+    /// Its share of the metrics.
+    #[inline]
+    pub(crate) fn shard(&self) -> Option<Shard<'_>> {
+        self.node.metrics.shard(self.index)
+    }
+
+    /// Counts one.
+    pub(crate) fn count(&self, metric: Metric) {
+        if let Some(shard) = self.shard() {
+            shard.add(metric, 1);
+        }
+    }
+
+    /// Counts one of a gauge until the guard is dropped.
+    pub(crate) fn gauge(self: &Rc<Self>, metric: Metric) -> Gauge {
+        self.count(metric);
+        Gauge { worker: Rc::clone(self), metric }
+    }
+
+    /// The date of the moment, for `Date`.
+    pub(crate) fn date(&self, unix_ms: u64) -> FixDate {
+        *self.dates.borrow_mut().at(unix_ms)
+    }
+
+    /// Whether it is on its way out.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Connections open downstream.
+    pub(crate) fn open_connections(&self) -> u32 {
+        self.connections.borrow().open
+    }
+
+    /// Enters a connection; [`Worker::leave`] must follow.
+    pub(crate) fn enter(&self, connection: &Rc<Connection>) -> usize {
+        let mut connections = self.connections.borrow_mut();
+        connections.open += 1;
+        let weak = Rc::downgrade(connection);
+        match connections.free.pop() {
+            Some(slot) => {
+                if let Some(place) = connections.slots.get_mut(slot) {
+                    *place = weak;
+                }
+                slot
+            }
+            None => {
+                connections.slots.push(weak);
+                connections.slots.len() - 1
+            }
+        }
+    }
+
+    /// Strikes a connection out.
+    pub(crate) fn leave(&self, slot: usize) {
+        let mut connections = self.connections.borrow_mut();
+        connections.open = connections.open.saturating_sub(1);
+        if let Some(place) = connections.slots.get_mut(slot) {
+            *place = Weak::new();
+            connections.free.push(slot);
+        }
+    }
+
+    /// Calls `see` with each open connection.
+    fn each_connection(&self, see: impl Fn(&Connection)) {
+        for connection in self.connections.borrow().slots.iter().filter_map(Weak::upgrade) {
+            see(&connection);
+        }
+    }
+
+    /// Runs until the node drains: accepts, attends to the mailbox, keeps house.
+    pub(crate) async fn run(self: Rc<Self>) {
+        ringway_rt::spawn(housekeeping(Rc::clone(&self)));
+        let Some(mailbox) = self.node.mailbox(self.index) else { return };
+        loop {
+            self.attend(&mailbox);
+            if self.node.draining() {
+                break;
+            }
+            if let Err(error) = mailbox.bell.heard().await {
+                tracing::error!(worker = self.index, %error, "the worker's doorbell failed");
+                break;
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Does what the node asks: listeners come and go, the generation is let go of.
+    fn attend(self: &Rc<Self>, mailbox: &Mailbox) {
+        // Let go of the generation before: an idle worker must not keep it alive.
+        drop(self.pinned());
+        for command in mailbox.take() {
+            match command {
+                Command::Listen { configured, socket } => match ringway_rt::Listener::from_std(socket) {
+                    Ok(listener) => {
+                        let listener = Rc::new(listener);
+                        self.listeners.borrow_mut().push((configured, Rc::clone(&listener)));
+                        ringway_rt::spawn(listener::accept(Rc::clone(self), listener, configured));
+                    }
+                    Err(error) => tracing::error!(%configured, %error, "listener not taken over"),
+                },
+                Command::Stop { configured } => {
+                    self.listeners.borrow_mut().retain(|(address, listener)| {
+                        if *address == configured {
+                            listener.stop();
+                        }
+                        *address != configured
+                    });
+                }
+            }
+        }
+    }
+
+    /// Stops accepting, ends idle connections at once and waits for the others until the deadline.
+    async fn drain(&self) {
+        self.draining.set(true);
+        for (_, listener) in self.listeners.borrow_mut().drain(..) {
+            listener.stop();
+        }
+        let until_ns = ringway_rt::now().mono_ns.saturating_add(self.node.drain_ns_max());
+        while self.open_connections() > 0 {
+            let now_ns = ringway_rt::now().mono_ns;
+            self.each_connection(|connection| connection.end_if_idle(now_ns));
+            if now_ns >= until_ns {
+                tracing::warn!(
+                    worker = self.index,
+                    open = self.open_connections(),
+                    "drain deadline: connections cut"
+                );
+                self.each_connection(|connection| connection.cut(now_ns));
+                // One more sweep of the deadlines, so that cut requests file their records.
+                ringway_rt::sleep_until_ns(now_ns + 10 * DRAIN_LOOK_NS).await;
+                break;
+            }
+            ringway_rt::sleep_until_ns(now_ns + DRAIN_LOOK_NS).await;
+        }
+        self.endpoints.close_idle();
+    }
+}
+
+/// One of what a gauge counts, until it is dropped.
+pub(crate) struct Gauge {
+    worker: Rc<Worker>,
+    metric: Metric,
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        if let Some(shard) = self.worker.shard() {
+            shard.sub(self.metric, 1);
+        }
+    }
+}
+
+async fn housekeeping(worker: Rc<Worker>) {
+    loop {
+        let now_ns = ringway_rt::now().mono_ns;
+        let pool_idle_ns =
+            worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
+        worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
+        worker.node.report(&worker);
+        ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the system's randomness the address of a local still differs between threads and starts.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        return std::ptr::from_ref(&bytes) as u64 | 1;
+    }
+    u64::from_le_bytes(bytes)
+}
