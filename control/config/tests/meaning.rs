@@ -396,3 +396,30 @@ tls:
 
     "#]].assert_eq(&render_text(&diagnostics, Colour::Never));
 }
+
+#[test]
+fn a_test_of_a_later_file_is_found_in_that_file() {
+    let test =
+        |name: &str| format!("tests: [{{request: \"GET http://a/\", expect: {{upstream: {name}}}}}]\n");
+    let documents = vec![document("a.yaml", &test("one")), document("b.yaml", &test("two"))];
+    let diagnostics = World::new(&[]).with(|environment| compile(documents, environment)).unwrap_err();
+    expect![[r#"
+        error: there is no upstream `one`
+          ┌─ a.yaml:1:55
+          │
+        1 │ tests: [{request: "GET http://a/", expect: {upstream: one}}]
+          │                                                       ^^^
+          │
+          = hint: define it under `upstreams:`
+
+        error: there is no upstream `two`
+          ┌─ b.yaml:1:55
+          │
+        1 │ tests: [{request: "GET http://a/", expect: {upstream: two}}]
+          │                                                       ^^^
+          │
+          = hint: define it under `upstreams:`
+
+    "#]]
+    .assert_eq(&render_text(&diagnostics, Colour::Never));
+}
