@@ -129,7 +129,7 @@ pub struct UpArgs {
     pub api: String,
     /// Worker threads of the gateway; one for each core without.
     #[arg(long)]
-    pub workers: Option<usize>,
+    pub workers: Option<u16>,
     /// I/O driver of the gateway.
     #[arg(long, value_name = "auto|uring|epoll")]
     pub driver: Option<String>,
@@ -141,12 +141,12 @@ pub struct GatewayArgs {
     /// Where the state lies.
     #[command(flatten)]
     pub state: StateArgs,
-    /// Control daemon: URL or path of its socket [default: control.sock in the state directory].
-    #[arg(long, value_name = "URL")]
-    pub control: Option<String>,
+    /// Socket of the control daemon [default: control.sock in the state directory].
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
     /// Worker threads; one for each core without.
     #[arg(long)]
-    pub workers: Option<usize>,
+    pub workers: Option<u16>,
     /// Cores to pin the workers to, such as 0,2,3.
     #[arg(long, value_delimiter = ',')]
     pub cores: Option<Vec<usize>>,
@@ -343,7 +343,7 @@ mod tests {
         for line in [
             "up",
             "up site.yaml --output json",
-            "gateway --state s --control http://127.0.0.1:9 --cores 0,1",
+            "gateway --state s --control s/control.sock --cores 0,1",
             "control --state s --api 127.0.0.1:0",
             "check site.yaml",
             "plan site.yaml --against 7",

@@ -44,7 +44,8 @@ async fn generation(State(service): State<Service>, Query(poll): Query<Poll>) ->
     let guard = nodes.poll(&node, now_unix_ms()).map_err(too_many)?;
     let mut news = service.app.publisher().subscribe();
     let mut ending = service.ending.clone();
-    let other = news.wait_for(|news| news.as_ref().is_some_and(|news| news.number.0 != poll.after));
+    let first = guard.is_first();
+    let other = news.wait_for(|news| news.as_ref().is_some_and(|news| first || news.number.0 != poll.after));
     let response = tokio::select! {
         news = other => match news.ok().and_then(|news| news.clone()) {
             Some(news) => pointer(&news.pointer),

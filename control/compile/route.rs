@@ -86,8 +86,9 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "chain" => route.chain = self.chain(&maker, &value),
                 "to" => {
                     actions += 1;
-                    let name = value.text().unwrap_or_default();
-                    let found = self.compiler.find(Kind::Upstream, name, || maker.place().key("to"));
+                    // What is no text was refused before.
+                    let find = |name| self.compiler.find(Kind::Upstream, name, || maker.place().key("to"));
+                    let found = value.text().and_then(find);
                     route.action =
                         Action::Proxy { upstream: found.unwrap_or(0), rewrite: Rewrite::default() };
                 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::definitions::Kind;
 use super::diagnostic::{Part, Place, Span, Step};
 use super::path::canonical_key;
+use super::scalar::socket_address;
 use super::yaml::{self, Content, Item, Key};
 
 /// One file of a configuration.
@@ -49,12 +50,13 @@ impl Sources {
         let mut tests_before = 0;
         for tree in trees.iter().flatten() {
             let Some((key, section)) = entry(tree, place.kind.section()) else { continue };
-            let Some(found) = in_section(place, key, section, tests_before) else { continue };
-            if nearest.is_none_or(|(depth, _)| found.0 > depth) {
-                nearest = Some(found);
-            }
+            let found = in_section(place, key, section, tests_before);
             if let Content::List(items) = &section.content {
                 tests_before += items.len();
+            }
+            let Some(found) = found else { continue };
+            if nearest.is_none_or(|(depth, _)| found.0 > depth) {
+                nearest = Some(found);
             }
         }
         nearest.map(|(_, span)| span)
@@ -77,9 +79,7 @@ fn in_section(place: &Place, key: &Key, section: &Item, tests_before: usize) -> 
         Kind::Settings => {}
         Kind::Listener => {
             let Content::List(items) = &section.content else { return None };
-            item = items
-                .iter()
-                .find(|item| scalar_at(item, "address").is_some_and(|text| text == place.name))?;
+            item = items.iter().find(|item| is_at(item, &place.name))?;
         }
         Kind::Tests => {
             let (Step::Index(index), rest) = steps.split_first()? else { return None };
@@ -129,6 +129,13 @@ fn in_section(place: &Place, key: &Key, section: &Item, tests_before: usize) -> 
 
 fn first_of(key: Option<&Key>, item: &Item) -> Span {
     key.map_or(item.span, |key| key.span)
+}
+
+/// Whether a listener's address is this one, however it is written.
+fn is_at(item: &Item, address: &str) -> bool {
+    scalar_at(item, "address")
+        .and_then(|text| socket_address(text).ok())
+        .is_some_and(|written| written.to_string() == address)
 }
 
 fn scalar_at<'a>(item: &'a Item, key: &str) -> Option<&'a str> {

@@ -2,7 +2,8 @@
 
 /// The nearest word, if it is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.chars().count() / 3).clamp(1, 3);
+    // A word of two letters is near to every other.
+    let most = (word.chars().count() / 3).min(3);
     let scored = among.map(|candidate| (distance(word, candidate), candidate));
     scored
         .filter(|(distance, _)| *distance <= most)

@@ -29,6 +29,8 @@ struct Node {
     heard_unix_ms: u64,
     /// The node's connection broke while it waited.
     gone: bool,
+    /// It has polled since the start.
+    polled: bool,
     live: Option<(GenerationNumber, u64)>,
     refused: Option<(GenerationNumber, String)>,
 }
@@ -86,8 +88,12 @@ impl Nodes {
     /// # Errors
     /// [`TooManyNodes`].
     pub fn poll(&self, id: &str, now_unix_ms: u64) -> Result<PollGuard<'_>, TooManyNodes> {
-        self.update(id, now_unix_ms, |node| node.polls += 1)?;
-        Ok(PollGuard { nodes: self, id: id.to_owned(), answered: false })
+        let mut first = false;
+        self.update(id, now_unix_ms, |node| {
+            node.polls += 1;
+            first = !std::mem::replace(&mut node.polled, true);
+        })?;
+        Ok(PollGuard { nodes: self, id: id.to_owned(), first, answered: false })
     }
 
     /// Notes what a node says about itself.
@@ -166,6 +172,13 @@ impl Nodes {
         }
     }
 
+    /// Whether there are nodes and all that are connected serve exactly this generation.
+    pub fn all_serve(&self, number: GenerationNumber) -> bool {
+        let nodes = self.lock();
+        let mut connected = nodes.values().filter(|node| node.connected()).peekable();
+        connected.peek().is_some() && connected.all(|node| node.live.is_some_and(|(live, _)| live == number))
+    }
+
     fn report(&self, asked: &[String], number: GenerationNumber) -> LiveReport {
         let nodes = self.lock();
         let mut report = LiveReport::default();
@@ -217,6 +230,7 @@ impl Node {
             heard: Instant::now(),
             heard_unix_ms: 0,
             gone: false,
+            polled: false,
             live: None,
             refused: None,
         }
@@ -233,10 +247,16 @@ impl Node {
 pub struct PollGuard<'a> {
     nodes: &'a Nodes,
     id: String,
+    first: bool,
     answered: bool,
 }
 
 impl PollGuard<'_> {
+    /// It is the node's first one since the start: what it serves is not known until it is told to say so.
+    pub fn is_first(&self) -> bool {
+        self.first
+    }
+
     /// The poll has an answer; the node is expected back.
     pub fn answered(mut self) {
         self.answered = true;

@@ -68,6 +68,7 @@ pub(super) struct Child {
     started: Instant,
     pause: Duration,
     resume: Option<Instant>,
+    launched: bool,
 }
 
 impl Child {
@@ -91,12 +92,19 @@ impl Child {
             started: Instant::now(),
             pause: BACK_OFF_MIN,
             resume: None,
+            launched: false,
         }
+    }
+
+    /// Starts the process unless it was started before.
+    pub(super) fn start_once(&mut self) -> Result<(), Failure> {
+        if self.launched { Ok(()) } else { self.start() }
     }
 
     /// Starts the process. Its standard error is ours; so is the gateway's standard output (access log).
     pub(super) fn start(&mut self) -> Result<(), Failure> {
         self.resume = None;
+        self.launched = true;
         let failed = |source| Failure::Daemon {
             what: format!("cannot start {}", self.role.name()),
             source: Box::new(source),

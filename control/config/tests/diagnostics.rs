@@ -320,24 +320,10 @@ fn a_required_key_is_asked_for() {
 }
 
 #[test]
-fn values_are_checked_by_their_types() {
+fn settings_are_checked_by_their_types() {
     check(
         r#"
 settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
-limits:
-  a: {rate: 0/s, scope: nodes, by: user}
-upstreams:
-  a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
-hosts:
-  a.example.com:8080: {}
-  b.example.com:
-    /a//b: {respond: {}}
-    /a/*/b: {respond: {}}
-    /é: {respond: {}}
-    /%41: {respond: {}}
-    "~/[": {respond: {}}
-    get /x: {respond: {}}
-applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
 "#,
         expect![[r#"
             error: a duration has a unit
@@ -372,87 +358,121 @@ applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
             2 │ settings: {timeouts: {head: 10, drain: 40d}, head: {size: 64kB}, connections: "5", trusted: [10.0.0.1/8]}
               │                                                                                              ^^^^^^^^^^ write 10.0.0.0/8
 
+        "#]],
+    );
+}
+
+#[test]
+fn values_are_checked_by_their_types() {
+    check(
+        r#"
+limits:
+  a: {rate: 0/s, scope: nodes, by: user}
+upstreams:
+  a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
+"#,
+        expect![[r#"
             error: a rate of zero lets nothing pass
-              ┌─ ringway.yaml:4:13
+              ┌─ ringway.yaml:3:13
               │
-            4 │   a: {rate: 0/s, scope: nodes, by: user}
+            3 │   a: {rate: 0/s, scope: nodes, by: user}
               │             ^^^ to refuse everything, answer with `respond`
 
             error: `nodes` is none of the possible words
-              ┌─ ringway.yaml:4:25
+              ┌─ ringway.yaml:3:25
               │
-            4 │   a: {rate: 0/s, scope: nodes, by: user}
+            3 │   a: {rate: 0/s, scope: nodes, by: user}
               │                         ^^^^^ did you mean node?
 
             error: not a key of a limit
-              ┌─ ringway.yaml:4:36
+              ┌─ ringway.yaml:3:36
               │
-            4 │   a: {rate: 0/s, scope: nodes, by: user}
+            3 │   a: {rate: 0/s, scope: nodes, by: user}
               │                                    ^^^^ write application, key, ip, ip/24/56, header:NAME, route or all
 
             error: an endpoint is an address, not a URL
-              ┌─ ringway.yaml:6:19
+              ┌─ ringway.yaml:5:19
               │
-            6 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+            5 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
               │                   ^^^^^^^^^^^^^^^^^^^^ write 10.0.0.1:80
               │
               = hint: TLS is a key of the upstream: tls: {}
 
             error: not a truth value
-              ┌─ ringway.yaml:6:58
+              ┌─ ringway.yaml:5:58
               │
-            6 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
+            5 │   a: {endpoints: ["http://10.0.0.1:80"], tls: {insecure: yes}}
               │                                                          ^^^ write true
 
-            error: a host name has no port
-              ┌─ ringway.yaml:8:3
+            error: not a date
+              ┌─ ringway.yaml:6:67
               │
-            8 │   a.example.com:8080: {}
+            6 │ applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
+              │                                                                   ^^^^^^^^ write 2027-01-31 or 2027-01-31T12:00:00Z
+
+        "#]],
+    );
+}
+
+#[test]
+fn keys_of_routes_are_checked() {
+    check(
+        r#"
+hosts:
+  a.example.com:8080: {}
+  b.example.com:
+    /a//b: {respond: {}}
+    /a/*/b: {respond: {}}
+    /é: {respond: {}}
+    /%41: {respond: {}}
+    "~/[": {respond: {}}
+    get /x: {respond: {}}
+"#,
+        expect![[r#"
+            error: a host name has no port
+              ┌─ ringway.yaml:3:3
+              │
+            3 │   a.example.com:8080: {}
               │   ^^^^^^^^^^^^^^^^^^ routes hold on every listener: leave the port out
 
             error: the path has an empty segment
-               ┌─ ringway.yaml:10:5
-               │
-            10 │     /a//b: {respond: {}}
-               │     ^^^^^ write one `/`
+              ┌─ ringway.yaml:5:5
+              │
+            5 │     /a//b: {respond: {}}
+              │     ^^^^^ write one `/`
 
             error: `*` stands only at the end, as `/*`
-               ┌─ ringway.yaml:11:5
-               │
-            11 │     /a/*/b: {respond: {}}
-               │     ^^^^^^
-               │
-               = hint: one segment of any name is `{name}`; anything else is an expression after `~`
+              ┌─ ringway.yaml:6:5
+              │
+            6 │     /a/*/b: {respond: {}}
+              │     ^^^^^^
+              │
+              = hint: one segment of any name is `{name}`; anything else is an expression after `~`
 
             error: `é` cannot stand in a path
-               ┌─ ringway.yaml:12:5
-               │
-            12 │     /é: {respond: {}}
-               │     ^^ write `%C3%A9`
+              ┌─ ringway.yaml:7:5
+              │
+            7 │     /é: {respond: {}}
+              │     ^^ write `%C3%A9`
 
             error: paths are normalised before they are matched
-               ┌─ ringway.yaml:13:5
-               │
-            13 │     /%41: {respond: {}}
-               │     ^^^^ write `A`
+              ┌─ ringway.yaml:8:5
+              │
+            8 │     /%41: {respond: {}}
+              │     ^^^^ write `A`
 
             error: the path is not a regular expression
-               ┌─ ringway.yaml:14:5
-               │
-            14 │     "~/[": {respond: {}}
-               │     ^^^^^ unclosed character class
+              ┌─ ringway.yaml:9:5
+              │
+            9 │     "~/[": {respond: {}}
+              │     ^^^^^ unclosed character class
 
             error: methods are upper case: `get`
-               ┌─ ringway.yaml:15:5
+               ┌─ ringway.yaml:10:5
                │
-            15 │     get /x: {respond: {}}
+            10 │     get /x: {respond: {}}
                │     ^^^^^^ write GET
-
-            error: not a date
-               ┌─ ringway.yaml:16:67
-               │
-            16 │ applications: {x: {credentials: [{api_key: env:ACME_KEY, expires: tomorrow}]}}
-               │                                                                   ^^^^^^^^ write 2027-01-31 or 2027-01-31T12:00:00Z
 
         "#]],
     );
@@ -465,9 +485,6 @@ fn what_is_not_available_yet_is_refused_and_never_ignored() {
 listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
 upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
 limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
-authenticators: {a: {jwt: {issuer: x}}}
-chains: {a: [{cors: {}}]}
-hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
 "#,
         expect![[r#"
             error: `http2` is not available yet
@@ -502,38 +519,46 @@ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}
             4 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
               │                                             ^^^^^^^^^^^
 
+        "#]],
+    );
+}
+
+#[test]
+fn policies_and_splits_of_later_versions_are_refused() {
+    check(
+        r#"
+upstreams: {a: {endpoints: [10.0.0.1:80]}}
+authenticators: {a: {jwt: {issuer: x}}}
+chains: {a: [{cors: {}}]}
+hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+"#,
+        expect![[r#"
             error: `jwt` is not available yet
-              ┌─ ringway.yaml:5:27
+              ┌─ ringway.yaml:3:27
               │
-            5 │ authenticators: {a: {jwt: {issuer: x}}}
+            3 │ authenticators: {a: {jwt: {issuer: x}}}
               │                           ^^^^^^^^^^^
               │
               = hint: JSON Web Tokens: a later version; leave it out
 
             error: `cors` is not available yet
-              ┌─ ringway.yaml:6:21
+              ┌─ ringway.yaml:4:21
               │
-            6 │ chains: {a: [{cors: {}}]}
+            4 │ chains: {a: [{cors: {}}]}
               │                     ^^
               │
               = hint: Cross-origin requests: a later version; leave it out
 
             error: splitting by weight is not available yet
-              ┌─ ringway.yaml:7:34
+              ┌─ ringway.yaml:5:34
               │
-            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+            5 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
               │                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^ name one upstream
 
-            error: there is no upstream ``
-              ┌─ ringway.yaml:7:34
-              │
-            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
-              │                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^ did you mean `a`?
-
             error: `sticky` is not available yet
-              ┌─ ringway.yaml:7:70
+              ┌─ ringway.yaml:5:70
               │
-            7 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
+            5 │ hosts: {a.example.com: {/x: {to: [{upstream: a, weight: 3}], sticky: {cookie: x}}}}
               │                                                                      ^^^^^^^^^^^
               │
               = hint: Sticky splitting: a later version; leave it out

@@ -105,7 +105,8 @@ fn another_content_behind_the_same_reference_is_a_difference() {
     let lines: Vec<String> = diff(&before, &after).iter().map(ToString::to_string).collect();
     expect![[r#"
         ~ TLS profile a: certificates[0].chain file:a.pem → file:a.pem (new content)
-        ~ TLS profile a: certificates[0].key file:a.key → file:a.key (new content)"#]].assert_eq(&lines.join("\n"));
+        ~ TLS profile a: certificates[0].key file:a.key → file:a.key (new content)"#]]
+    .assert_eq(&lines.join("\n"));
     assert_ne!(before.root_hash(), after.root_hash());
 }
 

@@ -68,25 +68,15 @@ tests: [{request: "GET http://a/", as: acme, expect: {upstream: b}}]
 }
 
 #[test]
-fn definitions_that_exclude_each_other_are_refused() {
+fn listeners_and_profiles_that_exclude_each_other_are_refused() {
     check(
         r#"
 settings: {admin: "127.0.0.1:8080"}
 listeners: [{address: "0.0.0.0:8080"}, {address: "10.0.0.1:8080"}]
-tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
-upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
-chains:
-  a: [{limit: l, headers: {}}, {mode: shadow}]
-  b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
-limits: {l: {rate: 1/s, by: "header:Connection"}}
-applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}
-hosts:
-  a.example.com:
-    /a: {to: a, respond: {}}
-    /b: {}
-    "/c/{id}": {to: a, rewrite: {prefix: /x}}
-    /d: {respond: {status: 204, body: x}, websocket: true}
-    /e: {redirect: {}}
+tls:
+  a: {self_signed: [localhost], client_crls: [], client_ca: env:NOTHING, client: none}
+  b: {}
+  c: {self_signed: [x], client: require}
 "#,
         expect![[r#"
             error: 0.0.0.0:8080 overlaps the admin listener on 127.0.0.1:8080
@@ -108,138 +98,180 @@ hosts:
               = hint: keep one of them, or give one another port
 
             error: `client_ca` has no effect: client certificates are not asked for
-              ┌─ ringway.yaml:4:37
+              ┌─ ringway.yaml:5:50
               │
-            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
-              │                                     ^^^^^^^^^
+            5 │   a: {self_signed: [localhost], client_crls: [], client_ca: env:NOTHING, client: none}
+              │                                                  ^^^^^^^^^
               │
               = hint: write client: optional or client: require
 
             error: certificates cannot be read from `env:NOTHING`
-              ┌─ ringway.yaml:4:48
+              ┌─ ringway.yaml:5:61
               │
-            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
-              │                                                ^^^^^^^^^^^ the variable NOTHING is not set
+            5 │   a: {self_signed: [localhost], client_crls: [], client_ca: env:NOTHING, client: none}
+              │                                                             ^^^^^^^^^^^ the variable NOTHING is not set
 
             error: the profile has no certificate
-              ┌─ ringway.yaml:4:76
+              ┌─ ringway.yaml:6:3
               │
-            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
-              │                                                                            ^
+            6 │   b: {}
+              │   ^
               │
               = hint: write certificates: [{chain: file:…, key: file:…}], or self_signed: [localhost] to try it out
 
             error: client certificates are asked for, but nothing says who signs them
-              ┌─ ringway.yaml:4:113
+              ┌─ ringway.yaml:7:33
               │
-            4 │ tls: {a: {self_signed: [localhost], client_ca: env:NOTHING, client: none}, b: {}, c: {self_signed: [x], client: require}}
-              │                                                                                                                 ^^^^^^^
+            7 │   c: {self_signed: [x], client: require}
+              │                                 ^^^^^^^
               │
               = hint: write client_ca: file:…
 
+        "#]],
+    );
+}
+
+#[test]
+fn policies_that_cannot_be_carried_out_are_refused() {
+    check(
+        r#"
+upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
+chains:
+  a: [{limit: l, headers: {}}, {mode: shadow}]
+  b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+limits: {l: {rate: 1/s, by: "header:Connection"}}
+"#,
+        expect![[r#"
             error: the endpoint 10.0.0.1:80 stands twice
-              ┌─ ringway.yaml:5:42
+              ┌─ ringway.yaml:2:42
               │
-            5 │ upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
+            2 │ upstreams: {a: {endpoints: [10.0.0.1:80, 10.0.0.1:80]}}
               │                                          ^^^^^^^^^^^
               │
               = hint: give it a weight instead: {address: …, weight: 2}
 
             error: a step has one policy, not 2
-              ┌─ ringway.yaml:7:7
+              ┌─ ringway.yaml:4:7
               │
-            7 │   a: [{limit: l, headers: {}}, {mode: shadow}]
+            4 │   a: [{limit: l, headers: {}}, {mode: shadow}]
               │       ^^^^^^^^^^^^^^^^^^^^^^^
               │
               = hint: write each as a step of its own: `- {…}`
 
             error: a step has a policy beside its mode
-              ┌─ ringway.yaml:7:32
+              ┌─ ringway.yaml:4:32
               │
-            7 │   a: [{limit: l, headers: {}}, {mode: shadow}]
+            4 │   a: [{limit: l, headers: {}}, {mode: shadow}]
               │                                ^^^^^^^^^^^^^^
               │
               = hint: authenticate, limit or headers
 
             error: the field connection belongs to the connection or the framing and cannot be edited
-              ┌─ ringway.yaml:8:34
+              ┌─ ringway.yaml:5:34
               │
-            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+            5 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
               │                                  ^^^^^^^^^^
               │
               = hint: for Host write rewrite: {host: …} on the route; the others the gateway writes itself
 
             error: `X-A` stands under `rename` and under `set`
-              ┌─ ringway.yaml:8:49
+              ┌─ ringway.yaml:5:49
               │
-            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+            5 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
               │                                                 ^^^ keep one of them
 
             error: the field host belongs to the connection or the framing and cannot be edited
-              ┌─ ringway.yaml:8:69
+              ┌─ ringway.yaml:5:69
               │
-            8 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
+            5 │   b: [{headers: {request: {set: {Connection: x, X-A: "1"}, rename: {x-a: Host}}}}]
               │                                                                     ^^^
               │
               = hint: for Host write rewrite: {host: …} on the route; the others the gateway writes itself
 
             error: the limit cannot go by this field
-              ┌─ ringway.yaml:9:29
+              ┌─ ringway.yaml:6:29
               │
-            9 │ limits: {l: {rate: 1/s, by: "header:Connection"}}
+            6 │ limits: {l: {rate: 1/s, by: "header:Connection"}}
               │                             ^^^^^^^^^^^^^^^^^^^ the field connection belongs to the connection or the framing and cannot be edited
 
-            error: the same API key stands twice: nobody could say who calls
-               ┌─ ringway.yaml:10:59
-               │
-            10 │ applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}
-               │                                  -----------------------  ^^^^^^^^^^^^^^^^^^^^^^^ again here
-               │                                  │                         
-               │                                  first here
+        "#]],
+    );
+}
 
+#[test]
+fn an_api_key_belongs_to_one_credential() {
+    check(
+        "applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}\n",
+        expect![[r#"
+            error: the same API key stands twice: nobody could say who calls
+              ┌─ ringway.yaml:1:59
+              │
+            1 │ applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}
+              │                                  -----------------------  ^^^^^^^^^^^^^^^^^^^^^^^ again here
+              │                                  │                         
+              │                                  first here
+
+        "#]],
+    );
+}
+
+#[test]
+fn routes_that_contradict_themselves_are_refused() {
+    check(
+        r#"
+upstreams: {a: {endpoints: [10.0.0.1:80]}}
+hosts:
+  a.example.com:
+    /a: {to: a, respond: {}}
+    /b: {}
+    "/c/{id}": {to: a, rewrite: {prefix: /x}}
+    /d: {respond: {status: 204, body: x}, websocket: true}
+    /e: {redirect: {}}
+"#,
+        expect![[r#"
             error: the route does several things
-               ┌─ ringway.yaml:13:5
-               │
-            13 │     /a: {to: a, respond: {}}
-               │     ^^
-               │
-               = hint: a route has exactly one of `to`, `redirect` and `respond`
+              ┌─ ringway.yaml:5:5
+              │
+            5 │     /a: {to: a, respond: {}}
+              │     ^^
+              │
+              = hint: a route has exactly one of `to`, `redirect` and `respond`
 
             error: the route does nothing
-               ┌─ ringway.yaml:14:5
-               │
-            14 │     /b: {}
-               │     ^^
-               │
-               = hint: a route has exactly one of `to`, `redirect` and `respond`
+              ┌─ ringway.yaml:6:5
+              │
+            6 │     /b: {}
+              │     ^^
+              │
+              = hint: a route has exactly one of `to`, `redirect` and `respond`
 
             error: a path with variables or an expression has no prefix
-               ┌─ ringway.yaml:15:42
-               │
-            15 │     "/c/{id}": {to: a, rewrite: {prefix: /x}}
-               │                                          ^^
-               │
-               = hint: use rewrite: {path: …}
+              ┌─ ringway.yaml:7:42
+              │
+            7 │     "/c/{id}": {to: a, rewrite: {prefix: /x}}
+              │                                          ^^
+              │
+              = hint: use rewrite: {path: …}
 
             error: a reply with status 204 has no body
-               ┌─ ringway.yaml:16:39
-               │
-            16 │     /d: {respond: {status: 204, body: x}, websocket: true}
-               │                                       ^
+              ┌─ ringway.yaml:8:39
+              │
+            8 │     /d: {respond: {status: 204, body: x}, websocket: true}
+              │                                       ^
 
             error: only a route with `to` has WebSockets
-               ┌─ ringway.yaml:16:43
-               │
-            16 │     /d: {respond: {status: 204, body: x}, websocket: true}
-               │                                           ^^^^^^^^^
+              ┌─ ringway.yaml:8:43
+              │
+            8 │     /d: {respond: {status: 204, body: x}, websocket: true}
+              │                                           ^^^^^^^^^
 
             error: the redirect leads to itself
-               ┌─ ringway.yaml:17:20
-               │
-            17 │     /e: {redirect: {}}
-               │                    ^^
-               │
-               = hint: name at least one of scheme, host and path
+              ┌─ ringway.yaml:9:20
+              │
+            9 │     /e: {redirect: {}}
+              │                    ^^
+              │
+              = hint: name at least one of scheme, host and path
 
         "#]],
     );
@@ -363,4 +395,31 @@ tls:
           = hint: it needs names in its subject alternative name; the common name is not looked at
 
     "#]].assert_eq(&render_text(&diagnostics, Colour::Never));
+}
+
+#[test]
+fn a_test_of_a_later_file_is_found_in_that_file() {
+    let test =
+        |name: &str| format!("tests: [{{request: \"GET http://a/\", expect: {{upstream: {name}}}}}]\n");
+    let documents = vec![document("a.yaml", &test("one")), document("b.yaml", &test("two"))];
+    let diagnostics = World::new(&[]).with(|environment| compile(documents, environment)).unwrap_err();
+    expect![[r#"
+        error: there is no upstream `one`
+          ┌─ a.yaml:1:55
+          │
+        1 │ tests: [{request: "GET http://a/", expect: {upstream: one}}]
+          │                                                       ^^^
+          │
+          = hint: define it under `upstreams:`
+
+        error: there is no upstream `two`
+          ┌─ b.yaml:1:55
+          │
+        1 │ tests: [{request: "GET http://a/", expect: {upstream: two}}]
+          │                                                       ^^^
+          │
+          = hint: define it under `upstreams:`
+
+    "#]]
+    .assert_eq(&render_text(&diagnostics, Colour::Never));
 }

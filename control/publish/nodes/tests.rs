@@ -86,3 +86,11 @@ async fn the_number_of_nodes_is_bounded() {
     assert!(nodes.heartbeat("one more", NodeReport::default(), 0).is_err());
     assert!(nodes.heartbeat("7", NodeReport::default(), 0).is_ok());
 }
+
+#[tokio::test]
+async fn only_the_first_poll_of_a_node_is_its_first() {
+    let nodes = Nodes::default();
+    assert!(nodes.poll("a", 0).unwrap().is_first());
+    assert!(!nodes.poll("a", 0).unwrap().is_first());
+    assert!(nodes.poll("b", 0).unwrap().is_first());
+}
