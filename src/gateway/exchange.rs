@@ -100,7 +100,8 @@ pub(crate) async fn run(
     let mut not = None;
     let mut last = Outcome::NoEndpoint;
     while entry.attempts < ATTEMPTS_MAX {
-        let now_ns = ringway_rt::now().mono_ns;
+        // The clock was read a microsecond ago, when the head was whole.
+        let now_ns = if entry.attempts == 0 { entry.started_ns() } else { ringway_rt::now().mono_ns };
         let Some(choice) = job.upstream.choose(&worker.endpoints, now_ns, worker.random(), not) else {
             let named = job.upstream.prepared.has_names();
             return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
