@@ -8,7 +8,6 @@ mod upload;
 
 use std::rc::Rc;
 
-use ringway_policy::chain::Decisions;
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{Stream, TlsFailure};
@@ -16,10 +15,9 @@ use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine, write_request_head};
 use ringway_wire::overlay::Overlay;
 
-use crate::body::{Coding, RelayEnd, Sink, Source};
+use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
-use crate::pinned::Pinned;
 use crate::upstream::endpoint::Leased;
 use crate::upstream::{Choice, Upstream};
 use crate::worker::Worker;
@@ -32,12 +30,6 @@ pub(crate) struct Job<'r> {
     pub(crate) connection: &'r Connection,
     /// Its head.
     pub(crate) head: &'r RequestHead,
-    /// The generation; let go of when the reply's head is written.
-    pub(crate) pinned: Option<Rc<Pinned>>,
-    /// Its chain, for the reply's half.
-    pub(crate) chain: u32,
-    /// What the chain decided.
-    pub(crate) decisions: Decisions,
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
@@ -196,14 +188,15 @@ async fn attempt(
     write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
     let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
-    let wait = reply::Wait { stream, sent_ns, until_ns, upload: None };
+    let wait = reply::Wait { stream, sent_ns, until_ns, beside: None };
     let came = match source.forward_ready(&mut up).await {
         Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
         Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
         // It may have answered before it closed.
-        Err(RelayEnd::Sink(_)) => {
+        Err(RelayEnd::Sink(end)) => {
             let came = reply::relay_reply(job, entry, sink, wait).await;
-            reply::Came { reusable: false, ..came }
+            let came = reply::Came { reusable: false, ..came };
+            if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
         }
         Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
     };
@@ -215,8 +208,6 @@ async fn attempt(
         return Attempt::Stale;
     }
     if came.reusable {
-        // The record's clock is read here instead of when it is filed: what is idle since 0 would be closed at once.
-        entry.ended_ns = ringway_rt::now().mono_ns;
         leased.give_back(entry.ended_ns);
     }
     Attempt::Ended(came.ended)

@@ -71,9 +71,10 @@ impl<'s> Sink<'s> {
         self.gathered.vec_mut()
     }
 
-    /// Whether anything has gone out.
+    /// Whether nothing of a reply has gone out and nothing is on its way. What is gathered counts: with TLS a part of it may
+    /// have been sealed and sent before the write would block.
     pub(crate) fn untouched(&self) -> bool {
-        self.written_bytes == 0
+        self.written_bytes == 0 && self.gathered.is_empty()
     }
 
     /// An interim reply is no part of the final one: after it, nothing of a reply has gone out.
