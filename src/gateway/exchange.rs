@@ -98,6 +98,10 @@ pub(crate) async fn run(
             let named = job.upstream.prepared.has_names();
             return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
         };
+        if not == Some(choice.endpoint.key.address) {
+            // There is no other: asking the same once more would only double the wait.
+            break;
+        }
         entry.attempts += 1;
         entry.endpoint = Some(choice.endpoint.key.address);
         let in_flight = choice.endpoint.begin();
@@ -138,9 +142,9 @@ async fn connect(
     choice: &Choice,
     now_ns: u64,
 ) -> Result<Leased, Outcome> {
-    if choice.endpoint.connections() >= upstream.prepared.connections_max {
+    let Some(place) = choice.endpoint.reserve(upstream.prepared.connections_max) else {
         return Err(Outcome::UpstreamSaturated);
-    }
+    };
     let address = choice.endpoint.key.address;
     let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
     let stream =
@@ -150,11 +154,11 @@ async fn connect(
             _ => Outcome::ConnectFailed,
         })?;
     worker.count(Metric::UpstreamConnectionsOpened);
-    let Some(tls) = &upstream.prepared.tls else { return Ok(choice.endpoint.opened(Stream::Plain(stream))) };
+    let Some(tls) = &upstream.prepared.tls else { return Ok(place.opened(Stream::Plain(stream))) };
     let name = upstream.prepared.tls_name(choice.defined, address);
     let until_ns = ringway_rt::now().mono_ns.saturating_add(upstream.prepared.connect_ns_max.max(TLS_NS_MIN));
     match ringway_transport::connect(stream, tls, &name, until_ns).await {
-        Ok((stream, _)) => Ok(choice.endpoint.opened(stream)),
+        Ok((stream, _)) => Ok(place.opened(stream)),
         Err(failure) => {
             log_tls_failure(&upstream.prepared.name, address, failure);
             Err(if failure == TlsFailure::HandshakeTimeout {

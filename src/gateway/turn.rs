@@ -92,6 +92,10 @@ impl<'r> Turn<'r> {
             rate_grace_ns: u64::from(settings.body_rate_grace_ms) * 1_000_000,
         };
         let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
+        let mut sink = Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min);
+        if !head.accepts_trailers() {
+            sink.drop_trailers();
+        }
         Self {
             connection,
             head,
@@ -100,7 +104,7 @@ impl<'r> Turn<'r> {
             known_as,
             reply_overlay: Overlay::take(),
             source: Source::new(&connection.stream, head.framing(), head.rest(), limits),
-            sink: Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min),
+            sink,
             chain: 0,
             decisions: Decisions::default(),
             decided: false,
