@@ -100,6 +100,11 @@ fn outcomes_and_keys_that_pages_name_are_those_of_the_tables() {
             let is_key =
                 ["settings.", "upstreams.*.", "hosts.*."].iter().any(|start| quoted.starts_with(start));
             assert!(!is_key || keys.contains(&format!("| `{quoted}` |")), "{name}: {quoted} is no key");
+            let is_name =
+                quoted.contains('_') && quoted.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let is_known =
+                outcomes.contains(&format!("`{quoted}`")) || keys.contains(&format!(".{quoted}` |"));
+            assert!(!is_name || is_known, "{name}: {quoted} is neither an outcome nor a key");
             let status = after.strip_prefix(" (").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
             let heading = status.map(|status| format!("### `{quoted}` ({status})\n"));
             assert!(
