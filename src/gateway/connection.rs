@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) configured: SocketAddr,
     /// No request is in progress.
     idle: Cell<bool>,
+    /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
+    warm_since_ns: Cell<u64>,
     /// When the last request ended; 0 when nobody read the clock then.
     rests_since_ns: Cell<u64>,
 }
@@ -45,6 +47,15 @@ impl Connection {
     /// Notes when the last request ended, so that waiting for the next need not read the clock again.
     pub(crate) fn rests_since(&self, mono_ns: u64) {
         self.rests_since_ns.set(mono_ns);
+    }
+
+    /// A connection that has been silent since before `before_ns` gives its buffer back.
+    pub(crate) fn cool(&self, before_ns: u64) {
+        let since_ns = self.warm_since_ns.get();
+        if since_ns != 0 && since_ns < before_ns {
+            self.warm_since_ns.set(0);
+            self.stream.call_off();
+        }
     }
 
     /// Ends the wait for another request: the worker drains.
@@ -88,6 +99,7 @@ pub(crate) async fn serve(
         peer,
         configured,
         idle: Cell::new(true),
+        warm_since_ns: Cell::new(0),
         rests_since_ns: Cell::new(0),
     });
     let worker = Rc::clone(&connection.worker);

@@ -19,6 +19,8 @@ use crate::upstream::Endpoints;
 
 /// Between two rounds of housekeeping: idle upstream connections, gauges.
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
+/// How long a connection that is silent after a request keeps its buffer, looked at with each housekeeping.
+const WARM_NS_MAX: u64 = 500_000_000;
 /// Between two looks at what a drain waits for.
 const DRAIN_LOOK_NS: u64 = 20_000_000;
 
@@ -34,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) ledger: Ledger,
     /// Limiter cells that it has found.
     pub(crate) limits: RefCell<WorkerLimits>,
+    /// Connections that wait with a buffer.
+    pub(crate) warm: Cell<u32>,
     pinned: RefCell<Option<Rc<Pinned>>>,
     turn: Cell<u64>,
     connections: RefCell<Connections>,
@@ -59,6 +63,7 @@ impl Worker {
             endpoints: Endpoints::default(),
             ledger: Ledger::new(Arc::clone(&node.depot), index),
             limits: RefCell::new(WorkerLimits::new(Arc::clone(&node.limits))),
+            warm: Cell::new(0),
             pinned: RefCell::new(None),
             turn: Cell::new(0),
             connections: RefCell::default(),
@@ -253,6 +258,7 @@ async fn housekeeping(worker: Rc<Worker>) {
         let pool_idle_ns =
             worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
         worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
+        worker.each_connection(|connection| connection.cool(now_ns.saturating_sub(WARM_NS_MAX)));
         worker.node.report(&worker);
         ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;
     }
