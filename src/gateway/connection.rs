@@ -7,13 +7,14 @@ pub(crate) use self::http1::Next;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
 use ringway_rt::Side;
-use ringway_transport::Stream;
+use ringway_transport::{ServerTls, Stream};
 
 use crate::tls;
-use crate::worker::Worker;
+use crate::worker::{Admitted, Worker};
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -87,12 +88,15 @@ impl Drop for Entered {
 /// Serves a connection that was just accepted.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
+    admitted: Admitted,
     stream: ringway_rt::Stream,
     peer: SocketAddr,
     configured: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
 ) {
+    let _admitted = admitted;
     worker.count(Metric::ConnectionsAccepted);
-    let Some(stream) = tls::accept(&worker, stream, configured).await else { return };
+    let Some(stream) = tls::accept(&worker, stream, tls).await else { return };
     let connection = Rc::new(Connection {
         worker,
         stream,
