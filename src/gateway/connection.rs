@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     idle: Cell<bool>,
     /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
     warm_since_ns: Cell<u64>,
+    /// The head of the request in progress did not come at once: when it began says nothing of now.
+    head_waited: Cell<bool>,
     /// When the last request ended; 0 when nobody read the clock then.
     rests_since_ns: Cell<u64>,
 }
@@ -48,6 +50,11 @@ impl Connection {
     /// Notes when the last request ended, so that waiting for the next need not read the clock again.
     pub(crate) fn rests_since(&self, mono_ns: u64) {
         self.rests_since_ns.set(mono_ns);
+    }
+
+    /// Whether the head of the request in progress came in more than one read.
+    pub(crate) fn head_waited(&self) -> bool {
+        self.head_waited.get()
     }
 
     /// A connection that has been silent since before `before_ns` gives its buffer back.
@@ -104,6 +111,7 @@ pub(crate) async fn serve(
         configured,
         idle: Cell::new(true),
         warm_since_ns: Cell::new(0),
+        head_waited: Cell::new(false),
         rests_since_ns: Cell::new(0),
     });
     let worker = Rc::clone(&connection.worker);

@@ -27,6 +27,8 @@ pub(crate) enum Next {
     Abort,
 }
 
+/// Pipelined requests that are served before the other connections have their turn.
+const PIPELINED_PER_TURN: u32 = 16;
 /// Connections of one worker that wait with a buffer of 4 KiB at once: 2 MiB.
 const WARM_CONNECTIONS_MAX: u32 = 512;
 /// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
@@ -38,6 +40,7 @@ const LINGER_NS_MAX: u64 = 2_000_000_000;
 pub(crate) async fn serve(connection: &Rc<Connection>) {
     let mut rest = None;
     let mut first = true;
+    let mut pipelined = 0u32;
     loop {
         if rest.is_none() {
             match wait(connection, first).await {
@@ -45,8 +48,14 @@ pub(crate) async fn serve(connection: &Rc<Connection>) {
                 Woken::Readable => {}
                 Woken::Ended => return,
             }
+            pipelined = 0;
         }
         first = false;
+        pipelined += 1;
+        if pipelined.is_multiple_of(PIPELINED_PER_TURN) {
+            // Requests that are there already and answered by us never make us wait: the others get their turn.
+            ringway_rt::turn().await;
+        }
         // A request's future is large: it lives only while a request does.
         match Box::pin(one(connection, rest.take())).await {
             Next::Again(bytes) => rest = bytes,
@@ -71,7 +80,7 @@ enum Woken {
 async fn wait(connection: &Connection, first: bool) -> Woken {
     let worker = &connection.worker;
     if worker.draining() && !first {
-        return Woken::Ended;
+        return last_look(connection);
     }
     let Some(pinned) = worker.pinned() else { return Woken::Ended };
     let settings = &pinned.generation.settings;
@@ -88,12 +97,21 @@ async fn wait(connection: &Connection, first: bool) -> Woken {
         Some(woken) => woken,
         None => match connection.stream.readable().await {
             Ok(()) => Woken::Readable,
-            Err(_) => Woken::Ended,
+            Err(_) => last_look(connection),
         },
     };
     connection.stream.deadline().disarm(Side::Read);
     connection.idle.set(false);
     woken
+}
+
+/// What came in the moment in which we end the wait: it was sent before its sender could know, and is answered.
+fn last_look(connection: &Connection) -> Woken {
+    let mut buffer = Buffer::take(Class::K4);
+    match connection.stream.try_read_append(buffer.vec_mut()) {
+        Ok(Some(count)) if count > 0 => Woken::Bytes(buffer),
+        _ => Woken::Ended,
+    }
 }
 
 /// Waits with a buffer in the kernel's hands. `None`: nothing came for a moment, or there is no ring to wait on.
@@ -136,6 +154,7 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
         None => Buffer::take(Class::K4),
     };
     let mut fresh = !buffer.is_empty();
+    connection.head_waited.set(false);
     loop {
         if fresh {
             match parse_request(buffer, &limits) {
@@ -154,6 +173,7 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
             Ok(Some(0)) => return Err(refuse(connection, started, Ending::Closed).await),
             Ok(Some(_)) => true,
             Ok(None) => {
+                connection.head_waited.set(true);
                 connection.stream.deadline().arm(Side::Read, until_ns);
                 let woken = connection.stream.readable().await;
                 connection.stream.deadline().disarm(Side::Read);
