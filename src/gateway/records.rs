@@ -137,17 +137,18 @@ impl Depot {
             {
                 written.full = Some(full);
             }
-            let region = shelves.ready.pop()?;
-            let path = region.path.clone();
-            shelves.written.push_back(Written { path, full: None, cursor: Cursor::default() });
-            region
+            shelves.ready.pop()?
         };
         self.bell.notify_one();
+        let path = region.path.clone();
         let segment = region.path.file_stem()?.to_str()?.parse().ok()?;
         let key = SegmentKey { node: self.node, segment };
         let header =
             SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
-        SegmentWriter::create(region, header).ok()
+        let writer = SegmentWriter::create(region, header).ok()?;
+        // Shown to the reader only with its header in place: a used file still holds its earlier records.
+        self.lock().written.push_back(Written { path, full: None, cursor: Cursor::default() });
+        Some(writer)
     }
 
     fn make_ready(&self) -> io::Result<()> {

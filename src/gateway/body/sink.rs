@@ -41,6 +41,8 @@ pub(crate) struct Sink<'s> {
     coding: Coding,
     stall_ns_max: u64,
     rate_min: u64,
+    /// The peer takes a trailer section.
+    trailers: bool,
     /// Time spent waiting for the peer to take bytes.
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
@@ -59,6 +61,7 @@ impl<'s> Sink<'s> {
             coding: Coding::None,
             stall_ns_max,
             rate_min: u64::from(rate_min),
+            trailers: true,
             waited_ns: 0,
             body_bytes: 0,
             written_bytes: 0,
@@ -69,6 +72,11 @@ impl<'s> Sink<'s> {
     pub(crate) fn head(&mut self, coding: Coding) -> &mut Vec<u8> {
         self.coding = coding;
         self.gathered.vec_mut()
+    }
+
+    /// The peer did not say that it takes trailers: they are left out (RFC 9110 §6.5.1).
+    pub(crate) fn leave_out_trailers(&mut self) {
+        self.trailers = false;
     }
 
     /// Whether anything has gone out.
@@ -127,7 +135,7 @@ impl<'s> Sink<'s> {
     /// The peer closed or stalled.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         if self.coding == Coding::Chunked {
-            http1::write_last_chunk(self.gathered.vec_mut(), trailers);
+            http1::write_last_chunk(self.gathered.vec_mut(), trailers.filter(|_| self.trailers));
         }
         self.flush().await
     }

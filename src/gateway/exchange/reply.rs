@@ -93,6 +93,9 @@ pub(super) async fn relay_reply(
         rate_min: 0,
         rate_grace_ns: 0,
     };
+    if !job.head.accepts_trailers() {
+        sink.leave_out_trailers();
+    }
     let mut source = Source::new(wait.stream, reply.framing(), reply.rest(), limits);
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
