@@ -201,7 +201,7 @@ async fn attempt(
         Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
         // It may have answered before it closed.
         Err(RelayEnd::Sink(_)) => reply::relay_reply(job, entry, sink, wait).await,
-        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
+        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
     };
     drop(up);
     if entry.status != 0 {
