@@ -1,6 +1,6 @@
 //! Dispatches commands. The gateway's is carried out here, because nothing else may know both planes.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +41,8 @@ fn log(command: &Command) {
     let daemon = matches!(command, Command::Gateway(_) | Command::Control(_));
     let level = if daemon { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("RINGWAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    log.with_ansi(io::stderr().is_terminal()).init();
 }
 
 /// Runs the data plane until it is told to end.

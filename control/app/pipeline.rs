@@ -180,9 +180,6 @@ impl App {
         let at_most = Duration::from_millis(wait_ms.min(LIVE_WAIT_MS_MAX));
         let report = self.nodes.wait(&in_flight.asked, in_flight.generation.number, at_most).await;
         let ms = u64::try_from(in_flight.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if !report.live.is_empty() && report.live.len() == report.nodes() {
-            self.words.state(in_flight.generation.number, GenerationState::Live);
-        }
         (report, ms)
     }
 }

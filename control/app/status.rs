@@ -1,7 +1,7 @@
 //! Where things stand.
 
 use super::{App, AppError};
-use crate::domain::{Acknowledgement, Generation};
+use crate::domain::{Acknowledgement, Generation, GenerationState, NodeVerdict};
 use crate::publish::NodeView;
 use crate::store::SourceState;
 
@@ -24,7 +24,7 @@ impl App {
     /// # Errors
     /// The store failed.
     pub async fn status(&self) -> Result<Status, AppError> {
-        let newest = self.pipeline.lock().await.head.as_ref().map(|head| head.generation.clone());
+        let newest = self.store.head().await?;
         let sources = self.store.sources().await?;
         let standing = standing(newest.as_ref(), &sources);
         Ok(Status { newest, standing, nodes: self.nodes.list(), sources })
@@ -36,7 +36,12 @@ impl App {
     /// [`AppError::Malformed`] when there are too many nodes.
     pub fn acknowledge(&self, said: Acknowledgement) -> Result<(), AppError> {
         self.nodes.acknowledge(&said).map_err(|error| AppError::Malformed(error.to_string()))?;
+        let (generation, live) = (said.generation, matches!(said.verdict, NodeVerdict::Live { .. }));
         self.words.said(said);
+        // A node that joins after publishing is waited for by nobody.
+        if live && self.nodes.all_serve(generation) {
+            self.words.state(generation, GenerationState::Live);
+        }
         Ok(())
     }
 }

@@ -81,7 +81,8 @@ impl Terminal {
                 "diagnostics": failure.diagnostics(),
                 "exit": failure.code(),
             });
-            write_line(&mut io::stdout().lock(), &serde_json::to_string_pretty(&value).unwrap_or_default());
+            // On one line, as the events of a command that goes on running are.
+            write_line(&mut io::stdout().lock(), &value.to_string());
             return;
         }
         write_line(&mut stderr, &format!("error: {}", chain(failure)));

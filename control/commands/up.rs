@@ -27,6 +27,8 @@ use source::Source;
 
 /// How long the gateway may take to serve the first generation before that is said.
 const FIRST_LIVE_MS: u64 = 30_000;
+/// How long the gateway may take to find a control daemon that was started again.
+const REJOIN_MS: u64 = 5_000;
 /// Events that wait for the loop; the watcher's merge.
 const EVENTS_MAX: usize = 16;
 
@@ -207,7 +209,8 @@ impl Up {
             wait_ms: crate::limits::LIVE_WAIT_MS,
         };
         let applied =
-            self.ask(move |client| client.post::<ApplyResponse>("/v1/generations", &request, None)).await;
+            ask(&self.connect, move |client| client.post::<ApplyResponse>("/v1/generations", &request, None))
+                .await;
         match applied {
             Ok(applied) => self.applied(&applied).await,
             Err(failure) => self.keep_serving(failure).await,
@@ -218,14 +221,22 @@ impl Up {
         self.terminal.warnings(&applied.rendered);
         if !self.announced {
             if applied.outcome == ApplyOutcome::SourceUnchanged {
-                let status: StatusView = self.ask(|client| client.get("/v1/status")).await?;
+                let status: StatusView = ask(&self.connect, |client| client.get("/v1/status")).await?;
                 self.terminal.notice(&status.standing);
             }
             return self.announce(applied.generation.number).await;
         }
-        let value = serde_json::to_value(applied).unwrap_or_default();
+        let mut applied = applied.clone();
+        if applied.outcome == ApplyOutcome::Applied && applied.live.nodes == 0 {
+            // Control was started again, and the gateway has not found it yet.
+            match self.wait_live(applied.generation.number, REJOIN_MS).await? {
+                Ok(live) => applied.live = live,
+                Err(ended) => self.restart(&ended)?,
+            }
+        }
+        let value = serde_json::to_value(&applied).unwrap_or_default();
         if applied.outcome == ApplyOutcome::Applied {
-            self.terminal.line("applied", &value, &describe(applied));
+            self.terminal.line("applied", &value, &describe(&applied));
         }
         for refusal in &applied.live.refused {
             self.terminal.notice(&format!(
@@ -238,8 +249,10 @@ impl Up {
 
     /// Waits until the gateway serves, then prints where everything is.
     async fn announce(&mut self, number: u64) -> Result<(), Failure> {
-        let path = format!("/v1/generations/{number}/live?wait_ms={FIRST_LIVE_MS}");
-        let live: LiveView = self.ask(move |client| client.get(&path)).await?;
+        let live = match self.wait_live(number, FIRST_LIVE_MS).await? {
+            Ok(live) => live,
+            Err(ended) => return self.restart(&ended),
+        };
         if let (0, Some(refusal)) = (live.live, live.refused.first()) {
             return Err(Failure::Refused(format!(
                 "the gateway refused generation {number}: {}",
@@ -252,7 +265,7 @@ impl Up {
                 FIRST_LIVE_MS / 1000
             )));
         }
-        let nodes: NodesView = self.ask(|client| client.get("/v1/nodes")).await?;
+        let nodes: NodesView = ask(&self.connect, |client| client.get("/v1/nodes")).await?;
         let api = std::fs::read_to_string(StateDir::at(&self.connect.state.directory()).address())
             .unwrap_or_default();
         let mut lines = Vec::new();
@@ -262,6 +275,7 @@ impl Up {
                 .extend(node.report.admin.iter().map(|address| format!("admin    http://{address}/metrics")));
         }
         lines.push(format!("control  {api}"));
+        lines.extend(self.source.hint());
         lines.push(format!(
             "serving generation {number} of {}; it reloads when that changes",
             self.source.name()
@@ -279,21 +293,32 @@ impl Up {
             self.pending = Some(ApplyWhen::SourceChanged);
             return Ok(());
         }
-        let status: Result<StatusView, _> = self.ask(|client| client.get("/v1/status")).await;
+        let status: Result<StatusView, _> = ask(&self.connect, |client| client.get("/v1/status")).await;
         let Some(newest) = status.ok().and_then(|status| status.newest) else { return Err(failure) };
         self.terminal.failure(&failure);
         self.terminal.notice(&format!("generation {} goes on serving", newest.number));
         if !self.announced { self.announce(newest.number).await } else { Ok(()) }
     }
 
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Client) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let connect = self.connect.clone();
-        let asked = tokio::task::spawn_blocking(move || question(&Client::connect(&connect)?));
-        asked.await.map_err(|error| failed("a task of ours failed", error))?
+    /// Waits until a node serves the generation, but no longer than the gateway lives: its end is returned then.
+    async fn wait_live(&mut self, number: u64, wait_ms: u64) -> Result<Result<LiveView, Ended>, Failure> {
+        let path = format!("/v1/generations/{number}/live?wait_ms={wait_ms}");
+        let live = ask(&self.connect, move |client| client.get(&path));
+        tokio::select! {
+            live = live => live.map(Ok),
+            ended = self.gateway.next() => Ok(Err(ended)),
+        }
     }
+}
+
+/// Asks the control daemon of a state directory; its address may be another after each start.
+async fn ask<T: Send + 'static>(
+    connect: &ConnectArgs,
+    question: impl FnOnce(&Client) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let connect = connect.clone();
+    let asked = tokio::task::spawn_blocking(move || question(&Client::connect(&connect)?));
+    asked.await.map_err(|error| failed("a task of ours failed", error))?
 }
 
 fn signals() -> std::io::Result<Signals> {

@@ -13,7 +13,7 @@ pub struct NodeReport {
     pub workers: u32,
     /// I/O driver that the workers run on: `uring-…` or `epoll`.
     pub driver: String,
-    /// Bound addresses of its listeners as URLs, with the ports that the system chose.
+    /// Bound addresses of its listeners, with the ports that the system chose.
     pub listeners: Vec<String>,
     /// Bound address of its admin listener.
     pub admin: Option<String>,

@@ -172,6 +172,13 @@ impl Nodes {
         }
     }
 
+    /// Whether there are nodes and all that are connected serve exactly this generation.
+    pub fn all_serve(&self, number: GenerationNumber) -> bool {
+        let nodes = self.lock();
+        let mut connected = nodes.values().filter(|node| node.connected()).peekable();
+        connected.peek().is_some() && connected.all(|node| node.live.is_some_and(|(live, _)| live == number))
+    }
+
     fn report(&self, asked: &[String], number: GenerationNumber) -> LiveReport {
         let nodes = self.lock();
         let mut report = LiveReport::default();

@@ -50,3 +50,6 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
         }
     }
 }
+
+#[cfg(test)]
+mod laws;

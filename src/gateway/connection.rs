@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) configured: SocketAddr,
     /// No request is in progress.
     idle: Cell<bool>,
+    /// When the last request ended; 0 when nobody read the clock then.
+    rests_since_ns: Cell<u64>,
 }
 
 impl Connection {
@@ -38,6 +40,11 @@ impl Connection {
     /// The scheme of its requests.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.is_tls() { "https" } else { "http" }
+    }
+
+    /// Notes when the last request ended, so that waiting for the next need not read the clock again.
+    pub(crate) fn rests_since(&self, mono_ns: u64) {
+        self.rests_since_ns.set(mono_ns);
     }
 
     /// Ends the wait for another request: the worker drains.
@@ -75,7 +82,14 @@ pub(crate) async fn serve(
 ) {
     worker.count(Metric::ConnectionsAccepted);
     let Some(stream) = tls::accept(&worker, stream, configured).await else { return };
-    let connection = Rc::new(Connection { worker, stream, peer, configured, idle: Cell::new(true) });
+    let connection = Rc::new(Connection {
+        worker,
+        stream,
+        peer,
+        configured,
+        idle: Cell::new(true),
+        rests_since_ns: Cell::new(0),
+    });
     let worker = Rc::clone(&connection.worker);
     let _entered = Entered { slot: worker.enter(&connection), worker };
     http1::serve(&connection).await;

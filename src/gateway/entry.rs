@@ -119,6 +119,11 @@ impl<'h> Entry<'h> {
         self.started.unix_ms
     }
 
+    /// When its first byte was there, monotonic.
+    pub(crate) fn started_ns(&self) -> u64 {
+        self.started.mono_ns
+    }
+
     /// Nothing came that was a request: no record.
     pub(crate) fn forget(&mut self) {
         self.forgotten = true;

@@ -100,7 +100,8 @@ pub(crate) async fn run(
     let mut not = None;
     let mut last = Outcome::NoEndpoint;
     while entry.attempts < ATTEMPTS_MAX {
-        let now_ns = ringway_rt::now().mono_ns;
+        // The clock was read a microsecond ago, when the head was whole.
+        let now_ns = if entry.attempts == 0 { entry.started_ns() } else { ringway_rt::now().mono_ns };
         let Some(choice) = job.upstream.choose(&worker.endpoints, now_ns, worker.random(), not) else {
             let named = job.upstream.prepared.has_names();
             return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
@@ -200,7 +201,10 @@ async fn attempt(
         Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
         Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
         // It may have answered before it closed.
-        Err(RelayEnd::Sink(_)) => reply::relay_reply(job, entry, sink, wait).await,
+        Err(RelayEnd::Sink(_)) => {
+            let came = reply::relay_reply(job, entry, sink, wait).await;
+            reply::Came { reusable: false, ..came }
+        }
         Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
     };
     drop(up);
@@ -210,7 +214,9 @@ async fn attempt(
     if came.silent && may_repeat && source.rewind() {
         return Attempt::Stale;
     }
-    if came.reusable && source.is_done() {
+    if came.reusable {
+        // The record's clock is read here instead of when it is filed: what is idle since 0 would be closed at once.
+        entry.ended_ns = ringway_rt::now().mono_ns;
         leased.give_back(entry.ended_ns);
     }
     Attempt::Ended(came.ended)

@@ -83,25 +83,29 @@ pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
     let settings = &pinned.generation.settings;
     let peer = connection.peer.ip();
     let trusted = !settings.trusted.is_empty() && is_trusted(&settings.trusted, peer);
-    overlay.set(b"X-Request-Id", known_as.as_bytes())?;
+    overlay.set_known(FieldId::XRequestId, |out| out.extend_from_slice(known_as.as_bytes()))?;
     trace(connection, settings, head, entry, trusted, overlay)?;
     let hop = Hop { address: peer, scheme: connection.scheme(), host: head.authority() };
     let before = |id| head.values(id).filter(move |_| trusted);
-    overlay.set_with(b"Forwarded", |out| write_forwarded(out, before(FieldId::Forwarded), &hop))?;
-    overlay.set_with(b"X-Forwarded-For", |out| {
+    overlay.set_known(FieldId::Forwarded, |out| write_forwarded(out, before(FieldId::Forwarded), &hop))?;
+    overlay.set_known(FieldId::XForwardedFor, |out| {
         write_x_forwarded_for(out, before(FieldId::XForwardedFor), peer);
     })?;
     if !trusted || head.field(FieldId::XForwardedProto).is_none() {
-        overlay.set(b"X-Forwarded-Proto", connection.scheme().as_bytes())?;
+        overlay.set_known(FieldId::XForwardedProto, |out| {
+            out.extend_from_slice(connection.scheme().as_bytes())
+        })?;
     }
     if !trusted || head.field(FieldId::XForwardedHost).is_none() {
-        overlay.set(b"X-Forwarded-Host", head.authority())?;
+        overlay.set_known(FieldId::XForwardedHost, |out| out.extend_from_slice(head.authority()))?;
     }
     if !trusted {
         remove_present(head, FieldId::XForwardedPort, overlay)?;
         remove_present(head, FieldId::XForwardedPrefix, overlay)?;
     }
-    overlay.set_with(b"Via", |out| write_via(out, head.values(FieldId::Via), head.version(), &settings.name))
+    overlay.set_known(FieldId::Via, |out| {
+        write_via(out, head.values(FieldId::Via), head.version(), &settings.name)
+    })
 }
 
 /// Continues or begins a trace (W3C Trace Context §4).
@@ -130,7 +134,7 @@ fn trace(
     };
     entry.trace_id = ours.trace_id.to_be_bytes();
     entry.span_id = ours.parent_id.to_be_bytes();
-    overlay.set(b"Traceparent", &ours.to_text())
+    overlay.set_known(FieldId::Traceparent, |out| out.extend_from_slice(&ours.to_text()))
 }
 
 fn remove_present(head: &RequestHead, id: FieldId, overlay: &mut Overlay) -> Result<(), BadEdit> {

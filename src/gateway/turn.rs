@@ -13,6 +13,7 @@ use ringway_snapshot::Snapshot;
 use ringway_snapshot::model::Rewrite;
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::HostIndex;
+use ringway_wire::field::FieldId;
 use ringway_wire::head::{Framing, RequestHead, Upgrade};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
@@ -202,7 +203,7 @@ impl<'r> Turn<'r> {
             // An upstream failed: the chain's half of the reply holds for what we say instead.
             reply::reply_edits(&pinned, self.chain, &self.decisions, &mut self.reply_overlay);
         }
-        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+        self.name_reply();
         let mut answer = Answer::problem(outcome, &problem, &pinned.generation.settings.name, next_hop);
         answer.fields.extend(field);
         if outcome == Outcome::Overload
@@ -248,7 +249,7 @@ impl<'r> Turn<'r> {
         if let Err(bad) = run_refusal(chain, &mut self.reply_overlay) {
             tracing::error!(error = %bad, "a prepared edit could not be made");
         }
-        let _ = self.reply_overlay.set(b"X-Request-Id", known_as.as_bytes());
+        self.name_reply();
         self.answer(&answer, false).await
     }
 
@@ -285,11 +286,19 @@ impl<'r> Turn<'r> {
         self.answer(&answer, false).await
     }
 
+    /// The reply says which request it answers.
+    fn name_reply(&mut self) {
+        let known_as = self.known_as.as_bytes();
+        let named = self.reply_overlay.set_known(FieldId::XRequestId, |out| out.extend_from_slice(known_as));
+        // INVARIANT: an id is visible ASCII, ours or checked when it was taken over.
+        debug_assert!(named.is_ok());
+    }
+
     fn edit_reply(&mut self) {
         if let Some(pinned) = &self.pinned {
             reply::reply_edits(pinned, self.chain, &self.decisions, &mut self.reply_overlay);
         }
-        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+        self.name_reply();
     }
 
     /// The request line and host that the upstream gets.
@@ -320,7 +329,7 @@ impl<'r> Turn<'r> {
             return self.refuse(Outcome::Internal).await;
         };
         let Some(pinned) = self.pinned.take() else { return Next::Close };
-        let _ = self.reply_overlay.set(b"X-Request-Id", self.known_as.as_bytes());
+        self.name_reply();
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
         if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {
             // Policy has accepted: the caller may send its body (RFC 9110 §10.1.1).
@@ -416,6 +425,7 @@ impl<'r> Turn<'r> {
 
     /// What was read beyond this request.
     fn next(&mut self) -> Next {
+        self.connection.rests_since(self.entry.ended_ns);
         Next::Again(self.source.take_rest())
     }
 }

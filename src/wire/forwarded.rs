@@ -31,11 +31,17 @@ fn write_before<'a>(out: &mut Vec<u8>, existing: impl Iterator<Item = &'a [u8]>)
 /// Writes the value of `Forwarded`: what is there already and may be kept, then our element (RFC 7239 §4).
 pub fn write_forwarded<'a>(out: &mut Vec<u8>, existing: impl Iterator<Item = &'a [u8]>, hop: &Hop<'_>) {
     write_before(out, existing);
-    // A vector takes every write.
-    let _ = match hop.address {
-        IpAddr::V4(address) => write!(out, "for={address}"),
-        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
-    };
+    match hop.address {
+        IpAddr::V4(_) => {
+            out.extend_from_slice(b"for=");
+            write_address(out, hop.address);
+        }
+        IpAddr::V6(_) => {
+            out.extend_from_slice(b"for=\"[");
+            write_address(out, hop.address);
+            out.extend_from_slice(b"]\"");
+        }
+    }
     out.extend_from_slice(b";proto=");
     out.extend_from_slice(hop.scheme.as_bytes());
     if !hop.host.is_empty() {
@@ -67,7 +73,23 @@ pub fn write_x_forwarded_for<'a>(
     address: IpAddr,
 ) {
     write_before(out, existing);
-    let _ = write!(out, "{address}");
+    write_address(out, address);
+}
+
+/// An address as text. IPv4 is written digit by digit: `fmt` would cost as much as parsing a head.
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        // A vector takes every write.
+        IpAddr::V6(address) => write!(out, "{address}").unwrap_or_default(),
+    }
 }
 
 /// Writes the value of `Via` (RFC 9110 §7.6.3).

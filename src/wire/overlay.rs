@@ -143,10 +143,33 @@ impl Overlay {
         Ok(())
     }
 
+    /// As [`Self::set_with`] for a name of the table: it is not looked up and not checked again.
+    ///
+    /// # Errors
+    /// [`BadEdit`]; nothing changes then.
+    pub fn set_known(&mut self, id: FieldId, value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
+        if id == FieldId::Other || id.is_ours_to_write() || id == FieldId::Host {
+            return Err(BadEdit::Reserved);
+        }
+        self.add_line(Kind::Set, id, id.name().as_bytes(), value)
+    }
+
     fn add(&mut self, kind: Kind, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
         let id = editable(name)?;
+        self.add_line(kind, id, name, value)
+    }
+
+    /// Keeps a field that is added as the line it will be written as, so that lines side by side are written as one.
+    fn add_line(
+        &mut self,
+        kind: Kind,
+        id: FieldId,
+        name: &[u8],
+        value: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), BadEdit> {
         let before = self.text.len();
         let name = self.keep(name);
+        self.text.extend_from_slice(b": ");
         let start = self.text.len();
         value(&mut self.text);
         if !self.text.get(start..).is_some_and(is_field_value) {
@@ -154,6 +177,7 @@ impl Overlay {
             return Err(BadEdit::Value);
         }
         let operand = Text { start: offset(start), len: offset(self.text.len().saturating_sub(start)) };
+        self.text.extend_from_slice(b"\r\n");
         self.push(Edit { kind, id, name, operand, operand_id: FieldId::Other });
         Ok(())
     }
@@ -171,6 +195,12 @@ impl Overlay {
 
     fn text(&self, text: Text) -> &[u8] {
         self.text.get(text.start as usize..text.start as usize + text.len as usize).unwrap_or_default()
+    }
+
+    /// Whether some edit names this one.
+    #[inline]
+    pub(crate) fn touches(&self, id: FieldId) -> bool {
+        self.touched.contains(id)
     }
 
     /// The name under which a field of the head is written; `None`: it is not written.
@@ -206,6 +236,35 @@ impl Overlay {
             let name = self.fate(at + 1, edit.id, self.text(edit.name))?;
             Some((name, self.text(edit.operand)))
         })
+    }
+
+    /// Writes the fields that the edits add, in order: lines that no later edit touches are copied together.
+    pub(crate) fn write_added(&self, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        for (at, edit) in self.edits.iter().enumerate() {
+            if !matches!(edit.kind, Kind::Set | Kind::Append) {
+                continue;
+            }
+            let name = self.text(edit.name);
+            let Some(fate) = self.fate(at + 1, edit.id, name) else { continue };
+            let start = edit.name.start as usize;
+            let end = edit.operand.start as usize + edit.operand.len as usize + 2;
+            if std::ptr::eq(fate, name) {
+                if run.end != start {
+                    out.extend_from_slice(self.text.get(run).unwrap_or_default());
+                    run = start..start;
+                }
+                run.end = end;
+            } else {
+                out.extend_from_slice(self.text.get(run).unwrap_or_default());
+                run = 0..0;
+                out.extend_from_slice(fate);
+                // From the colon on, the line stands as it is.
+                let rest = start + edit.name.len as usize..end;
+                out.extend_from_slice(self.text.get(rest).unwrap_or_default());
+            }
+        }
+        out.extend_from_slice(self.text.get(run).unwrap_or_default());
     }
 
     /// An upper bound of what the edits add to a head, in bytes.

@@ -40,6 +40,11 @@ impl Source {
         self.path.as_deref().map_or_else(|| QUICK_START_NAME.to_owned(), documents::source)
     }
 
+    /// What to try, where that is known.
+    pub(super) fn hint(&self) -> Option<String> {
+        self.path.is_none().then(|| "try      curl -i http://127.0.0.1:8080/hello".to_owned())
+    }
+
     /// The folder in which changes are looked for; an editor that renames replaces the file, not its folder.
     pub(super) fn folder(&self) -> Option<PathBuf> {
         let path = self.path.as_ref()?;

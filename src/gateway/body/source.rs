@@ -96,6 +96,8 @@ impl<'s> Source<'s> {
     /// # Errors
     /// Broken framing, or too large a body.
     pub(crate) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
+        // A relay that was given up in the middle of a write has not marked what it was shown; the core has read it.
+        self.consume();
         let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
         let mut input = BytesIn::new(bytes);
         let event = self.core.next(&mut input).map_err(SourceEnd::Malformed)?;
@@ -125,7 +127,9 @@ impl<'s> Source<'s> {
     /// Marks what [`Source::step`] showed as taken.
     pub(crate) fn consume(&mut self) {
         let shown = std::mem::take(&mut self.shown);
-        self.advance(shown);
+        if shown > 0 {
+            self.advance(shown);
+        }
     }
 
     /// Whether the body has been read to its end.
@@ -227,11 +231,15 @@ impl<'s> Source<'s> {
 
     /// Whether bytes are there that do not belong to the body.
     pub(crate) fn has_rest(&self) -> bool {
-        !available(self.first, self.first_done, self.buffer.as_ref(), self.at).is_empty()
+        available(self.first, self.first_done, self.buffer.as_ref(), self.at).len() > self.shown
     }
 
     /// What was read beyond the body: the one move of a pipelined request.
+    ///
+    /// INVARIANT: bytes that were shown as content are never in it, whether they were taken or not: they would be read as the
+    /// next request.
     pub(crate) fn take_rest(&mut self) -> Option<Buffer> {
+        self.consume();
         if !self.first_done {
             let rest = self.first.get(self.at..).unwrap_or_default();
             return (!rest.is_empty()).then(|| Buffer::copied_from(rest));

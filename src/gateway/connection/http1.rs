@@ -59,7 +59,11 @@ async fn wait(connection: &Connection, first: bool) -> bool {
     let settings = &pinned.generation.settings;
     let patience_ms = if first { settings.head_read_ms_max } else { settings.keep_alive_ms };
     drop(pinned);
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
+    let since_ns = match connection.rests_since_ns.take() {
+        0 => ringway_rt::now().mono_ns,
+        known => known,
+    };
+    let until_ns = since_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
     connection.idle.set(true);
     connection.stream.deadline().arm(Side::Read, until_ns);
     let woken = connection.stream.readable().await;

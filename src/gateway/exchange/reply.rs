@@ -99,6 +99,7 @@ pub(super) async fn relay_reply(
     let mut source = Source::new(wait.stream, reply.framing(), reply.rest(), limits);
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
+    entry.ended_ns = ringway_rt::now().mono_ns;
     let reusable = reply.persistent() && reply.framing() != Framing::UntilClose && !source.has_rest();
     match relayed {
         Ok(()) => {

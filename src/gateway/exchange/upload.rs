@@ -70,6 +70,9 @@ pub(super) async fn beside(
     };
     match failed {
         Ok(mut came) => {
+            // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would
+            // read its head as content. That the caller has sent all of it does not mean that the upstream was sent it.
+            came.reusable &= state.get() == Upload::Done;
             if state.get() == Upload::Stalled && came.ended.outcome == Outcome::UpstreamReset {
                 came.ended.outcome = Outcome::UpstreamWriteTimeout;
             }

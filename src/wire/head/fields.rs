@@ -53,6 +53,24 @@ pub struct Field {
     pub dropped: bool,
 }
 
+impl Field {
+    /// Whether it is passed on: neither hop-by-hop nor framing nor Host, which are written by us.
+    #[inline]
+    pub(crate) fn is_sent(&self) -> bool {
+        !(self.dropped || self.id.is_ours_to_write() || self.id == FieldId::Host)
+    }
+
+    /// Where its line stands in the buffer, if it is byte for byte what writing it anew would give.
+    #[inline]
+    pub(crate) fn canonical_line(&self, bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+        let (name_end, value_end) = (self.name.end(), self.value.end());
+        let canonical = self.value.start as usize == name_end + 2
+            && bytes.get(name_end..name_end + 2) == Some(b": ")
+            && bytes.get(value_end..value_end + 2) == Some(b"\r\n");
+        canonical.then_some(self.name.start as usize..value_end + 2)
+    }
+}
+
 /// The field lines of one head, in order. The vector comes from a free list of its thread.
 #[derive(Debug, Default)]
 pub struct Fields {
@@ -147,7 +165,7 @@ impl Fields {
         overlay: &'a Overlay,
     ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let own = self.list.iter().filter_map(move |field| {
-            if field.dropped || field.id.is_ours_to_write() || field.id == FieldId::Host {
+            if !field.is_sent() {
                 return None;
             }
             Some((overlay.name_of(field.id, field.name.of(bytes))?, field.value.of(bytes)))

@@ -218,8 +218,29 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Trailers>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the fields that are sent on. Lines side by side whose bytes are what their serialisation would be (`name: value CRLF`,
+/// each byte of it checked) are copied together: a quarter of the writer's time went into copies of a few bytes.
 fn write_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &Fields, overlay: &Overlay) {
-    fields.sent(bytes, overlay).for_each(|(name, value)| write_field(out, name, value));
+    let mut run = 0..0;
+    for field in fields.all() {
+        if !field.is_sent() {
+            continue;
+        }
+        let line = if overlay.touches(field.id) { None } else { field.canonical_line(bytes) };
+        if let Some(line) = line {
+            if run.end != line.start {
+                out.extend_from_slice(bytes.get(run).unwrap_or_default());
+                run = line.start..line.start;
+            }
+            run.end = line.end;
+        } else if let Some(name) = overlay.name_of(field.id, field.name.of(bytes)) {
+            out.extend_from_slice(bytes.get(run).unwrap_or_default());
+            run = 0..0;
+            write_field(out, name, field.value.of(bytes));
+        }
+    }
+    out.extend_from_slice(bytes.get(run).unwrap_or_default());
+    overlay.write_added(out);
 }
 
 #[inline]

@@ -80,14 +80,14 @@ fn replies_are_written_with_our_framing() {
     let mut out = Vec::new();
     let extra = ResponseExtra { version: Version::Http10, close: false, upgrade: None, date: None };
     let fields = [(&b"Content-Type"[..], &b"application/problem+json"[..])];
-    write_status_head(&mut out, 404, fields, Framing::Length(2), &extra).unwrap();
+    write_status_head(&mut out, 404, fields, &Overlay::take(), Framing::Length(2), &extra).unwrap();
     assert_eq!(
         out,
         b"HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n"
     );
     let before = out.len();
     for bad in [(&b"X"[..], &b"a\r\nb"[..]), (b"a b", b""), (b"Content-Length", b"5")] {
-        assert!(write_status_head(&mut out, 200, [bad], Framing::Empty, &extra).is_err());
+        assert!(write_status_head(&mut out, 200, [bad], &Overlay::take(), Framing::Empty, &extra).is_err());
         assert_eq!(out.len(), before);
     }
 

@@ -1,0 +1,163 @@
+//! `ringway up` with real processes: it serves, follows its file, survives its children, and ends in order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics fails, as it should"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+/// A supervisor with its output, which the tests wait on.
+struct Up {
+    folder: tempfile::TempDir,
+    process: Child,
+    events: Lines<BufReader<ChildStdout>>,
+    notices: Lines<BufReader<ChildStderr>>,
+    listener: String,
+}
+
+impl Up {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("site")).unwrap();
+        fs::write(site(folder.path()), definition("first")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["up", "--api", "127.0.0.1:0", "--workers", "1", "--output", "json", "--state"])
+            .arg(folder.path().join("state"))
+            .arg(site(folder.path()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let events = BufReader::new(process.stdout.take().unwrap()).lines();
+        let notices = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut up = Self { folder, process, events, notices, listener: String::new() };
+        let ready = up.event("ready");
+        up.listener = ready["nodes"][0]["report"]["listeners"][0].as_str().unwrap().to_owned();
+        up
+    }
+
+    /// The next event of this name.
+    fn event(&mut self, name: &str) -> Value {
+        loop {
+            let line = self.events.next().expect("it ended").unwrap();
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == name {
+                return event["value"].clone();
+            }
+        }
+    }
+
+    /// Waits until standard error says this.
+    fn notice(&mut self, words: &str) {
+        while !self.notices.next().expect("it ended").unwrap().contains(words) {}
+    }
+
+    /// Replaces the file as editors do: a new file is renamed over it.
+    fn edit(&self, text: &str) {
+        let new = self.folder.path().join("site/.new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, site(self.folder.path())).unwrap();
+    }
+
+    fn ask(&self) -> String {
+        let mut stream = TcpStream::connect(&self.listener).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply.split("\r\n\r\n").nth(1).unwrap().to_owned()
+    }
+
+    /// Process id of the child that runs this command.
+    fn child(&self, command: &str) -> u32 {
+        let id = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let runs = |child: &&str| {
+            let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.split('\0').nth(1) == Some(command)
+        };
+        children.split_whitespace().find(runs).unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, signal: &str, process: u32) {
+        assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn site(folder: &Path) -> PathBuf {
+    folder.join("site/ringway.yaml")
+}
+
+fn definition(answer: &str) -> String {
+    format!(
+        "version: 1\nsettings: {{admin: \"127.0.0.2:0\"}}\nlisteners: [{{address: \"127.0.0.1:0\"}}]\n\
+         hosts: {{\"*\": {{/*: {{respond: {{body: {answer}}}}}}}}}\n"
+    )
+}
+
+#[test]
+fn a_changed_file_is_served_and_a_broken_one_is_not() {
+    let mut up = Up::start();
+    assert_eq!(up.ask(), "first");
+    up.edit(&definition("second"));
+    assert_eq!(up.event("applied")["generation"]["number"], 2);
+    assert_eq!(up.ask(), "second");
+    up.edit("version: 1\nhsots: {}\n");
+    up.notice("generation 2 goes on serving");
+    assert_eq!(up.ask(), "second");
+    up.edit(&definition("third"));
+    assert_eq!(up.event("applied")["live"]["live"], 1);
+    assert_eq!(up.ask(), "third");
+}
+
+#[test]
+fn a_killed_child_is_started_again_and_the_other_serves_on() {
+    let mut up = Up::start();
+    up.signal("-KILL", up.child("control"));
+    up.notice("control ended");
+    assert_eq!(up.ask(), "first");
+    up.edit(&definition("second"));
+    assert_eq!(up.event("applied")["generation"]["number"], 2);
+    assert_eq!(up.ask(), "second");
+}
+
+#[test]
+fn a_termination_ends_all_three_in_order() {
+    let mut up = Up::start();
+    let children = [up.child("control"), up.child("gateway")];
+    up.signal("-TERM", up.process.id());
+    assert_eq!(up.process.wait().unwrap().code(), Some(0));
+    for child in children {
+        assert!(!Path::new(&format!("/proc/{child}")).exists(), "a child outlived it");
+    }
+}
+
+#[test]
+fn a_broken_file_at_the_first_start_ends_it_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ringway.yaml");
+    fs::write(&file, "version: 1\nhsots: {}\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["up", "--api", "127.0.0.1:0", "--state"])
+        .arg(folder.path().join("state"))
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ringway.yaml:2:1"));
+}
