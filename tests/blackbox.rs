@@ -22,5 +22,9 @@ mod site;
 
 #[path = "blackbox/malformed.rs"]
 mod malformed;
+#[path = "blackbox/misbehaving.rs"]
+mod misbehaving;
+#[path = "blackbox/pressure.rs"]
+mod pressure;
 #[path = "blackbox/relay.rs"]
 mod relay;

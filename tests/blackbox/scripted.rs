@@ -125,6 +125,11 @@ impl Accepted {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends bytes; `false` when nobody takes them any more.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
     /// The socket itself.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
