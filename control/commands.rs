@@ -127,6 +127,9 @@ pub struct UpArgs {
     /// Address of the control daemon's API.
     #[arg(long, value_name = "ADDRESS", default_value = crate::limits::API_ADDRESS)]
     pub api: String,
+    /// Loopback address of the quick start, for when its ports are taken on this one.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1", conflicts_with = "file")]
+    pub address: std::net::Ipv4Addr,
     /// Worker threads of the gateway; one for each core without.
     #[arg(long)]
     pub workers: Option<u16>,
@@ -256,7 +259,7 @@ pub struct DiffArgs {
 /// `ringway explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// `'GET https://host/path'`; or `config` and a key such as `upstreams.timeout`.
+    /// `'GET https://host/path'`; or `config` and a key such as `upstreams.*.timeout`.
     #[arg(required = true, num_args = 1..=2, value_name = "REQUEST")]
     pub request: Vec<String>,
     /// A field of the request: `'Name: value'`.
@@ -343,6 +346,7 @@ mod tests {
         for line in [
             "up",
             "up site.yaml --output json",
+            "up --address 127.0.0.2",
             "gateway --state s --control s/control.sock --cores 0,1",
             "control --state s --api 127.0.0.1:0",
             "check site.yaml",

@@ -59,7 +59,7 @@ fn gateway(arguments: &GatewayArgs) -> ExitCode {
     let options = GatewayOptions {
         state: arguments.state.directory(),
         control: arguments.control.as_ref().map(PathBuf::from),
-        workers: arguments.workers.and_then(|workers| u16::try_from(workers).ok()),
+        workers: arguments.workers,
         cores: arguments.cores.clone(),
         driver,
     };

@@ -63,7 +63,7 @@ pub(super) fn plan(args: &PlanArgs, terminal: Terminal) -> Result<u8, Failure> {
         }
         let lines = plan.lines.join("\n");
         let size = bytes(plan.snapshot_bytes);
-        format!("{lines}\n{} changes against {against}; snapshot of {size}", plan.lines.len())
+        format!("{lines}\n{} against {against}; snapshot of {size}", count(plan.lines.len() as u64, "change"))
     });
     Ok(if plan.lines.is_empty() { 0 } else { EXIT_CHANGES })
 }
@@ -109,6 +109,11 @@ fn describe_live(live: &LiveView) -> String {
     let nodes = if live.nodes == 1 { "node" } else { "nodes" };
     let said = format!("live on {}/{} {nodes} in {} ms", live.live, live.nodes, live.ms);
     if live.waiting.is_empty() { said } else { format!("{said}; no answer from {}", live.waiting.join(", ")) }
+}
+
+/// `1 route`, `2 routes`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// `4.2 MiB`.

@@ -7,6 +7,7 @@ use ringway_snapshot::current::ContentHash;
 use ringway_snapshot::model::Model;
 use serde_json::json;
 
+use super::change::count;
 use super::failure::{EXIT_FAILED, Failure};
 use super::terminal::Terminal;
 use super::{CheckArgs, documents};
@@ -39,8 +40,9 @@ pub(super) fn run(args: &CheckArgs, terminal: Terminal) -> Result<u8, Failure> {
     terminal.result(&result, |_| {
         let mut lines: Vec<String> = failures.iter().map(describe).collect();
         lines.push(format!(
-            "{} hosts, {routes} routes, {} of {} tests pass",
-            model.hosts.len(),
+            "{}, {}, {} of {} tests pass",
+            count(model.hosts.len() as u64, "host"),
+            count(routes as u64, "route"),
             tests.len() - failures.len(),
             tests.len()
         ));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::change::count;
 use super::client::Client;
 use super::failure::Failure;
 use super::terminal::Terminal;
@@ -104,17 +105,20 @@ fn describe_node(node: &NodeJson) -> String {
 /// `  42  2026-11-21T12:00:00Z  live 3m  ada@host  why`.
 fn row(generation: &GenerationView) -> String {
     let mark = if generation.newest { '*' } else { ' ' };
-    let restores = generation.restores.map(|number| format!(" (back to {number})")).unwrap_or_default();
+    let why = match generation.restores {
+        Some(restored) if generation.message.is_empty() => format!("(back to {restored})"),
+        Some(restored) => format!("{} (back to {restored})", generation.message),
+        None => generation.message.clone(),
+    };
     format!(
-        "{mark}{:>5}  {}  {:<9}  {:>7}  {} routes, {} changes  {}  {}{restores}",
+        "{mark}{:>5}  {}  {:<9}  {:>7}  {}, {}  {}  {why}",
         generation.number,
         generation.created_at,
         generation.state,
         duration(generation.newest_for_ms),
-        generation.routes,
-        generation.changes,
+        count(generation.routes, "route"),
+        count(generation.changes, "change"),
         generation.author,
-        generation.message,
     )
     .trim_end()
     .to_owned()

@@ -85,7 +85,7 @@ impl Up {
         let root = args.state.directory();
         let state = StateDir::open(&root).map_err(|source| Failure::File { path: root.clone(), source })?;
         let root = std::path::absolute(&root).map_err(|source| Failure::File { path: root, source })?;
-        let source = Source::new(args.file.as_deref())?;
+        let source = Source::new(args.file.as_deref(), args.address)?;
         source.read()?;
         let echo = source.start_upstream().await?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -277,8 +277,9 @@ impl Up {
         lines.push(format!("control  {api}"));
         lines.extend(self.source.hint());
         lines.push(format!(
-            "serving generation {number} of {}; it reloads when that changes",
-            self.source.name()
+            "serving generation {number} of {}; {}",
+            self.source.name(),
+            self.source.follows()
         ));
         let value = serde_json::json!({ "generation": number, "api": api, "nodes": nodes.nodes });
         self.terminal.line("ready", &value, &lines.join("\n"));

@@ -8,7 +8,6 @@ mod upload;
 
 use std::rc::Rc;
 
-use ringway_policy::chain::Decisions;
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{Stream, TlsFailure};
@@ -16,10 +15,9 @@ use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine, write_request_head};
 use ringway_wire::overlay::Overlay;
 
-use crate::body::{Coding, RelayEnd, Sink, Source};
+use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
-use crate::pinned::Pinned;
 use crate::upstream::endpoint::Leased;
 use crate::upstream::{Choice, Upstream};
 use crate::worker::Worker;
@@ -32,12 +30,6 @@ pub(crate) struct Job<'r> {
     pub(crate) connection: &'r Connection,
     /// Its head.
     pub(crate) head: &'r RequestHead,
-    /// The generation; let go of when the reply's head is written.
-    pub(crate) pinned: Option<Rc<Pinned>>,
-    /// Its chain, for the reply's half.
-    pub(crate) chain: u32,
-    /// What the chain decided.
-    pub(crate) decisions: Decisions,
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
@@ -106,6 +98,10 @@ pub(crate) async fn run(
             let named = job.upstream.prepared.has_names();
             return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
         };
+        if not == Some(choice.endpoint.key.address) {
+            // There is no other: asking the same once more would only double the wait.
+            break;
+        }
         entry.attempts += 1;
         entry.endpoint = Some(choice.endpoint.key.address);
         let in_flight = choice.endpoint.begin();
@@ -146,9 +142,9 @@ async fn connect(
     choice: &Choice,
     now_ns: u64,
 ) -> Result<Leased, Outcome> {
-    if choice.endpoint.connections() >= upstream.prepared.connections_max {
+    let Some(place) = choice.endpoint.reserve(upstream.prepared.connections_max) else {
         return Err(Outcome::UpstreamSaturated);
-    }
+    };
     let address = choice.endpoint.key.address;
     let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
     let stream =
@@ -158,11 +154,11 @@ async fn connect(
             _ => Outcome::ConnectFailed,
         })?;
     worker.count(Metric::UpstreamConnectionsOpened);
-    let Some(tls) = &upstream.prepared.tls else { return Ok(choice.endpoint.opened(Stream::Plain(stream))) };
+    let Some(tls) = &upstream.prepared.tls else { return Ok(place.opened(Stream::Plain(stream))) };
     let name = upstream.prepared.tls_name(choice.defined, address);
     let until_ns = ringway_rt::now().mono_ns.saturating_add(upstream.prepared.connect_ns_max.max(TLS_NS_MIN));
     match ringway_transport::connect(stream, tls, &name, until_ns).await {
-        Ok((stream, _)) => Ok(choice.endpoint.opened(stream)),
+        Ok((stream, _)) => Ok(place.opened(stream)),
         Err(failure) => {
             log_tls_failure(&upstream.prepared.name, address, failure);
             Err(if failure == TlsFailure::HandshakeTimeout {
@@ -196,14 +192,15 @@ async fn attempt(
     write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
     let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
-    let wait = reply::Wait { stream, sent_ns, until_ns, upload: None };
+    let wait = reply::Wait { stream, sent_ns, until_ns, beside: None };
     let came = match source.forward_ready(&mut up).await {
         Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
         Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
         // It may have answered before it closed.
-        Err(RelayEnd::Sink(_)) => {
+        Err(RelayEnd::Sink(end)) => {
             let came = reply::relay_reply(job, entry, sink, wait).await;
-            reply::Came { reusable: false, ..came }
+            let came = reply::Came { reusable: false, ..came };
+            if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
         }
         Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
     };
@@ -215,8 +212,6 @@ async fn attempt(
         return Attempt::Stale;
     }
     if came.reusable {
-        // The record's clock is read here instead of when it is filed: what is idle since 0 would be closed at once.
-        entry.ended_ns = ringway_rt::now().mono_ns;
         leased.give_back(entry.ended_ns);
     }
     Attempt::Ended(came.ended)

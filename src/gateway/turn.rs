@@ -92,6 +92,10 @@ impl<'r> Turn<'r> {
             rate_grace_ns: u64::from(settings.body_rate_grace_ms) * 1_000_000,
         };
         let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
+        let mut sink = Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min);
+        if !head.accepts_trailers() {
+            sink.drop_trailers();
+        }
         Self {
             connection,
             head,
@@ -100,7 +104,7 @@ impl<'r> Turn<'r> {
             known_as,
             reply_overlay: Overlay::take(),
             source: Source::new(&connection.stream, head.framing(), head.rest(), limits),
-            sink: Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min),
+            sink,
             chain: 0,
             decisions: Decisions::default(),
             decided: false,
@@ -189,7 +193,9 @@ impl<'r> Turn<'r> {
         field: Option<Field<'_>>,
     ) -> Next {
         self.entry.outcome = outcome;
-        let Some(pinned) = self.pinned.clone() else { return Next::Close };
+        // A failed exchange has let go of its generation and made the reply's edits: the node's names are of the moment.
+        let (pinned, edited) = (self.pinned.clone(), self.pinned.is_none());
+        let Some(pinned) = pinned.or_else(|| self.connection.worker.pinned()) else { return Next::Close };
         let next_hop = (self.entry.attempts > 0).then(|| self.upstream_name(&pinned)).flatten();
         let head = self.head;
         let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
@@ -199,7 +205,7 @@ impl<'r> Turn<'r> {
             request_id: Some(&known_as),
             ..Problem::of(outcome)
         };
-        if self.decided {
+        if self.decided && !edited {
             // An upstream failed: the chain's half of the reply holds for what we say instead.
             reply::reply_edits(&pinned, self.chain, &self.decisions, &mut self.reply_overlay);
         }
@@ -295,7 +301,7 @@ impl<'r> Turn<'r> {
     }
 
     fn edit_reply(&mut self) {
-        if let Some(pinned) = &self.pinned {
+        if let Some(pinned) = self.pinned.as_ref().filter(|_| self.decided) {
             reply::reply_edits(pinned, self.chain, &self.decisions, &mut self.reply_overlay);
         }
         self.name_reply();
@@ -328,9 +334,12 @@ impl<'r> Turn<'r> {
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
         };
+        // The reply's half of the chain needs nothing of the reply: its edits are made now, and the generation is let go of.
+        // A request that waits for hours (an upload, a long poll) would keep it alive, and eight of them a reload from happening.
+        self.edit_reply();
         let Some(pinned) = self.pinned.take() else { return Next::Close };
-        self.name_reply();
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
+        drop(pinned);
         if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {
             // Policy has accepted: the caller may send its body (RFC 9110 §10.1.1).
             self.sink.head(Coding::None).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -343,9 +352,6 @@ impl<'r> Turn<'r> {
         let mut job = Job {
             connection: self.connection,
             head: self.head,
-            pinned: Some(pinned),
-            chain: self.chain,
-            decisions: self.decisions,
             upstream,
             overlay: std::mem::take(&mut self.overlay),
             reply_overlay: std::mem::take(&mut self.reply_overlay),
@@ -359,7 +365,6 @@ impl<'r> Turn<'r> {
             },
         };
         let ended = exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink).await;
-        self.pinned = job.pinned.take();
         self.reply_overlay = std::mem::take(&mut job.reply_overlay);
         self.finish(ended).await
     }

@@ -162,13 +162,13 @@ outcomes! {
         "Add the protocol to the listener if it is meant to be spoken there.";
     13 TargetTooLong "target_too_long" Refusal Some(414), (ours "target-too-long"), "Request target too long", Some(MALFORMED),
         "The request target is longer than its limit.",
-        "Raise target_bytes_max if the API really needs it.";
+        "Raise `settings.head.target` if the API really needs it.";
     14 HeadTooLarge "head_too_large" Refusal Some(431), (ours "head-too-large"), "Request head too large", Some(MALFORMED),
         "The head has more bytes or more fields than the limits.",
-        "Usually cookies that grow without end; raise head_bytes_max or head_fields_max only if they are meant to.";
+        "Usually cookies that grow without end; raise `settings.head.size` or `settings.head.fields` only if they are meant to.";
     15 BodyTooLarge "body_too_large" Refusal Some(413), (ours "body-too-large"), "Request body too large", Some(MALFORMED),
         "The body is announced or turned out to be larger than the route's limit.",
-        "Raise body_bytes_max on the route if the API takes such bodies.";
+        "Raise the route's `hosts.*.*.body`, or `settings.body.size`, if the API takes such bodies.";
     16 ExpectationFailed "expectation_failed" Refusal Some(417), (ours "expectation-failed"), "Expectation not supported", Some(MALFORMED),
         "Expect holds something else than 100-continue.",
         "Look at the peer.";
@@ -180,7 +180,7 @@ outcomes! {
         "Many at once from few addresses are a slow-head attack; otherwise a bad network.";
     19 BodyTimeout "body_timeout" Refusal Some(408), (ours "body-timeout"), "Request body too slow", Some(MALFORMED),
         "The body came slower than the least rate after its grace.",
-        "Many at once from few addresses are a slow-body attack; lower body_rate_min for callers on bad networks.";
+        "Many at once from few addresses are a slow-body attack; lower `settings.body.rate` for callers on bad networks.";
 
     20 UnknownHost "unknown_host" Refusal Some(404), (ours "unknown-host"), "No such host", Some("destination_not_found"),
         "No host of the snapshot matches the request's.",
@@ -218,12 +218,12 @@ outcomes! {
         "Nothing during a restart; otherwise find out who sent SIGTERM.";
     31 DrainCut "drain_cut" Failure None, (none), "Cut at the end of the drain", None,
         "The request or tunnel was still going when the drain's deadline came, and was cut.",
-        "Raise drain_ms_max if such requests are normal.";
+        "Raise `settings.timeouts.drain` if such requests are normal.";
     32 NoEndpoint "no_endpoint" Failure Some(503), (ours "no-endpoint"), "No endpoint available", Some("destination_unavailable"),
         "The upstream has no endpoint that could be tried: all are down or set aside.",
         "See /upstreams on the admin listener, then the endpoints themselves.";
     33 UpstreamSaturated "upstream_saturated" Failure Some(503), (iana "temporary-reduced-capacity"), "Upstream at its connection limit", Some("connection_limit_reached"),
-        "Every endpoint already has connections_max connections of this worker, all in use.",
+        "The endpoint already has `upstreams.*.pool.connections` connections of this worker, all in use.",
         "The upstream is slow or the limit is low: compare its latency with its usual one before raising it.";
     34 NameUnresolved "name_unresolved" Failure Some(503), (ours "name-unresolved"), "Upstream name not resolved", Some("dns_error"),
         "The endpoint is a name that never resolved, so there is no address to try.",
@@ -232,7 +232,7 @@ outcomes! {
         "Each endpoint that was tried refused the connection.",
         "Nothing listens there: is the upstream running, on that port?";
     36 ConnectTimeout "connect_timeout" Failure Some(504), (ours "connect-timeout"), "Upstream connect timed out", Some("connection_timeout"),
-        "No connection within timeout.connect.",
+        "No connection within `upstreams.*.timeout.connect`.",
         "A firewall that drops, a host that is gone, or an upstream whose backlog is full.";
     37 ConnectFailed "connect_failed" Failure Some(502), (ours "connect-failed"), "Upstream not reachable", Some("destination_ip_unroutable"),
         "The connection failed otherwise: no route to the host, network down, no free local port.",
@@ -244,7 +244,7 @@ outcomes! {
         "The endpoint closed or reset the connection before a whole reply head, and the request could not be repeated.",
         "Look at the upstream's own log at that time: a crash, a restart, or a keep-alive timeout shorter than ours.";
     40 UpstreamHeadTimeout "upstream_head_timeout" Failure Some(504), (ours "upstream-head-timeout"), "Upstream reply timed out", Some("http_response_timeout"),
-        "No reply head within timeout.request.",
+        "No reply head within `upstreams.*.timeout.request`.",
         "The upstream is slow: see its latency before and at the time.";
     41 UpstreamMalformed "upstream_malformed" Failure Some(502), (ours "upstream-malformed"), "Upstream sent a malformed reply", Some("http_protocol_error"),
         "What came was no HTTP reply, or its head broke the grammar, or it had too many interim replies.",
@@ -254,7 +254,7 @@ outcomes! {
         "The upstream, or a proxy before it, is at fault; such replies are how responses are smuggled.";
     43 UpstreamHeadTooLarge "upstream_head_too_large" Failure Some(502), (ours "upstream-head-too-large"), "Upstream reply head too large", Some("http_response_header_section_size"),
         "The reply's head has more bytes or fields than the limits.",
-        "Usually cookies set without end; raise head_bytes_max if they are meant to.";
+        "Usually cookies set without end: at most 60 KiB and 256 fields are taken.";
     44 UpgradeFailed "upgrade_failed" Failure Some(502), (ours "upgrade-failed"), "Upstream upgraded wrongly", Some("http_upgrade_failed"),
         "The upstream sent 101 unasked, or for another protocol than the one asked for.",
         "The upstream is at fault.";
@@ -263,8 +263,8 @@ outcomes! {
         "After the head the endpoint closed or reset before the announced end; the caller's connection was reset, so that it cannot take the reply for whole.",
         "Look at the upstream's own log at that time.";
     46 UpstreamIdleTimeout "upstream_idle_timeout" Failure None, (none), "Upstream fell silent", Some("connection_read_timeout"),
-        "After the head the endpoint sent nothing for timeout.idle.",
-        "Raise timeout.idle for event streams that are silent longer; otherwise the upstream hangs.";
+        "After the head the endpoint sent nothing for `upstreams.*.timeout.idle`.",
+        "Raise `upstreams.*.timeout.idle` for event streams that are silent longer; otherwise the upstream hangs.";
     47 UpstreamChunkMalformed "upstream_chunk_malformed" Failure None, (none), "Upstream sent a malformed chunk", Some("http_response_transfer_coding"),
         "After the head the chunked coding of the reply broke; the caller's connection was reset.",
         "The upstream is at fault.";
@@ -272,8 +272,8 @@ outcomes! {
         "The endpoint read none of the request for the write stall's time, before its reply.",
         "The upstream hangs or is overloaded.";
     49 TunnelIdle "tunnel_idle" Failure None, (none), "Tunnel idle", None,
-        "Nothing moved in a tunnel in either direction for timeout.tunnel_idle.",
-        "Raise tunnel_idle, or let the peers send pings.";
+        "Nothing moved in a tunnel in either direction for `upstreams.*.timeout.tunnel_idle`.",
+        "Raise `upstreams.*.timeout.tunnel_idle`, or let the peers send pings.";
     50 TunnelCut "tunnel_cut" Failure None, (none), "Tunnel broken by the upstream", Some("connection_terminated"),
         "The upstream's side of a tunnel was reset.",
         "Look at the upstream's own log at that time.";

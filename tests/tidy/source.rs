@@ -4,37 +4,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A source file of ours.
-pub struct Source {
+pub(crate) struct Source {
     /// From the root of the repository, with `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// As it stands.
-    pub text: String,
+    pub(crate) text: String,
     /// The same with comments and the insides of literals blanked out, line for line.
-    pub code: String,
+    pub(crate) code: String,
     /// For each line whether it is test code.
-    pub test_lines: Vec<bool>,
+    pub(crate) test_lines: Vec<bool>,
 }
 
 impl Source {
     /// Numbered lines of bare code (from 1), and whether each is test code.
-    pub fn lines(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str, bool)> {
         let lines = self.code.lines().zip(&self.test_lines).enumerate();
         lines.map(|(index, (line, test))| (index + 1, line, *test))
     }
 
     /// Lines up to the tests at the end.
-    pub fn lines_without_tests(&self) -> usize {
+    pub(crate) fn lines_without_tests(&self) -> usize {
         self.test_lines.iter().filter(|test| !**test).count()
     }
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// All files below the root that git would keep, by a rule of ours: no build output, no hidden directory.
-pub fn files(ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root()];
     while let Some(directory) = open.pop() {
@@ -55,12 +55,12 @@ pub fn files(ending: &str) -> Vec<PathBuf> {
 }
 
 /// The path of a file from the root.
-pub fn relative(path: &Path) -> String {
+pub(crate) fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/")
 }
 
 /// All Rust files.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let mut sources: Vec<Source> = files(".rs")
         .iter()
         .map(|path| {
@@ -133,7 +133,7 @@ fn block_end(lines: &[&str], start: usize) -> usize {
 }
 
 /// Each function with a body: its name, its first line (from 1) and how many lines it takes.
-pub fn functions(source: &Source) -> Vec<(String, usize, usize)> {
+pub(crate) fn functions(source: &Source) -> Vec<(String, usize, usize)> {
     let lines: Vec<&str> = source.code.lines().collect();
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
@@ -146,7 +146,7 @@ pub fn functions(source: &Source) -> Vec<(String, usize, usize)> {
 }
 
 /// Names that a line of bare code defines, of any kind of item.
-pub fn definitions(line: &str) -> Vec<&str> {
+pub(crate) fn definitions(line: &str) -> Vec<&str> {
     ["fn", "struct", "enum", "trait", "type", "mod", "const", "static", "union", "macro_rules!"]
         .iter()
         .flat_map(|keyword| words_after(line, keyword))
@@ -166,14 +166,14 @@ fn words_after<'l>(line: &'l str, keyword: &str) -> Vec<&'l str> {
 }
 
 /// Whether a word stands in a line of bare code.
-pub fn has_word(line: &str, word: &str) -> bool {
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word)
         .any(|(at, _)| !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word))
 }
 
 /// Blanks out comments and the insides of string and character literals; newlines stay.
-pub fn bare(text: &str) -> String {
+pub(crate) fn bare(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

@@ -1,5 +1,6 @@
 //! What `up` serves: a file, a directory, or the quick start that is in the binary.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::net::TcpListener;
@@ -7,30 +8,38 @@ use tokio::task::JoinHandle;
 
 use super::super::documents;
 use super::super::failure::Failure;
-use crate::config::Document;
+use crate::config::{Document, QUICKSTART};
 use crate::echo;
 
-/// The same as `config/quickstart/ringway.yaml`, which it is.
-const QUICK_START: &str = include_str!("../../../config/quickstart/ringway.yaml");
 /// How it is named as a source.
 const QUICK_START_NAME: &str = "the quick start";
+/// What to do where one of its ports is another program's.
+const TAKEN: &str = "another program has the port: choose another loopback address, as in `ringway up --address 127.0.0.2`, \
+     or serve a file of your own";
 
 /// Where the documents come from.
 #[derive(Debug)]
 pub(super) struct Source {
     path: Option<PathBuf>,
+    /// Where the quick start listens.
+    address: Ipv4Addr,
     /// What was read last; mistakes in reading are no content.
     seen: Option<Vec<Document>>,
 }
 
 impl Source {
-    /// A file or directory, or the quick start without.
-    pub(super) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+    /// A file or directory, or the quick start at this address without.
+    pub(super) fn new(path: Option<&Path>, address: Ipv4Addr) -> Result<Self, Failure> {
+        if !address.is_loopback() {
+            return Err(Failure::Usage(format!(
+                "--address takes a loopback address: the quick start is for trying out, and {address} is open to others"
+            )));
+        }
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(|source| Failure::File { path: path.to_owned(), source })
         };
         let path = path.map(absolute).transpose()?;
-        let mut source = Self { path, seen: None };
+        let mut source = Self { path, address, seen: None };
         source.seen = source.read().ok();
         Ok(source)
     }
@@ -42,7 +51,15 @@ impl Source {
 
     /// What to try, where that is known.
     pub(super) fn hint(&self) -> Option<String> {
-        self.path.is_none().then(|| "try      curl -i http://127.0.0.1:8080/hello".to_owned())
+        self.path.is_none().then(|| format!("try      curl -i http://{}:8080/hello", self.address))
+    }
+
+    /// What makes a change live.
+    pub(super) const fn follows(&self) -> &'static str {
+        match self.path {
+            Some(_) => "it reloads when that changes",
+            None => "`ringway apply FILE` brings a file of yours live",
+        }
     }
 
     /// The folder in which changes are looked for; an editor that renames replaces the file, not its folder.
@@ -55,7 +72,10 @@ impl Source {
     pub(super) fn read(&self) -> Result<Vec<Document>, Failure> {
         match &self.path {
             Some(path) => documents::read(path),
-            None => Ok(vec![Document { name: "quickstart.yaml".to_owned(), text: QUICK_START.to_owned() }]),
+            None => {
+                let text = QUICKSTART.replace(&echo::ADDRESS.ip().to_string(), &self.address.to_string());
+                Ok(vec![Document { name: "quickstart.yaml".to_owned(), text }])
+            }
         }
     }
 
@@ -75,10 +95,11 @@ impl Source {
         if self.path.is_some() {
             return Ok(None);
         }
-        let listener = TcpListener::bind(echo::ADDRESS).await.map_err(|source| Failure::Daemon {
-            what: format!("cannot start the quick start's echo service on {}", echo::ADDRESS),
+        let address = SocketAddr::new(self.address.into(), echo::ADDRESS.port());
+        let listener = TcpListener::bind(address).await.map_err(|source| Failure::Daemon {
+            what: format!("cannot start the quick start's echo service on {address}"),
             source: Box::new(source),
-            hint: Some("another program has the port; give `ringway up` a file of your own".to_owned()),
+            hint: Some(TAKEN.to_owned()),
         })?;
         Ok(Some(tokio::spawn(async move {
             if let Err(error) = echo::serve(listener).await {
@@ -99,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("site.yaml");
         fs::write(&path, "version: 1").unwrap();
-        let mut source = Source::new(Some(&path)).unwrap();
+        let mut source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
         assert!(!source.changed());
         fs::remove_file(&path).unwrap();
         assert!(!source.changed());
@@ -110,9 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn the_quick_start_moves_as_a_whole_and_to_loopback_only() {
+        let text = Source::new(None, Ipv4Addr::new(127, 0, 0, 2)).unwrap().read().unwrap().remove(0).text;
+        assert_eq!((text.contains("127.0.0.1"), text.contains("127.0.0.2:9090")), (false, true));
+        assert!(Source::new(None, Ipv4Addr::UNSPECIFIED).is_err());
+    }
+
+    #[test]
     fn the_quick_start_compiles_and_names_the_echo_service() {
         let outside = crate::outside::Outside::ephemeral().unwrap();
-        let documents = Source::new(None).unwrap().read().unwrap();
+        let documents = Source::new(None, Ipv4Addr::LOCALHOST).unwrap().read().unwrap();
         let compiled = outside.with(0, |environment| crate::config::compile(documents, environment)).unwrap();
         let compiled = compiled.unwrap();
         assert!(compiled.warnings.is_empty(), "{}", compiled.warnings);

@@ -41,8 +41,7 @@ pub(crate) struct Sink<'s> {
     coding: Coding,
     stall_ns_max: u64,
     rate_min: u64,
-    /// The peer takes a trailer section.
-    trailers: bool,
+    takes_trailers: bool,
     /// Time spent waiting for the peer to take bytes.
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
@@ -61,11 +60,16 @@ impl<'s> Sink<'s> {
             coding: Coding::None,
             stall_ns_max,
             rate_min: u64::from(rate_min),
-            trailers: true,
+            takes_trailers: true,
             waited_ns: 0,
             body_bytes: 0,
             written_bytes: 0,
         }
+    }
+
+    /// The peer did not say that it takes trailers: they are dropped (contract, rule 15).
+    pub(crate) fn drop_trailers(&mut self) {
+        self.takes_trailers = false;
     }
 
     /// Where a head is written; the body follows in `coding`.
@@ -74,14 +78,10 @@ impl<'s> Sink<'s> {
         self.gathered.vec_mut()
     }
 
-    /// The peer did not say that it takes trailers: they are left out (RFC 9110 §6.5.1).
-    pub(crate) fn leave_out_trailers(&mut self) {
-        self.trailers = false;
-    }
-
-    /// Whether anything has gone out.
+    /// Whether nothing of a reply has gone out and nothing is on its way. What is gathered counts: with TLS a part of it may
+    /// have been sealed and sent before the write would block.
     pub(crate) fn untouched(&self) -> bool {
-        self.written_bytes == 0
+        self.written_bytes == 0 && self.gathered.is_empty()
     }
 
     /// An interim reply is no part of the final one: after it, nothing of a reply has gone out.
@@ -135,7 +135,7 @@ impl<'s> Sink<'s> {
     /// The peer closed or stalled.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         if self.coding == Coding::Chunked {
-            http1::write_last_chunk(self.gathered.vec_mut(), trailers.filter(|_| self.trailers));
+            http1::write_last_chunk(self.gathered.vec_mut(), trailers.filter(|_| self.takes_trailers));
         }
         self.flush().await
     }

@@ -1,7 +1,5 @@
 //! An upstream's reply on its way down: interim heads, the head under the chain's edits, the body anew.
 
-use std::cell::Cell;
-
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_rt::Side;
@@ -9,18 +7,18 @@ use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, ResponseHead, Version};
 use ringway_wire::http1::{
-    Parse, RequestFacts, ResponseExtra, parse_response, write_interim, write_response_head,
+    Interim, Interims, Parse, RequestFacts, ResponseExtra, WantsContinue, parse_response, write_interim,
+    write_response_head,
 };
-use ringway_wire::limits::{HeadLimits, INTERIM_REPLIES_MAX};
+use ringway_wire::limits::HeadLimits;
 use ringway_wire::method::Method;
 use ringway_wire::overlay::Overlay;
 
-use super::upload::Upload;
+use super::upload::{Beside, Upload};
 use super::{Ended, Job, Reply};
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source, SourceEnd, SourceLimits, relay};
 use crate::entry::Entry;
 use crate::malformed;
-use crate::reply::reply_edits;
 use crate::tunnel::{self, TunnelEnd};
 
 /// Heads of replies may be as large as spans reach.
@@ -37,7 +35,7 @@ pub(super) struct Wait<'w> {
     /// When the head is due, once the request is sent whole.
     pub(super) until_ns: u64,
     /// The upload beside it, if there is one.
-    pub(super) upload: Option<&'w Cell<Upload>>,
+    pub(super) beside: Option<&'w Beside>,
 }
 
 /// What came of waiting for a reply and relaying it.
@@ -54,6 +52,14 @@ impl Came {
     /// Nothing was sent to the caller.
     pub(super) fn before_reply(outcome: Outcome) -> Self {
         Self { ended: Ended { outcome, reply: Reply::None }, silent: false, reusable: false }
+    }
+
+    /// Names what kept the upstream from answering, if it did not.
+    pub(super) fn unless_answered(mut self, outcome: Outcome) -> Self {
+        if self.ended.reply == Reply::None {
+            self.ended.outcome = outcome;
+        }
+        self
     }
 
     /// The caller has a part of a reply.
@@ -73,6 +79,9 @@ pub(super) async fn relay_reply(
         Ok(reply) => reply,
         Err(came) => return came,
     };
+    if let Some(beside) = wait.beside {
+        beside.head_came.set(true);
+    }
     let now_ns = ringway_rt::now().mono_ns;
     entry.upstream_head_ns = now_ns.saturating_sub(wait.sent_ns);
     entry.waited_ns += entry.upstream_head_ns;
@@ -81,7 +90,7 @@ pub(super) async fn relay_reply(
         return relay_tunnel(job, entry, sink, wait.stream, &reply).await;
     }
     let (framing, coding) = framing_down(job, &reply);
-    let unsent = wait.upload.is_some_and(|upload| upload.get() == Upload::Sending);
+    let unsent = wait.beside.is_some_and(|beside| beside.upload.get() == Upload::Sending);
     let close = !job.head.persistent()
         || coding == Coding::UntilClose
         || job.connection.worker.draining()
@@ -93,9 +102,6 @@ pub(super) async fn relay_reply(
         rate_min: 0,
         rate_grace_ns: 0,
     };
-    if !job.head.accepts_trailers() {
-        sink.leave_out_trailers();
-    }
     let mut source = Source::new(wait.stream, reply.framing(), reply.rest(), limits);
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
@@ -116,8 +122,9 @@ pub(super) async fn relay_reply(
 async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> Result<ResponseHead, Came> {
     let facts = RequestFacts { method: job.head.method(), upgrade_asked: job.extra.upgrade.is_some() };
     let mut buffer = Buffer::take(Class::K16);
-    let mut interim = 0;
-    if wait.upload.is_none() {
+    let mut interims = Interims::new(job.head.version(), WantsContinue::No);
+    let mut answered = false;
+    if wait.beside.is_none() {
         wait.stream.deadline().arm(Side::Read, wait.until_ns);
     }
     loop {
@@ -128,11 +135,12 @@ async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> R
                     return Ok(reply);
                 }
                 Parse::Complete(reply) => {
-                    interim += 1;
-                    if interim > INTERIM_REPLIES_MAX {
-                        return Err(Came::before_reply(Outcome::UpstreamMalformed));
+                    answered = true;
+                    match interims.admit(reply.status()) {
+                        Ok(Interim::Relay) => relay_interim(sink, &reply).await?,
+                        Ok(Interim::Drop) => {}
+                        Err(reject) => return Err(Came::before_reply(malformed::reply(reject))),
                     }
-                    relay_interim(job, sink, &reply).await?;
                     buffer = reply.into_rest();
                     continue;
                 }
@@ -140,8 +148,8 @@ async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> R
                 Parse::Reject(reject, _) => return Err(Came::before_reply(malformed::reply(reject))),
             }
         }
-        let silent = buffer.is_empty() && interim == 0;
-        let read = if wait.upload.is_none() {
+        let silent = buffer.is_empty() && !answered;
+        let read = if wait.beside.is_none() {
             wait.stream.read_soon(buffer.vec_mut()).await
         } else {
             wait.stream.read_when_there(buffer.vec_mut()).await
@@ -157,16 +165,15 @@ async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> R
     }
 }
 
-/// Passes an interim reply on; `100` is ours to send, and HTTP/1.0 knows none (RFC 9110 §15.2).
-async fn relay_interim(job: &Job<'_>, sink: &mut Sink<'_>, reply: &ResponseHead) -> Result<(), Came> {
-    if reply.status() == 100 || job.head.version() < Version::Http11 {
-        return Ok(());
-    }
+/// Passes an interim reply on.
+async fn relay_interim(sink: &mut Sink<'_>, reply: &ResponseHead) -> Result<(), Came> {
     write_interim(sink.head(Coding::None), reply, &Overlay::take());
-    sink.flush().await.map_err(|end| Came::cut(outcome_of(RelayEnd::Sink(end))))
+    sink.flush().await.map_err(|end| Came::cut(outcome_of(RelayEnd::Sink(end))))?;
+    sink.forget_interim();
+    Ok(())
 }
 
-/// Applies the chain's second half and writes the head; the generation is let go of here.
+/// Writes the head under the chain's edits.
 fn write_head(
     job: &mut Job<'_>,
     entry: &mut Entry<'_>,
@@ -176,9 +183,6 @@ fn write_head(
     coding: Coding,
     close: bool,
 ) {
-    if let Some(pinned) = job.pinned.take() {
-        reply_edits(&pinned, job.chain, &job.decisions, &mut job.reply_overlay);
-    }
     let date = job.connection.worker.date(entry.started_unix_ms());
     let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
     let out = sink.head(coding);
@@ -206,7 +210,6 @@ async fn relay_tunnel(
     up: &Stream,
     reply: &ResponseHead,
 ) -> Came {
-    job.pinned = None;
     entry.tunnel = true;
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };

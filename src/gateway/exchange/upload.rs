@@ -33,6 +33,13 @@ pub(crate) enum Upload {
     Stalled,
 }
 
+/// What upload and reply know of each other.
+pub(super) struct Beside {
+    pub(super) upload: Cell<Upload>,
+    /// The reply's head is here: from now on only silence inside the reply is limited.
+    pub(super) head_came: Cell<bool>,
+}
+
 /// Relays the body upstream and the reply downstream at once.
 pub(super) async fn beside(
     job: &mut Job<'_>,
@@ -42,15 +49,15 @@ pub(super) async fn beside(
     up: &mut Sink<'_>,
     wait: Wait<'_>,
 ) -> Came {
-    let state = Cell::new(Upload::Sending);
+    let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
     let stream = wait.stream;
     let request_ns_max = job.upstream.prepared.request_ns_max;
-    let wait = Wait { upload: Some(&state), ..wait };
+    let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));
         let mut reply = pin!(relay_reply(job, entry, sink, wait));
         poll_fn(|context| {
-            if state.get() == Upload::Sending
+            if state.upload.get() == Upload::Sending
                 && let Poll::Ready(ended) = upload.as_mut().poll(context)
             {
                 let (next, patience_ns) = match ended {
@@ -59,10 +66,12 @@ pub(super) async fn beside(
                     Err(RelayEnd::Sink(SinkEnd::Stalled)) => (Upload::Stalled, EARLY_REPLY_NS_MAX),
                     Err(RelayEnd::Source(end)) => return Poll::Ready(Err(end)),
                 };
-                state.set(next);
-                // From here on the reply's head is due; an idle limit of its body replaces this when it comes.
-                let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
-                stream.deadline().arm(Side::Read, until_ns);
+                state.upload.set(next);
+                if !state.head_came.get() {
+                    // From here on the reply's head is due.
+                    let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
+                    stream.deadline().arm(Side::Read, until_ns);
+                }
             }
             reply.as_mut().poll(context).map(Ok)
         })
@@ -72,11 +81,12 @@ pub(super) async fn beside(
         Ok(mut came) => {
             // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would
             // read its head as content. That the caller has sent all of it does not mean that the upstream was sent it.
-            came.reusable &= state.get() == Upload::Done;
-            if state.get() == Upload::Stalled && came.ended.outcome == Outcome::UpstreamReset {
-                came.ended.outcome = Outcome::UpstreamWriteTimeout;
+            came.reusable &= state.upload.get() == Upload::Done;
+            if state.upload.get() == Upload::Stalled {
+                came.unless_answered(Outcome::UpstreamWriteTimeout)
+            } else {
+                came
             }
-            came
         }
         Err(end) if sink.untouched() => Came::before_reply(outcome_of(end, entry)),
         Err(end) => Came::cut(outcome_of(end, entry)),

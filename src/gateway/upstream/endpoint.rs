@@ -100,9 +100,10 @@ impl Endpoint {
         }
     }
 
-    /// Takes charge of a connection that was just made.
-    pub(crate) fn opened(self: &Rc<Self>, stream: Stream) -> Leased {
-        Leased { lease: Lease::new(self), stream, pooled: false }
+    /// A place for a connection that is about to be made; `None`: there are `connections_max`. Those that are being made
+    /// count, so that a slow endpoint does not get as many as there are requests.
+    pub(crate) fn reserve(self: &Rc<Self>, connections_max: u32) -> Option<Lease> {
+        (self.connections() < connections_max).then(|| Lease::new(self))
     }
 
     /// Closes what has been idle since before `before_ns`, oldest first.
@@ -131,12 +132,17 @@ impl Drop for InFlight {
 }
 
 /// Counts a connection as in use until it is dropped.
-struct Lease(Rc<Endpoint>);
+pub(crate) struct Lease(Rc<Endpoint>);
 
 impl Lease {
     fn new(endpoint: &Rc<Endpoint>) -> Self {
         endpoint.leased.set(endpoint.leased.get() + 1);
         Self(Rc::clone(endpoint))
+    }
+
+    /// Takes charge of the connection that was just made.
+    pub(crate) fn opened(self, stream: Stream) -> Leased {
+        Leased { lease: self, stream, pooled: false }
     }
 }
 
@@ -179,5 +185,21 @@ impl Leased {
         if idle.len() < IDLE_MAX {
             idle.push_back(Idle { stream, since_ns: now_ns });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_being_made_counts_towards_the_most() {
+        let key = EndpointKey { address: "192.0.2.1:80".parse().unwrap(), fingerprint: 0 };
+        let endpoint = Rc::new(Endpoint::new(key));
+        let places = [endpoint.reserve(2), endpoint.reserve(2)];
+        assert!(places.iter().all(Option::is_some));
+        assert!(endpoint.reserve(2).is_none());
+        drop(places);
+        assert!(endpoint.reserve(2).is_some(), "one that failed leaves its place");
     }
 }

@@ -55,7 +55,7 @@ pub(super) static ROWS: &[Row] = &[
         "settings.connections",
         one(Integer(16, 10_000_000)),
         Value("100000"),
-        "Most connections of one worker; further ones wait to be accepted.",
+        "Most connections of one worker; further ones are reset and counted.",
         "20000",
     ),
     row("settings.timeouts", Form::KEYS, Absent, "Towards downstream.", "{head: 5s}"),
