@@ -24,7 +24,13 @@ mod site;
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]
 mod misbehaving;
+#[path = "blackbox/policies.rs"]
+mod policies;
 #[path = "blackbox/pressure.rs"]
 mod pressure;
 #[path = "blackbox/relay.rs"]
 mod relay;
+#[path = "blackbox/routing.rs"]
+mod routing;
+#[path = "blackbox/websocket.rs"]
+mod websocket;
