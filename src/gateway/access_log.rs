@@ -10,6 +10,8 @@ use ringway_snapshot::model::AccessLog;
 use crate::names::KnownNames;
 use crate::node::Node;
 
+/// Between two looks for cells of limits that nobody needs.
+const SWEEP_NS: u64 = 1_000_000_000;
 /// Lines are written together up to so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -18,6 +20,8 @@ pub(crate) fn run(node: &Node) {
     let mut log = Log {
         node,
         turn: 0,
+        since: 0,
+        swept_ns: 0,
         reopened: 0,
         kind: AccessLog::Off,
         out: None,
@@ -32,6 +36,9 @@ pub(crate) fn run(node: &Node) {
 pub(crate) struct Log<'n> {
     node: &'n Node,
     turn: u64,
+    /// Records of generations before this one are not wanted: the log was off.
+    since: u64,
+    swept_ns: u64,
     reopened: u64,
     kind: AccessLog,
     out: Option<Box<dyn Write>>,
@@ -40,18 +47,34 @@ pub(crate) struct Log<'n> {
 }
 
 impl Log<'_> {
+    /// Frees what the workers are done with: generations, and cells of limits. Here, because the reload thread waits for
+    /// control for most of its life.
+    pub(crate) fn keep_house(&mut self) {
+        self.node.published.prune();
+        let now_ns = ringway_rt::now().mono_ns;
+        if now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
+            self.node.limits.sweep(now_ns);
+            self.swept_ns = now_ns;
+        }
+    }
+
     /// Looks whether the log was turned on, off or elsewhere, or is to be reopened. `true`: records are wanted.
     pub(crate) fn follow(&mut self) -> bool {
         let (turn, reopened) = (self.node.published.turn(), self.node.reopen_asked());
         if turn != self.turn || reopened != self.reopened {
-            let wanted = self
-                .node
-                .published
-                .current()
-                .map_or(AccessLog::Off, |generation| generation.settings.access_log.clone());
+            let (wanted, generation) = self.node.published.current().map_or((AccessLog::Off, 0), |current| {
+                (current.settings.access_log.clone(), current.current.generation)
+            });
             if wanted != self.kind || reopened != self.reopened {
                 self.flush();
-                self.out = open(&wanted);
+                let fresh = open(&wanted);
+                if self.out.is_none() {
+                    self.since = generation;
+                }
+                // One that cannot be opened again goes on as it was.
+                if fresh.is_some() || wanted != self.kind {
+                    self.out = fresh;
+                }
                 self.kind = wanted;
             }
             (self.turn, self.reopened) = (turn, reopened);
@@ -61,6 +84,9 @@ impl Log<'_> {
 
     /// Takes one record.
     pub(crate) fn write(&mut self, record: &Record<'_>) {
+        if record.generation != 0 && record.generation < self.since {
+            return;
+        }
         if !self.names.knows_route(record.route_id)
             && let Some(generation) = self.node.published.current()
         {

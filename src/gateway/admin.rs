@@ -3,8 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway_record::metrics::{CONTENT_TYPE, Info};
 use ringway_wire::buffer::{Buffer, Class};
@@ -18,38 +17,42 @@ use crate::names::KnownNames;
 use crate::node::Node;
 
 /// Requests served at once; more wait in the kernel.
-const THREADS_MAX: u32 = 16;
+const THREADS_MAX: usize = 16;
 /// How long one request may take to come and its reply to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts at an address that could not be bound.
+const BIND_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for the address to serve on.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Serves the admin address of the current generation; moves with it.
 pub(crate) fn run(node: &Arc<Node>) {
-    let busy = Arc::new(AtomicU32::new(0));
+    let busy = Arc::new(());
+    let mut tried = Instant::now();
     let mut configured: Option<SocketAddr> = None;
     let mut listener: Option<TcpListener> = None;
     loop {
         let wanted = node.published.current().map(|generation| generation.settings.admin_address);
-        if wanted != configured {
+        if wanted != configured || (listener.is_none() && tried.elapsed() >= BIND_EVERY) {
             listener = wanted.and_then(|address| bind(node, address));
             configured = wanted;
+            tried = Instant::now();
         }
-        let accepted = listener.as_ref().and_then(|listener| listener.accept().ok());
-        let Some((stream, _)) = accepted.filter(|_| busy.load(Ordering::Relaxed) < THREADS_MAX) else {
+        let waiting = listener.as_ref().filter(|_| Arc::strong_count(&busy) <= THREADS_MAX);
+        let Some((stream, _)) = waiting.and_then(|listener| listener.accept().ok()) else {
             std::thread::sleep(LOOK_EVERY);
             continue;
         };
-        busy.fetch_add(1, Ordering::Relaxed);
-        let (node, done) = (Arc::clone(node), Arc::clone(&busy));
+        // A handle for each request, given back however its thread ends.
+        let (node, one) = (Arc::clone(node), Arc::clone(&busy));
         let started = std::thread::Builder::new().name("admin-request".to_owned()).spawn(move || {
+            let _one = one;
             if let Err(error) = serve(&node, stream) {
                 tracing::debug!(%error, "admin request not answered");
             }
-            done.fetch_sub(1, Ordering::Relaxed);
         });
-        if started.is_err() {
-            busy.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = started {
+            tracing::warn!(%error, "no thread for an admin request");
         }
     }
 }
@@ -74,11 +77,13 @@ fn bind(node: &Node, address: SocketAddr) -> Option<TcpListener> {
 
 fn serve(node: &Node, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let until = Instant::now() + PATIENCE;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut buffer = Buffer::take(Class::K16);
     let head = loop {
         let mut chunk = [0; 4096];
+        let left = until.checked_duration_since(Instant::now()).ok_or(std::io::ErrorKind::TimedOut)?;
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let count = stream.read(&mut chunk)?;
         buffer.vec_mut().extend_from_slice(chunk.get(..count).unwrap_or_default());
         match parse_request(buffer, &HeadLimits::DEFAULT) {

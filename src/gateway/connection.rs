@@ -7,13 +7,14 @@ pub(crate) use self::http1::Next;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
 use ringway_rt::Side;
-use ringway_transport::Stream;
+use ringway_transport::{ServerTls, Stream};
 
 use crate::tls;
-use crate::worker::Worker;
+use crate::worker::{Admitted, Worker};
 
 /// An open connection.
 pub(crate) struct Connection {
@@ -27,6 +28,10 @@ pub(crate) struct Connection {
     pub(crate) configured: SocketAddr,
     /// No request is in progress.
     idle: Cell<bool>,
+    /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
+    warm_since_ns: Cell<u64>,
+    /// The head of the request in progress did not come at once: when it began says nothing of now.
+    head_waited: Cell<bool>,
     /// When the last request ended; 0 when nobody read the clock then.
     rests_since_ns: Cell<u64>,
 }
@@ -45,6 +50,20 @@ impl Connection {
     /// Notes when the last request ended, so that waiting for the next need not read the clock again.
     pub(crate) fn rests_since(&self, mono_ns: u64) {
         self.rests_since_ns.set(mono_ns);
+    }
+
+    /// Whether the head of the request in progress came in more than one read.
+    pub(crate) fn head_waited(&self) -> bool {
+        self.head_waited.get()
+    }
+
+    /// A connection that has been silent since before `before_ns` gives its buffer back.
+    pub(crate) fn cool(&self, before_ns: u64) {
+        let since_ns = self.warm_since_ns.get();
+        if since_ns != 0 && since_ns < before_ns {
+            self.warm_since_ns.set(0);
+            self.stream.call_off();
+        }
     }
 
     /// Ends the wait for another request: the worker drains.
@@ -76,18 +95,23 @@ impl Drop for Entered {
 /// Serves a connection that was just accepted.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
+    admitted: Admitted,
     stream: ringway_rt::Stream,
     peer: SocketAddr,
     configured: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
 ) {
+    let _admitted = admitted;
     worker.count(Metric::ConnectionsAccepted);
-    let Some(stream) = tls::accept(&worker, stream, configured).await else { return };
+    let Some(stream) = tls::accept(&worker, stream, tls).await else { return };
     let connection = Rc::new(Connection {
         worker,
         stream,
         peer,
         configured,
         idle: Cell::new(true),
+        warm_since_ns: Cell::new(0),
+        head_waited: Cell::new(false),
         rests_since_ns: Cell::new(0),
     });
     let worker = Rc::clone(&connection.worker);

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use ringway_record::{Method, Outcome, Protocol, Record, Text};
+use ringway_record::{Kind, Method, Outcome, Protocol, Record, Text};
 use ringway_rt::Now;
 use ringway_wire::field::FieldId;
 use ringway_wire::head::{RequestHead, Version};
@@ -192,6 +192,10 @@ impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if self.forgotten {
             return;
+        }
+        if self.worker.cutting() && (self.outcome == Outcome::Internal || self.outcome.kind() == Kind::Client)
+        {
+            self.outcome = Outcome::DrainCut;
         }
         let ended_ns = if self.ended_ns == 0 { ringway_rt::now().mono_ns } else { self.ended_ns };
         let record = self.record(ended_ns);

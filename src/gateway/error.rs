@@ -143,6 +143,12 @@ pub(crate) enum GenerationError {
 }
 
 impl GenerationError {
+    /// Whether the same snapshot may be good a moment later.
+    #[must_use]
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Bind { .. } | Self::Crowded(_) | Self::File { .. })
+    }
+
     /// What the person on call should do.
     #[must_use]
     pub(crate) fn hint(&self) -> &'static str {

@@ -92,8 +92,10 @@ pub(crate) async fn run(
     let mut not = None;
     let mut last = Outcome::NoEndpoint;
     while entry.attempts < ATTEMPTS_MAX {
-        // The clock was read a microsecond ago, when the head was whole.
-        let now_ns = if entry.attempts == 0 { entry.started_ns() } else { ringway_rt::now().mono_ns };
+        // The clock was read a microsecond ago, unless somebody was waited for since: a head that came slowly, a caller that
+        // expects `100 Continue`. The times to connect and to answer begin now.
+        let fresh = entry.attempts == 0 && !job.connection.head_waited() && !job.head.expects_continue();
+        let now_ns = if fresh { entry.started_ns() } else { ringway_rt::now().mono_ns };
         let Some(choice) = job.upstream.choose(&worker.endpoints, now_ns, worker.random(), not) else {
             let named = job.upstream.prepared.has_names();
             return Ended::before_reply(if named { Outcome::NameUnresolved } else { Outcome::NoEndpoint });
@@ -202,7 +204,7 @@ async fn attempt(
             let came = reply::Came { reusable: false, ..came };
             if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
         }
-        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
+        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
     };
     drop(up);
     if entry.status != 0 {

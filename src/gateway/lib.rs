@@ -24,6 +24,7 @@ mod exchange;
 mod forwarding;
 mod generation;
 mod health;
+mod limits;
 mod listener;
 mod mailbox;
 mod malformed;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
+use ringway_transport::ServerTls;
 
 use crate::connection;
 use crate::worker::Worker;
@@ -11,18 +13,10 @@ use crate::worker::Worker;
 /// Accepts until the listener is stopped. `configured` is the definition's address, which may differ
 /// from the bound one in its port.
 pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener>, configured: SocketAddr) {
+    let mut known = None;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let connections_max =
-                    worker.pinned().map_or(u32::MAX, |pinned| pinned.generation.settings.connections_max);
-                if worker.open_connections() >= connections_max {
-                    worker.count(Metric::ConnectionsRefused);
-                    stream.abort();
-                    continue;
-                }
-                ringway_rt::spawn(connection::serve(Rc::clone(&worker), stream, peer, configured));
-            }
+            Ok((stream, peer)) => take_in(&worker, stream, peer, configured, &mut known),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => break,
             Err(error) => {
                 tracing::error!(%configured, %error, "accepting failed; the listener is given up");
@@ -32,6 +26,28 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
     }
     // What the kernel has accepted for us already would be reset with the socket.
     while let Ok(Some((stream, peer))) = listener.try_accept() {
-        ringway_rt::spawn(connection::serve(Rc::clone(&worker), stream, peer, configured));
+        take_in(&worker, stream, peer, configured, &mut known);
     }
+}
+
+/// Starts serving a connection, unless there are too many. `known` is the listener's TLS as it was last defined: a listener that
+/// was just taken out of the definitions still serves whom the kernel had accepted for it.
+fn take_in(
+    worker: &Rc<Worker>,
+    stream: ringway_rt::Stream,
+    peer: SocketAddr,
+    configured: SocketAddr,
+    known: &mut Option<Option<Arc<ServerTls>>>,
+) {
+    let Some(pinned) = worker.pinned() else { return };
+    if let Some((_, tls)) = pinned.generation.listener(configured) {
+        *known = Some(tls.cloned());
+    }
+    let Some(tls) = known.clone() else { return };
+    if worker.open_connections() >= pinned.generation.settings.connections_max || worker.memory_is_full() {
+        worker.count(Metric::ConnectionsRefused);
+        return stream.abort();
+    }
+    let admitted = worker.admit();
+    ringway_rt::spawn(connection::serve(Rc::clone(worker), admitted, stream, peer, configured, tls));
 }

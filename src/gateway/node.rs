@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_record::metrics::{Metric, Metrics};
@@ -26,6 +27,10 @@ use crate::worker::Worker;
 const LIMIT_CELLS_MAX: usize = 1 << 20;
 /// Waiting connections that the kernel keeps for one listener of one worker.
 const BACKLOG: u32 = 4096;
+/// How long an address in use is tried again before its generation is refused.
+const BIND_PATIENCE: Duration = Duration::from_millis(500);
+/// Before a worker that ended is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// How to run a gateway.
 #[derive(Debug, Clone)]
@@ -200,7 +205,7 @@ impl Node {
                 // A process of this user that listens there with SO_REUSEPORT would silently share the
                 // connections: binding without it first finds out.
                 let alone = BindOptions { reuseport: false, ..options };
-                drop(ringway_rt::Listener::bind(bound, alone).map_err(failed)?);
+                drop(bind_alone(bound, alone).map_err(failed)?);
             }
             let mut sockets = Vec::new();
             for _ in 0..self.mailboxes.len() {
@@ -248,8 +253,23 @@ impl Node {
 
     fn start_drain(&self) {
         self.draining.store(true, Ordering::Release);
+        // The workers' own handles go when they have emptied their backlogs; with ours the kernel would go on accepting.
+        lock(&self.listening).clear();
         for mailbox in &self.mailboxes {
             mailbox.bell.ring();
+        }
+    }
+}
+
+/// Binds, and waits a moment where the address is in use: a listener that was just removed is still being emptied.
+fn bind_alone(address: SocketAddr, options: BindOptions) -> std::io::Result<TcpListener> {
+    let until = Instant::now() + BIND_PATIENCE;
+    loop {
+        match ringway_rt::Listener::bind(address, options) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
         }
     }
 }
@@ -331,7 +351,7 @@ fn thread(
 }
 
 /// Starts a worker's thread and waits until its driver stands. A panic outside a task leaves the runtime
-/// and starts anew; the listening sockets, which the node keeps no copy of, are bound again.
+/// and starts anew, on the listening sockets that the node holds.
 fn start_worker(
     node: &Arc<Node>,
     index: u16,
@@ -356,13 +376,21 @@ fn start_worker(
                 Ok(Ended::Panicked(message)) => {
                     tracing::error!(worker = index, message, "worker panicked; it is started again");
                     node.metrics.node().add(Metric::WorkersRestarted, 1);
+                    if let Some(shard) = node.metrics.shard(index) {
+                        // Its tunnels went with it, and nobody counts them out.
+                        shard.set(Metric::TunnelsOpen, 0);
+                    }
                     node.hand_over_all(index);
                 }
                 Err(error) => {
-                    let _ = sender.send(Err(error));
-                    return;
+                    // Once it has run, it is started again until it runs: the kernel goes on giving its sockets connections.
+                    tracing::error!(worker = index, %error, "worker not started");
+                    if sender.send(Err(error)).is_ok() || node.draining() {
+                        return;
+                    }
                 }
             }
+            std::thread::sleep(RESTART_PAUSE);
         }
     })?;
     match started.recv() {

@@ -1,8 +1,8 @@
 //! The generation that the node serves: put there by the reload thread, read by workers.
 //!
-//! A worker compares one atomic per request and keeps its own reference ([`crate::worker::Worker`]). The
-//! reload thread keeps a reference to every generation that lives, so that the last one is always
-//! dropped there: freeing a large table on a worker would stall its connections.
+//! A worker compares one atomic per request and keeps its own reference ([`crate::worker::Worker`]). A reference to every
+//! generation that lives is kept here, so that the last one is always dropped by a helper thread: freeing a large table
+//! on a worker would stall its connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +41,7 @@ impl Published {
         self.turn.fetch_add(1, Ordering::Release);
     }
 
-    /// Drops, here on the reload thread, generations that nobody else holds. Returns how many live.
+    /// Drops generations that nobody else holds; on helper threads only. Returns how many live.
     pub(crate) fn prune(&self) -> usize {
         let gone: Vec<Arc<Generation>> = {
             let mut live = self.shelf();

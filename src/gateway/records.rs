@@ -37,6 +37,14 @@ pub(crate) struct Region {
     path: PathBuf,
 }
 
+impl Region {
+    fn renamed(mut self, path: PathBuf) -> io::Result<Self> {
+        std::fs::rename(&self.path, &path)?;
+        self.path = path;
+        Ok(self)
+    }
+}
+
 impl AsMut<[u8]> for Region {
     fn as_mut(&mut self) -> &mut [u8] {
         &mut self.map
@@ -62,6 +70,9 @@ struct Shelves {
     /// Full ones that were read to their end, oldest first.
     read: VecDeque<Region>,
 }
+
+/// The cursor of a segment that cannot be read: it is used again like one that was read to its end.
+const GIVEN_UP: Cursor = Cursor { offset: u64::MAX, sequence: u32::MAX };
 
 struct Written {
     path: PathBuf,
@@ -108,11 +119,17 @@ impl Depot {
     /// The helper's loop: keeps segments ready and shows each record to the access log, in
     /// each segment's order. Returns when stopped and everything is read.
     pub(crate) fn run(&self, log: &mut Log<'_>) {
+        let mut crowded = false;
         loop {
             let stopped = self.stopped.load(Ordering::Acquire);
-            if let Err(error) = self.make_ready() {
+            let made = self.make_ready();
+            if let Err(error) = &made
+                && !crowded
+            {
                 tracing::warn!(%error, "no room for another record segment");
             }
+            crowded = made.is_err();
+            log.keep_house();
             let wanted = log.follow();
             if wanted {
                 self.read(log);
@@ -122,7 +139,7 @@ impl Depot {
                 return;
             }
             let shelves = self.lock();
-            if shelves.ready.len() >= READY_MIN {
+            if crowded || shelves.ready.len() >= READY_MIN {
                 drop(self.bell.wait_timeout(shelves, READ_EVERY).unwrap_or_else(PoisonError::into_inner));
             }
         }
@@ -137,17 +154,19 @@ impl Depot {
             {
                 written.full = Some(full);
             }
-            let region = shelves.ready.pop()?;
-            let path = region.path.clone();
-            shelves.written.push_back(Written { path, full: None, cursor: Cursor::default() });
-            region
+            shelves.ready.pop()?
         };
-        self.bell.notify_one();
-        let segment = region.path.file_stem()?.to_str()?.parse().ok()?;
+        let path = region.path.clone();
+        let segment = path.file_stem()?.to_str()?.parse().ok()?;
         let key = SegmentKey { node: self.node, segment };
         let header =
             SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
-        SegmentWriter::create(region, header).ok()
+        let writer = SegmentWriter::create(region, header).ok()?;
+        // INVARIANT: the reader sees a segment only after its header was made: one that is used again still holds the
+        // records of its last life before.
+        self.lock().written.push_back(Written { path, full: None, cursor: Cursor::default() });
+        self.bell.notify_one();
+        Some(writer)
     }
 
     fn make_ready(&self) -> io::Result<()> {
@@ -158,12 +177,16 @@ impl Depot {
             let used = if shelves.read.len() > FULL_MAX { shelves.read.pop_front() } else { None };
             drop(shelves);
             let region = match used {
-                Some(mut region) => {
-                    std::fs::rename(&region.path, &path)?;
-                    region.path = path;
-                    region
-                }
-                None => Region { map: preallocated(&path)?, path },
+                Some(region) => region.renamed(path)?,
+                None => match preallocated(&path) {
+                    Ok(map) => Region { map, path },
+                    Err(error) => {
+                        // No room for one more (64 MiB is all that many a container has): one that was read goes on sooner.
+                        let _ = std::fs::remove_file(&path);
+                        let used = self.lock().read.pop_front();
+                        used.ok_or(error)?.renamed(path)?
+                    }
+                },
             };
             self.lock().ready.push(region);
         }
@@ -172,17 +195,20 @@ impl Depot {
 
     /// Shows what is new in each written segment.
     fn read(&self, log: &mut Log<'_>) {
-        let looked_at: Vec<(PathBuf, Cursor)> =
-            self.lock().written.iter().map(|written| (written.path.clone(), written.cursor)).collect();
+        let looked_at: Vec<(PathBuf, Cursor)> = self
+            .lock()
+            .written
+            .iter()
+            .filter(|written| written.cursor != GIVEN_UP)
+            .map(|written| (written.path.clone(), written.cursor))
+            .collect();
         for (path, cursor) in looked_at {
-            match read_one(&path, cursor, log) {
-                Ok(cursor) => {
-                    if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path)
-                    {
-                        written.cursor = cursor;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, path = %path.display(), "record segment not read"),
+            let cursor = read_one(&path, cursor, log).unwrap_or_else(|error| {
+                tracing::error!(%error, path = %path.display(), "record segment not read");
+                GIVEN_UP
+            });
+            if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path) {
+                written.cursor = cursor;
             }
         }
         log.flush();
@@ -298,5 +324,30 @@ impl Drop for Ledger {
                 written.full = Some(region);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_is_used_again_begins_empty_and_their_number_is_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let depot = Depot::open(directory.path(), [7; 16]).unwrap();
+        let mut full = None;
+        for _ in 0..FULL_MAX + READY_MIN + 4 {
+            let mut writer = depot.exchange(0, full.take(), 1).unwrap();
+            let path = depot.lock().written.back().unwrap().path.clone();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(SegmentReader::open(&bytes).unwrap().committed_bytes(), 0);
+            writer.append(&Record::default()).unwrap();
+            full = Some(writer.into_region());
+            depot.retire(true);
+            depot.make_ready().unwrap();
+        }
+        let files = std::fs::read_dir(directory.path()).unwrap().count();
+        assert!(files <= FULL_MAX + READY_MIN + 3, "{files}");
+        assert_eq!(depot.lost(), 0);
     }
 }

@@ -16,6 +16,8 @@ use crate::published::GENERATIONS_LIVE_MAX;
 
 /// Between two looks at the pointer while control does not answer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What control answers when the generation is still the same.
+const NOTHING_NEW: u16 = 204;
 /// How long publishing waits for requests to let go of old generations before it refuses.
 const CROWDED_MAX: Duration = Duration::from_secs(5);
 
@@ -31,10 +33,21 @@ pub(crate) fn run(node: &Node) {
                 node.metrics.node().set(Metric::ControlReachable, 1);
                 match Current::decode(&reply.body, &node.state.trust) {
                     Ok(current) => served.serve(node, current, &mut link),
-                    Err(source) => served.complain(&GenerationError::Pointer(source)),
+                    Err(source) => {
+                        // It says the same the next time, and at once.
+                        served.complain(&GenerationError::Pointer(source));
+                        std::thread::sleep(LOOK_EVERY);
+                    }
                 }
             }
-            Ok(_) => node.metrics.node().set(Metric::ControlReachable, 1),
+            Ok(reply) => {
+                node.metrics.node().set(Metric::ControlReachable, 1);
+                if reply.status != NOTHING_NEW {
+                    tracing::debug!(status = reply.status, "control refuses to tell the generation");
+                    std::thread::sleep(LOOK_EVERY);
+                    served.follow_disk(node, &mut link);
+                }
+            }
             Err(error) => {
                 if node.metrics.merge().cell(Metric::ControlReachable) > 0 {
                     tracing::warn!(%error, "control does not answer; the last good snapshot serves on");
@@ -44,8 +57,12 @@ pub(crate) fn run(node: &Node) {
                 served.follow_disk(node, &mut link);
             }
         }
-        node.published.prune();
-        node.limits.sweep(ringway_rt::now().mono_ns);
+        if node.draining() {
+            return;
+        }
+        if let Some(current) = served.again.take() {
+            served.serve(node, current, &mut link);
+        }
     }
 }
 
@@ -55,6 +72,8 @@ struct Served {
     generation: u64,
     hash: Option<ContentHash>,
     refused: Option<Current>,
+    /// Refused for what may pass: an address in use, too many generations alive, a file that is not there yet.
+    again: Option<Current>,
     complaint: String,
 }
 
@@ -73,6 +92,7 @@ impl Served {
     /// Makes a generation live and acknowledges it, or says why not.
     fn serve(&mut self, node: &Node, current: Current, link: &mut ControlLink) {
         let began = Instant::now();
+        self.again = None;
         let outcome = make_live(node, current, link);
         let live_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Refused or not, control is asked for what comes after it.
@@ -86,8 +106,11 @@ impl Served {
                 None
             }
             Err(error) => {
+                if self.refused != Some(current) {
+                    node.metrics.node().add(Metric::GenerationsRejected, 1);
+                }
                 self.refused = Some(current);
-                node.metrics.node().add(Metric::GenerationsRejected, 1);
+                self.again = error.may_pass().then_some(current);
                 self.complain(&error);
                 Some(chain(&error))
             }

@@ -25,6 +25,9 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
     let host = match_host(snapshot, head.host());
     let path = normalise_path(&mut head, path_policy(snapshot, host));
     let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, started);
+    if connection.worker.memory_is_full() {
+        return turn.refuse(Outcome::Overload).await;
+    }
     if let Some(next) = turn.redirect_to_https().await {
         return next;
     }

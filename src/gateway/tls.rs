@@ -1,24 +1,22 @@
 //! TLS of an accepted connection, with the certificates of the generation of the moment.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_transport::Stream;
+use ringway_transport::{ServerTls, Stream};
 
 use crate::worker::Worker;
 
-/// Makes the stream of an accepted socket: TLS where its listener says so. `None`: there is nobody to
+/// Makes the stream of an accepted socket: with TLS where its listener has it. `None`: there is nobody to
 /// serve any more.
 pub(crate) async fn accept(
     worker: &Rc<Worker>,
     socket: ringway_rt::Stream,
-    configured: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
 ) -> Option<Stream> {
+    let Some(tls) = tls else { return Some(Stream::Plain(socket)) };
     let pinned = worker.pinned()?;
-    let (_, tls) = pinned.generation.listener(configured)?;
-    let Some(tls) = tls.map(Arc::clone) else { return Some(Stream::Plain(socket)) };
     let patience_ns = u64::from(pinned.generation.settings.tls_handshake_ms_max) * 1_000_000;
     drop(pinned);
     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);

@@ -45,8 +45,15 @@ impl Activity<'_> {
     fn touch(&self) {
         let at = ringway_rt::now().mono_ns.saturating_add(self.idle_ns_max);
         for end in self.ends {
+            // Both sides: the wait of a writer whose reader has stopped ends with the tunnel's clock, too.
             end.deadline().arm(Side::Read, at);
+            end.deadline().arm(Side::Write, at);
         }
+    }
+
+    /// What an end that failed means.
+    fn failed(&self) -> TunnelEnd {
+        if self.expired() { TunnelEnd::Idle } else { TunnelEnd::Broken }
     }
 
     fn expired(&self) -> bool {
@@ -98,7 +105,7 @@ async fn pump(
     activity: &Activity<'_>,
 ) -> TunnelEnd {
     if write_all(to, first, moved, activity).await.is_err() {
-        return TunnelEnd::Broken;
+        return activity.failed();
     }
     let mut reads = 0u32;
     loop {
@@ -115,16 +122,16 @@ async fn pump(
             }
             Ok(Some(_)) => {
                 if write_all(to, &buffer, moved, activity).await.is_err() {
-                    return TunnelEnd::Broken;
+                    return activity.failed();
                 }
             }
             Ok(None) => {
                 drop(buffer);
                 if from.readable().await.is_err() {
-                    return if activity.expired() { TunnelEnd::Idle } else { TunnelEnd::Broken };
+                    return activity.failed();
                 }
             }
-            Err(_) => return TunnelEnd::Broken,
+            Err(_) => return activity.failed(),
         }
     }
 }
@@ -147,4 +154,39 @@ async fn write_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use ringway_rt::{DriverChoice, Ended, Options};
+
+    use super::*;
+
+    async fn pair(listener: &TcpListener) -> (Stream, TcpStream) {
+        let until_ns = ringway_rt::now().mono_ns + 5_000_000_000;
+        let ours = ringway_rt::Stream::connect(listener.local_addr().unwrap(), until_ns).await.unwrap();
+        (Stream::Plain(ours), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_tunnel_whose_only_reader_has_stopped_ends_with_its_clock() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = Options { driver: DriverChoice::Epoll, ..Options::default() };
+        let ended = ringway_rt::run(&options, |_| async move {
+            let (downstream, caller) = pair(&listener).await;
+            let (upstream, mut sender) = pair(&listener).await;
+            // The caller says no more and reads nothing; the endpoint sends for as long as it is let.
+            caller.shutdown(Shutdown::Write).unwrap();
+            let flood = std::thread::spawn(move || while sender.write_all(&[7; 65536]).is_ok() {});
+            let tunnelled = join(&downstream, &upstream, b"", b"", 200_000_000).await;
+            assert_eq!(tunnelled.end, TunnelEnd::Idle);
+            assert!(tunnelled.down_bytes > 0);
+            drop((downstream, upstream));
+            flood.join().unwrap();
+        });
+        assert_eq!(ended.unwrap(), Ended::Finished(()));
+    }
 }

@@ -10,6 +10,7 @@ use ringway_record::metrics::{Metric, Shard};
 use ringway_wire::date::{DateCache, FixDate};
 
 use crate::connection::Connection;
+use crate::limits::MEMORY_BYTES_MAX;
 use crate::listener;
 use crate::mailbox::{Command, Mailbox};
 use crate::node::Node;
@@ -19,6 +20,10 @@ use crate::upstream::Endpoints;
 
 /// Between two rounds of housekeeping: idle upstream connections, gauges.
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
+/// How long a connection that is silent after a request keeps its buffer, looked at with each housekeeping.
+const WARM_NS_MAX: u64 = 500_000_000;
+/// Between two looks into the mailbox while the bell cannot be heard.
+const MAILBOX_LOOK_NS: u64 = 100_000_000;
 /// Between two looks at what a drain waits for.
 const DRAIN_LOOK_NS: u64 = 20_000_000;
 
@@ -34,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) ledger: Ledger,
     /// Limiter cells that it has found.
     pub(crate) limits: RefCell<WorkerLimits>,
+    /// Connections that wait with a buffer.
+    pub(crate) warm: Cell<u32>,
     pinned: RefCell<Option<Rc<Pinned>>>,
     turn: Cell<u64>,
     connections: RefCell<Connections>,
@@ -41,6 +48,7 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     dates: RefCell<DateCache>,
     draining: Cell<bool>,
+    cutting: Cell<bool>,
 }
 
 /// The connections that are open, so that a drain can reach the idle ones.
@@ -59,6 +67,7 @@ impl Worker {
             endpoints: Endpoints::default(),
             ledger: Ledger::new(Arc::clone(&node.depot), index),
             limits: RefCell::new(WorkerLimits::new(Arc::clone(&node.limits))),
+            warm: Cell::new(0),
             pinned: RefCell::new(None),
             turn: Cell::new(0),
             connections: RefCell::default(),
@@ -66,6 +75,7 @@ impl Worker {
             random: Cell::new(seed()),
             dates: RefCell::new(DateCache::new()),
             draining: Cell::new(false),
+            cutting: Cell::new(false),
             node,
         })
     }
@@ -122,7 +132,24 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Connections open downstream.
+    /// Whether the drain's deadline has come: what ends now was cut by us.
+    pub(crate) fn cutting(&self) -> bool {
+        self.cutting.get()
+    }
+
+    /// Whether its buffers weigh so much that nothing new can be taken on.
+    #[inline]
+    pub(crate) fn memory_is_full(&self) -> bool {
+        ringway_wire::buffer::memory::in_use() >= MEMORY_BYTES_MAX
+    }
+
+    /// Counts a connection as open until the guard is dropped, from before its handshake.
+    pub(crate) fn admit(self: &Rc<Self>) -> Admitted {
+        self.connections.borrow_mut().open += 1;
+        Admitted(Rc::clone(self))
+    }
+
+    /// Connections open downstream, those in their handshake included.
     pub(crate) fn open_connections(&self) -> u32 {
         self.connections.borrow().open
     }
@@ -130,7 +157,6 @@ impl Worker {
     /// Enters a connection; [`Worker::leave`] must follow.
     pub(crate) fn enter(&self, connection: &Rc<Connection>) -> usize {
         let mut connections = self.connections.borrow_mut();
-        connections.open += 1;
         let weak = Rc::downgrade(connection);
         match connections.free.pop() {
             Some(slot) => {
@@ -149,7 +175,6 @@ impl Worker {
     /// Strikes a connection out.
     pub(crate) fn leave(&self, slot: usize) {
         let mut connections = self.connections.borrow_mut();
-        connections.open = connections.open.saturating_sub(1);
         if let Some(place) = connections.slots.get_mut(slot) {
             *place = Weak::new();
             connections.free.push(slot);
@@ -173,8 +198,9 @@ impl Worker {
                 break;
             }
             if let Err(error) = mailbox.bell.heard().await {
-                tracing::error!(worker = self.index, %error, "the worker's doorbell failed");
-                break;
+                // No descriptor is left to wait with: the mailbox is looked at until there is one.
+                tracing::warn!(worker = self.index, %error, "the worker's doorbell is not heard");
+                ringway_rt::sleep_until_ns(ringway_rt::now().mono_ns + MAILBOX_LOOK_NS).await;
             }
         }
         self.drain().await;
@@ -222,6 +248,7 @@ impl Worker {
                     open = self.open_connections(),
                     "drain deadline: connections cut"
                 );
+                self.cutting.set(true);
                 self.each_connection(|connection| connection.cut(now_ns));
                 // One more sweep of the deadlines, so that cut requests file their records.
                 ringway_rt::sleep_until_ns(now_ns + 10 * DRAIN_LOOK_NS).await;
@@ -230,6 +257,16 @@ impl Worker {
             ringway_rt::sleep_until_ns(now_ns + DRAIN_LOOK_NS).await;
         }
         self.endpoints.close_idle();
+    }
+}
+
+/// An accepted connection, counted until it is dropped.
+pub(crate) struct Admitted(Rc<Worker>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut connections = self.0.connections.borrow_mut();
+        connections.open = connections.open.saturating_sub(1);
     }
 }
 
@@ -253,6 +290,7 @@ async fn housekeeping(worker: Rc<Worker>) {
         let pool_idle_ns =
             worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
         worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
+        worker.each_connection(|connection| connection.cool(now_ns.saturating_sub(WARM_NS_MAX)));
         worker.node.report(&worker);
         ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;
     }

@@ -12,7 +12,7 @@ use std::os::fd::{FromRawFd, IntoRawFd};
 use std::rc::Rc;
 
 use monoio::buf::IoBufMut;
-use monoio::io::AsyncReadRent;
+use monoio::io::{AsyncReadRent, CancelHandle, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
 use crate::local::{self, Worker};
@@ -23,11 +23,38 @@ use crate::watched::Watched;
 /// of its own (`&mut`), and the first one is shared with the waits. It must never close: see [`release`].
 pub(crate) struct Alias(Box<ManuallyDrop<TcpStream>>);
 
-/// Appends to `buffer` from the stream; see [`crate::Stream::read_pinned`].
+/// What ends a pinned read early: asked for with [`CallOff::now`], it takes effect when the kernel says so.
+#[derive(Default)]
+pub(crate) struct CallOff(Cell<Option<Canceller>>);
+
+impl CallOff {
+    fn handle(&self) -> CancelHandle {
+        let canceller = self.0.take().unwrap_or_default();
+        let handle = canceller.handle();
+        self.0.set(Some(canceller));
+        handle
+    }
+
+    /// Asks the kernel to end the read that is under way, if there is one.
+    pub(crate) fn now(&self) {
+        if let Some(canceller) = self.0.take() {
+            self.0.set(Some(canceller.cancel()));
+        }
+    }
+}
+
+impl std::fmt::Debug for CallOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallOff")
+    }
+}
+
+/// Appends to `buffer` from the stream; see [`crate::Stream::read_pinned`] and [`crate::Stream::read_warm`].
 pub(crate) async fn read(
     watched: &Watched,
     alias: &Cell<Option<Alias>>,
     mut buffer: Vec<u8>,
+    call_off: Option<&CallOff>,
 ) -> (io::Result<usize>, Vec<u8>) {
     let (true, Some(worker)) = (local::on_ring(), local::worker()) else {
         return (read_when_ready(watched, &mut buffer).await, buffer);
@@ -41,7 +68,10 @@ pub(crate) async fn read(
     // INVARIANT: if this future is given up, `handle` is leaked (it never closes) and the stream leaves its close to the
     // driver, behind the entry of this read.
     let guard = OrphanOnDrop(watched);
-    let (result, mut spare) = handle.0.read(spare).await;
+    let (result, mut spare) = match call_off {
+        None => handle.0.read(spare).await,
+        Some(call_off) => handle.0.cancelable_read(spare, call_off.handle()).await,
+    };
     let _ended = ManuallyDrop::new(guard);
     alias.set(Some(handle));
     let mut buffer = std::mem::take(&mut spare.vec);
@@ -51,6 +81,9 @@ pub(crate) async fn read(
         // would not.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             (read_when_ready(watched, &mut buffer).await, buffer)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+            (Err(io::ErrorKind::Interrupted.into()), buffer)
         }
         result => (result, buffer),
     }

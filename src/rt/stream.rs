@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use crate::deadline::{Deadline, Side};
 use crate::local;
-use crate::pinned::{self, Alias};
+use crate::pinned::{self, Alias, CallOff};
 use crate::sys;
 use crate::watched::{Direction, Watched};
 
@@ -19,6 +19,7 @@ pub struct Stream {
     // INVARIANT: fields drop in this order: the deadline's slot is free before the descriptor is closed.
     deadline: Deadline,
     alias: Cell<Option<Alias>>,
+    call_off: CallOff,
     watched: Watched,
     peer: SocketAddr,
 }
@@ -29,7 +30,13 @@ impl Stream {
         let Some(worker) = local::worker() else { return Err(io::ErrorKind::NotConnected.into()) };
         let fd = descriptor.as_raw_fd();
         let watched = Watched::new(descriptor)?;
-        Ok(Self { deadline: worker.deadlines.take(fd), alias: Cell::new(None), watched, peer })
+        Ok(Self {
+            deadline: worker.deadlines.take(fd),
+            alias: Cell::new(None),
+            call_off: CallOff::default(),
+            watched,
+            peer,
+        })
     }
 
     /// Connects to `address`; names are never resolved here. `TimedOut` within 100 ms after `deadline_ns` (monotonic), else
@@ -115,11 +122,32 @@ impl Stream {
         if buffer.len() == buffer.capacity() {
             return (Err(io::ErrorKind::InvalidInput.into()), buffer);
         }
-        let (result, buffer) = pinned::read(&self.watched, &self.alias, buffer).await;
+        let (result, buffer) = pinned::read(&self.watched, &self.alias, buffer, None).await;
         match result {
             Ok(0) => (self.end_of_input().map(|end| end.unwrap_or(0)), buffer),
             result => (result, buffer),
         }
+    }
+
+    /// As [`Self::read_pinned`], for a connection that is likely to speak soon: [`Self::call_off`] ends it with `Interrupted`,
+    /// the buffer as it was, unless bytes came first. Must be awaited to its end. `Unsupported` off the ring.
+    pub async fn read_warm(&self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        if buffer.len() == buffer.capacity() {
+            return (Err(io::ErrorKind::InvalidInput.into()), buffer);
+        }
+        if !local::on_ring() {
+            return (Err(io::ErrorKind::Unsupported.into()), buffer);
+        }
+        let (result, buffer) = pinned::read(&self.watched, &self.alias, buffer, Some(&self.call_off)).await;
+        match result {
+            Ok(0) => (self.end_of_input().map(|end| end.unwrap_or(0)), buffer),
+            result => (result, buffer),
+        }
+    }
+
+    /// Ends a [`Self::read_warm`] that is under way. Cancelled, then awaited: what had come already is returned by it.
+    pub fn call_off(&self) {
+        self.call_off.now();
     }
 
     /// The two deadlines of this stream.

@@ -60,6 +60,29 @@ impl Stream {
         }
     }
 
+    /// Waits for bytes on a plain connection that is likely to speak soon: [`ringway_rt::Stream::read_warm`]. `Unsupported`
+    /// with TLS, and off the ring.
+    ///
+    /// # Errors
+    /// `Interrupted` after [`Stream::call_off`]; else as [`Stream::read_soon`].
+    pub async fn read_warm(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(io) => {
+                let (read, buffer) = io.read_warm(std::mem::take(into)).await;
+                *into = buffer;
+                read
+            }
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Ends a [`Stream::read_warm`] that is under way.
+    pub fn call_off(&self) {
+        if let Self::Plain(io) = self {
+            io.call_off();
+        }
+    }
+
     /// As [`Stream::read_soon`], and may be given up at any time.
     ///
     /// # Errors

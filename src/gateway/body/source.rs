@@ -2,7 +2,7 @@
 
 use ringway_rt::Side;
 use ringway_transport::Stream;
-use ringway_wire::buffer::{Buffer, Class};
+use ringway_wire::buffer::{Buffer, Class, memory};
 use ringway_wire::head::Framing;
 use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn};
 use ringway_wire::limits::ChunkLimits;
@@ -10,6 +10,7 @@ use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
 
 use super::{RelayEnd, Sink};
+use crate::limits::MEMORY_BYTES_SHORT;
 
 /// Why no more of the body comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,10 +316,16 @@ fn available<'b>(first: &'b [u8], first_done: bool, buffer: Option<&'b Buffer>, 
     bytes.get(at..).unwrap_or_default()
 }
 
-/// A read that filled its buffer asks for a larger one next time: 16 KiB buffers cost a quarter of the
+/// A read that filled its buffer asks for a larger one next time, while there is memory: 16 KiB buffers cost a quarter of the
 /// throughput of large bodies.
 fn class_after(buffer: &Buffer, class: Class) -> Class {
-    if buffer.spare() > 0 { class } else { class.larger().unwrap_or(class) }
+    if buffer.spare() > 0 {
+        class
+    } else if memory::in_use() >= MEMORY_BYTES_SHORT {
+        Class::K16
+    } else {
+        class.larger().unwrap_or(class)
+    }
 }
 
 fn ended(error: &std::io::Error) -> SourceEnd {

@@ -1,6 +1,7 @@
 //! The shell of an HTTP/1.1 connection: waits for a request with nothing but a small future, reads its
 //! head, hands it to [`crate::request`] and decides whether another may follow.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ringway_record::Outcome;
@@ -26,6 +27,10 @@ pub(crate) enum Next {
     Abort,
 }
 
+/// Pipelined requests that are served before the other connections have their turn.
+const PIPELINED_PER_TURN: u32 = 16;
+/// Connections of one worker that wait with a buffer of 4 KiB at once: 2 MiB.
+const WARM_CONNECTIONS_MAX: u32 = 512;
 /// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// And for how long.
@@ -35,11 +40,22 @@ const LINGER_NS_MAX: u64 = 2_000_000_000;
 pub(crate) async fn serve(connection: &Rc<Connection>) {
     let mut rest = None;
     let mut first = true;
+    let mut pipelined = 0u32;
     loop {
-        if rest.is_none() && !wait(connection, first).await {
-            return;
+        if rest.is_none() {
+            match wait(connection, first).await {
+                Woken::Bytes(bytes) => rest = Some(bytes),
+                Woken::Readable => {}
+                Woken::Ended => return,
+            }
+            pipelined = 0;
         }
         first = false;
+        pipelined += 1;
+        if pipelined.is_multiple_of(PIPELINED_PER_TURN) {
+            // Requests that are there already and answered by us never make us wait: the others get their turn.
+            ringway_rt::turn().await;
+        }
         // A request's future is large: it lives only while a request does.
         match Box::pin(one(connection, rest.take())).await {
             Next::Again(bytes) => rest = bytes,
@@ -49,13 +65,24 @@ pub(crate) async fn serve(connection: &Rc<Connection>) {
     }
 }
 
-/// Waits for the first byte of a request. `false`: none came.
-async fn wait(connection: &Connection, first: bool) -> bool {
+/// What ended the wait for a request.
+enum Woken {
+    /// Its first bytes.
+    Bytes(Buffer),
+    /// They are there to be read.
+    Readable,
+    /// None will come.
+    Ended,
+}
+
+/// Waits for the first byte of a request: warm for a moment after the last one, which is the cheapest wait, then with
+/// nothing but a small future.
+async fn wait(connection: &Connection, first: bool) -> Woken {
     let worker = &connection.worker;
     if worker.draining() && !first {
-        return false;
+        return last_look(connection);
     }
-    let Some(pinned) = worker.pinned() else { return false };
+    let Some(pinned) = worker.pinned() else { return Woken::Ended };
     let settings = &pinned.generation.settings;
     let patience_ms = if first { settings.head_read_ms_max } else { settings.keep_alive_ms };
     drop(pinned);
@@ -66,10 +93,45 @@ async fn wait(connection: &Connection, first: bool) -> bool {
     let until_ns = since_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
     connection.idle.set(true);
     connection.stream.deadline().arm(Side::Read, until_ns);
-    let woken = connection.stream.readable().await;
+    let woken = match warm(connection, first, since_ns).await {
+        Some(woken) => woken,
+        None => match connection.stream.readable().await {
+            Ok(()) => Woken::Readable,
+            Err(_) => last_look(connection),
+        },
+    };
     connection.stream.deadline().disarm(Side::Read);
     connection.idle.set(false);
-    woken.is_ok()
+    woken
+}
+
+/// What came in the moment in which we end the wait: it was sent before its sender could know, and is answered.
+fn last_look(connection: &Connection) -> Woken {
+    let mut buffer = Buffer::take(Class::K4);
+    match connection.stream.try_read_append(buffer.vec_mut()) {
+        Ok(Some(count)) if count > 0 => Woken::Bytes(buffer),
+        _ => Woken::Ended,
+    }
+}
+
+/// Waits with a buffer in the kernel's hands. `None`: nothing came for a moment, or there is no ring to wait on.
+async fn warm(connection: &Connection, first: bool, since_ns: u64) -> Option<Woken> {
+    let worker = &connection.worker;
+    if first || connection.is_tls() || worker.warm.get() >= WARM_CONNECTIONS_MAX {
+        return None;
+    }
+    worker.warm.set(worker.warm.get() + 1);
+    connection.warm_since_ns.set(since_ns);
+    let mut buffer = Buffer::take(Class::K4);
+    let read = connection.stream.read_warm(buffer.vec_mut()).await;
+    connection.warm_since_ns.set(0);
+    worker.warm.set(worker.warm.get().saturating_sub(1));
+    match read {
+        Ok(0) => Some(Woken::Ended),
+        Ok(_) => Some(Woken::Bytes(buffer)),
+        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unsupported) => None,
+        Err(_) => Some(Woken::Ended),
+    }
 }
 
 /// Serves one request.
@@ -92,6 +154,7 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
         None => Buffer::take(Class::K4),
     };
     let mut fresh = !buffer.is_empty();
+    connection.head_waited.set(false);
     loop {
         if fresh {
             match parse_request(buffer, &limits) {
@@ -110,6 +173,7 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
             Ok(Some(0)) => return Err(refuse(connection, started, Ending::Closed).await),
             Ok(Some(_)) => true,
             Ok(None) => {
+                connection.head_waited.set(true);
                 connection.stream.deadline().arm(Side::Read, until_ns);
                 let woken = connection.stream.readable().await;
                 connection.stream.deadline().disarm(Side::Read);

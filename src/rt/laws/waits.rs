@@ -1,7 +1,7 @@
 //! Waits that are given up, and descriptors that are closed under them.
 
 use std::future::Future;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -14,6 +14,7 @@ on_both! {
     a_stream_closed_under_a_wait_ends_for_its_peer => closed_under_a_wait;
     both_directions_wait_at_once => both_directions;
     a_wait_with_nothing_to_read_does_not_spin => no_spin;
+    a_warm_read_that_is_called_off_loses_no_byte => called_off;
 }
 
 on_both! { in_child
@@ -270,5 +271,40 @@ fn cloexec(choice: DriverChoice) {
             .map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")))
             .collect();
         assert!(inherited.is_empty(), "{inherited:?}");
+    });
+}
+
+/// Called off while the peer writes: each byte is returned by the read that was called off or by the next one.
+fn called_off(choice: DriverChoice) {
+    worker(choice, || async {
+        let (stream, mut peer) = pair().await;
+        let stream = std::rc::Rc::new(stream);
+        for round in 0..200u8 {
+            let other = std::rc::Rc::clone(&stream);
+            spawn(async move {
+                turn().await;
+                other.call_off();
+            });
+            if round.is_multiple_of(2) {
+                peer.write_all(&[round]).unwrap();
+            }
+            let (result, buffer) = stream.read_warm(Vec::with_capacity(8)).await;
+            match result {
+                Ok(1) => assert_eq!(buffer, [round]),
+                Ok(count) => panic!("{count} bytes"),
+                Err(error) => {
+                    let kind = error.kind();
+                    assert!(matches!(kind, ErrorKind::Interrupted | ErrorKind::Unsupported), "{error}");
+                    assert!(buffer.is_empty() && buffer.capacity() >= 8);
+                    if round.is_multiple_of(2) {
+                        stream.readable().await.unwrap();
+                        let mut byte = [0];
+                        assert_eq!(stream.try_read(&mut byte).unwrap(), Some(1));
+                        assert_eq!(byte, [round]);
+                    }
+                }
+            }
+            turn().await;
+        }
     });
 }
