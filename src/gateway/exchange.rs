@@ -204,7 +204,7 @@ async fn attempt(
             let came = reply::Came { reusable: false, ..came };
             if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
         }
-        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end)),
+        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
     };
     drop(up);
     if entry.status != 0 {

@@ -19,7 +19,7 @@ pub(crate) fn request(reject: Reject) -> Outcome {
         Reject::TargetTooLong => Outcome::TargetTooLong,
         Reject::Version => Outcome::VersionUnsupported,
         Reject::Connect => Outcome::ConnectNotAllowed,
-        Reject::HeadTooLarge | Reject::TooManyFields => Outcome::HeadTooLarge,
+        Reject::HeadTooLarge | Reject::TooManyFields | Reject::TrailersTooLarge => Outcome::HeadTooLarge,
         Reject::HostMissing | Reject::HostTwice | Reject::HostSyntax => Outcome::InvalidHost,
         Reject::CodingInHttp10
         | Reject::CodingWithLength
@@ -32,7 +32,7 @@ pub(crate) fn request(reject: Reject) -> Outcome {
         Reject::ChunkSize | Reject::ChunkExtension | Reject::ChunkEnd | Reject::ChunkOverhead => {
             Outcome::MalformedChunk
         }
-        Reject::TrailerSyntax | Reject::TrailersTooLarge => Outcome::MalformedTrailer,
+        Reject::TrailerSyntax => Outcome::MalformedTrailer,
         Reject::BodyCut => Outcome::ClientBodyShort,
         Reject::PathEncoded | Reject::PathPercent | Reject::PathDots => Outcome::ForbiddenPath,
     }

@@ -374,7 +374,8 @@ impl<'r> Turn<'r> {
         self.entry.outcome = ended.outcome;
         if ended.reply == Reply::None {
             return if reply::can_be_told(ended.outcome) {
-                self.refuse(ended.outcome).await
+                let detail = Some(self.entry.detail).filter(|detail| !detail.is_empty());
+                self.refuse_as(ended.outcome, detail).await
             } else {
                 self.account();
                 Next::Abort

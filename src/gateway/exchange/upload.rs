@@ -88,15 +88,18 @@ pub(super) async fn beside(
                 came
             }
         }
-        Err(end) if sink.untouched() => Came::before_reply(outcome_of(end)),
-        Err(end) => Came::cut(outcome_of(end)),
+        Err(end) if sink.untouched() => Came::before_reply(outcome_of(end, entry)),
+        Err(end) => Came::cut(outcome_of(end, entry)),
     }
 }
 
-/// How a request whose body did not come ended.
-pub(super) fn outcome_of(end: SourceEnd) -> Outcome {
+/// How a request whose body did not come ended; its record says what exactly was malformed.
+pub(super) fn outcome_of(end: SourceEnd, entry: &mut Entry<'_>) -> Outcome {
     match end {
-        SourceEnd::Malformed(reject) => malformed::request(reject),
+        SourceEnd::Malformed(reject) => {
+            entry.detail = reject.name();
+            malformed::request(reject)
+        }
         SourceEnd::Short => Outcome::ClientBodyShort,
         SourceEnd::Reset => Outcome::ClientReset,
         SourceEnd::Timeout => Outcome::BodyTimeout,

@@ -1,0 +1,36 @@
+//! Black-box tests: real `ringway` processes, real sockets, raw bytes; replies, records and metrics are what is asserted on.
+//!
+//! `RINGWAY_TEST_DRIVER` (`uring` or `epoll`) chooses the driver of every gateway started here; a gateway that
+//! runs on another one fails its test at once. Without it the laws run on io_uring, and the first of them on epoll too.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+#[path = "blackbox/node.rs"]
+mod node;
+#[path = "blackbox/raw.rs"]
+mod raw;
+#[path = "blackbox/scripted.rs"]
+mod scripted;
+#[path = "blackbox/site.rs"]
+mod site;
+
+#[path = "blackbox/malformed.rs"]
+mod malformed;
+#[path = "blackbox/misbehaving.rs"]
+mod misbehaving;
+#[path = "blackbox/policies.rs"]
+mod policies;
+#[path = "blackbox/pressure.rs"]
+mod pressure;
+#[path = "blackbox/relay.rs"]
+mod relay;
+#[path = "blackbox/routing.rs"]
+mod routing;
+#[path = "blackbox/websocket.rs"]
+mod websocket;

@@ -1,0 +1,196 @@
+//! Peers that are slow, silent or many: bounded, counted, recovered from.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::node::{Node, also_on_epoll};
+use crate::raw::Raw;
+use crate::scripted::Scripted;
+use crate::site::Site;
+
+also_on_epoll!(
+    a_head_that_takes_too_long_is_408_however_steadily_it_comes
+    a_caller_that_half_closes_still_gets_its_reply
+    connections_beyond_the_limit_are_refused_and_counted
+);
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
+
+/// Sends a byte every 20 ms until the other side answers or closes, at most so many.
+fn drip(client: &Raw, byte: &[u8], times: usize) {
+    let mut stream = client.stream();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    for _ in 0..times {
+        // Waiting for an answer is the pace: nobody sleeps.
+        if stream.write_all(byte).is_err() || stream.peek(&mut [0]).is_ok() {
+            break;
+        }
+    }
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+}
+
+#[test]
+fn a_head_that_takes_too_long_is_408_however_steadily_it_comes() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {head: 400ms}"));
+    let mut client = node.connect();
+    client.send("GET /a HTTP/1.1\r\nHost: api.test\r\nX: ");
+    drip(&client, b"a", 100);
+    assert_eq!(client.reply().status, 408);
+    client.assert_closed();
+    let record = node.assert_outcome("head_timeout");
+    assert!(record["duration_us"].as_u64().unwrap() < 3_000_000, "in all, not for each read: {record}");
+    upstream.assert_untouched();
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_without_a_record() {
+    let upstream = Scripted::ok();
+    let settings = "timeouts: {head: 200ms, keep_alive: 200ms}";
+    let node = Node::start(&Site::to(upstream.address).settings(settings));
+    node.connect().assert_closed();
+    let mut served = node.connect();
+    assert_eq!(served.ask(GET).status, 200);
+    served.assert_closed();
+    node.assert_outcome("served");
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_408() {
+    let upstream = Scripted::start(|connection| while connection.request().is_some() {});
+    let node = Node::start(&Site::to(upstream.address).settings("body: {rate: 10KiB, grace: 300ms}"));
+    let mut client = node.connect();
+    client.send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1000000\r\n\r\n");
+    drip(&client, b"b", 200);
+    assert_eq!(client.reply().status, 408);
+    client.assert_closed();
+    node.assert_outcome("body_timeout");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_cut_and_counted() {
+    let upstream = Scripted::start(|connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+            connection.send(vec![b'x'; 100_000_000]);
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {write_stall: 300ms}"));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    let mut stalled = TcpStream::from(socket);
+    stalled.write_all(GET.as_bytes()).unwrap();
+    let record = node.assert_outcome("client_stalled");
+    assert!(record["body_out_bytes"].as_u64().unwrap() < 100_000_000, "{record}");
+    let mut got = Vec::new();
+    let _ = stalled.read_to_end(&mut got);
+    assert!(got.len() < 100_000_000, "what is cut never looks whole");
+}
+
+#[test]
+fn a_caller_that_half_closes_still_gets_its_reply() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    client.send(GET).finish();
+    assert_eq!(client.reply().text(), "ok");
+    client.assert_closed();
+    node.assert_outcome("served");
+    let mut client = node.connect();
+    client.send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 3\r\n\r\nabc").finish();
+    assert_eq!(client.reply().text(), "ok");
+    client.assert_closed();
+    node.assert_outcome("served");
+}
+
+#[test]
+fn a_caller_that_leaves_in_the_middle_of_a_reply_is_recorded_and_harms_nobody() {
+    let upstream = Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /endless ") {
+                connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                while connection.try_send("5\r\nhello\r\n") {}
+                return;
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    client.send("GET /endless HTTP/1.1\r\nHost: api.test\r\n\r\n").until(b"hello");
+    drop(client);
+    let record = node.record();
+    assert_eq!(record["kind"], "client", "{record}");
+    assert_eq!(node.connect().ask(GET).text(), "ok");
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_and_counted() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).settings("connections: 16"));
+    let mut held: Vec<Raw> = (0..16).map(|_| node.connect()).collect();
+    for client in &mut held {
+        assert_eq!(client.ask(GET).status, 200);
+        node.assert_outcome("served");
+    }
+    for _ in 0..10 {
+        node.connect().assert_closed();
+    }
+    node.wait_metric("ringway_connections_refused_total", "", |refused| refused == 10.0);
+    for client in &mut held {
+        assert_eq!(client.ask(GET).status, 200, "those that are open go on");
+    }
+    held.clear();
+    node.wait_metric("ringway_connections_open", "", |open| open == 0.0);
+    assert_eq!(node.connect().ask(GET).status, 200, "and there is room again");
+}
+
+#[test]
+fn a_body_beyond_its_limit_is_413() {
+    let upstream = Scripted::start(|connection| while connection.request().is_some() {});
+    let site =
+        Site::to(upstream.address).settings("body: {size: 1KiB}").route("/small: {to: one, body: 10B}");
+    let node = Node::start(&site);
+    let known = node.connect().ask("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1025\r\n\r\n");
+    assert_eq!(known.status, 413);
+    node.assert_outcome("body_too_large");
+    let route = node.connect().ask("POST /small HTTP/1.1\r\nHost: api.test\r\nContent-Length: 11\r\n\r\n");
+    assert_eq!(route.status, 413);
+    node.assert_outcome("body_too_large");
+    upstream.assert_untouched();
+    let head = "POST /a HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = node.connect();
+    let reply = client.ask(format!("{head}401\r\n{}\r\n0\r\n\r\n", "a".repeat(1025)));
+    assert_eq!(reply.status, 413);
+    client.assert_closed();
+    node.assert_outcome("body_too_large");
+}
+
+/// Opens so many connections that say nothing.
+fn flood(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+}
+
+#[test]
+fn a_flood_of_silent_connections_leaves_the_others_served() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {head: 500ms}"));
+    let mut client = node.connect();
+    assert_eq!(client.ask(GET).status, 200);
+    let silent = flood(node.address, 400);
+    for _ in 0..20 {
+        assert_eq!(client.ask(GET).status, 200);
+    }
+    for stream in &silent {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let ended = stream.peek(&mut [0]);
+        assert!(
+            matches!(ended, Ok(0))
+                || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+        );
+    }
+    drop(silent);
+    node.wait_metric("ringway_connections_open", "", |open| open <= 1.0);
+}
