@@ -83,15 +83,13 @@ struct Signals {
 impl Up {
     async fn start(args: &UpArgs, terminal: Terminal) -> Result<u8, Failure> {
         let root = args.state.directory();
-        let state = StateDir::open(&root).map_err(|source| Failure::File { path: root.clone(), source })?;
+        StateDir::open(&root).map_err(|source| Failure::File { path: root.clone(), source })?;
         let root = std::path::absolute(&root).map_err(|source| Failure::File { path: root, source })?;
         let source = Source::new(args.file.as_deref(), args.address)?;
         source.read()?;
         let echo = source.start_upstream().await?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let watcher = watch::start(&source, sender.clone())?;
-        // An address of a daemon that ran before would be taken for that of the one that starts now.
-        std::fs::remove_file(state.address()).ok();
         let up = Self {
             terminal,
             connect: ConnectArgs {
