@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringway_policy::prepare::Prepared;
 use ringway_policy::route::RouteExpressions;
@@ -21,6 +22,9 @@ use ringway_wire::limits::HeadLimits;
 use crate::error::GenerationError;
 use crate::resolver::Resolver;
 use crate::upstream::prepared::PreparedUpstream;
+
+/// How long a generation waits for the addresses of its new endpoints.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A generation, shared by all workers.
 pub(crate) struct Generation {
@@ -82,6 +86,7 @@ impl Generation {
                 Ok(Arc::new(PreparedUpstream::new(definition, tls, workshop.resolver)))
             })
             .collect::<Result<_, GenerationError>>()?;
+        workshop.resolver.settle(RESOLVE_PATIENCE);
         let tls = snapshot
             .listeners()
             .iter()

@@ -3,9 +3,9 @@
 //! The blocking resolver of the C library is used, off the workers: it knows `/etc/hosts`, search
 //! domains and whatever the host is set up with. It tells no TTL, hence the fixed interval.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use arc_swap::ArcSwap;
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// Between two attempts at a name that has never resolved.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// Threads that ask for new names at once.
+const ASKERS_MAX: usize = 8;
 /// Most addresses kept of one name.
 const ADDRESSES_MAX: usize = 64;
 
@@ -25,6 +27,8 @@ pub(crate) struct Resolved {
     port: u16,
     addresses: ArcSwap<Vec<SocketAddr>>,
     version: AtomicU64,
+    /// The system has answered once, whatever it said.
+    asked: AtomicBool,
 }
 
 impl Resolved {
@@ -68,11 +72,18 @@ pub(crate) struct Resolver {
 struct Shared {
     names: Mutex<Names>,
     changed: Condvar,
+    asked: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Names {
     by_name: HashMap<(String, u16), Weak<Resolved>>,
+    /// New ones that nobody has asked for yet.
+    queue: VecDeque<Arc<Resolved>>,
+    /// New ones since the last [`Resolver::settle`].
+    fresh: Vec<Arc<Resolved>>,
+    /// Threads that ask for new ones.
+    askers: usize,
     stopped: bool,
 }
 
@@ -91,8 +102,8 @@ impl Resolver {
         Ok(resolver)
     }
 
-    /// The entry of a name, resolved once before it is returned if it is new. Called on the reload
-    /// thread, where waiting for a name server delays nothing but the next generation.
+    /// The entry of a name. A new one is asked for by a thread of its own, because a name server that does not answer takes
+    /// half a minute to say so; [`Resolver::settle`] waits for it.
     pub(crate) fn name(&self, host: &str, port: u16) -> Arc<Resolved> {
         let key = (host.to_owned(), port);
         let mut names = lock(&self.shared.names);
@@ -104,12 +115,38 @@ impl Resolver {
             port,
             addresses: ArcSwap::from_pointee(Vec::new()),
             version: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
         });
         names.by_name.insert(key, Arc::downgrade(&fresh));
+        names.queue.push_back(Arc::clone(&fresh));
+        names.fresh.push(Arc::clone(&fresh));
+        let wanted = names.askers < ASKERS_MAX;
+        names.askers += usize::from(wanted);
         drop(names);
-        fresh.refresh();
-        self.shared.changed.notify_one();
+        if wanted {
+            let shared = Arc::clone(&self.shared);
+            let started =
+                std::thread::Builder::new().name("resolver-ask".to_owned()).spawn(move || ask(&shared));
+            if let Err(error) = started {
+                tracing::warn!(%error, "no thread to resolve with");
+                ask(&self.shared);
+            }
+        }
         fresh
+    }
+
+    /// Waits until the names that are new since the last call were asked for once, or for so long. One that takes longer has
+    /// its addresses when they come; called on the reload thread before a generation goes live.
+    pub(crate) fn settle(&self, patience: Duration) {
+        let mut names = lock(&self.shared.names);
+        let fresh = std::mem::take(&mut names.fresh);
+        let waiting = |_: &mut Names| fresh.iter().any(|name| !name.asked.load(Ordering::Acquire));
+        drop(
+            self.shared
+                .asked
+                .wait_timeout_while(names, patience, waiting)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 }
 
@@ -118,6 +155,20 @@ impl Drop for Resolver {
         lock(&self.shared.names).stopped = true;
         self.shared.changed.notify_one();
     }
+}
+
+/// Asks for new names until there are no more.
+fn ask(shared: &Shared) {
+    let mut names = lock(&shared.names);
+    while let Some(name) = names.queue.pop_front() {
+        drop(names);
+        name.refresh();
+        names = lock(&shared.names);
+        name.asked.store(true, Ordering::Release);
+        shared.asked.notify_all();
+        shared.changed.notify_one();
+    }
+    names.askers = names.askers.saturating_sub(1);
 }
 
 fn keep_fresh(shared: &Shared) {
@@ -165,6 +216,7 @@ mod tests {
     fn a_name_keeps_its_last_good_set() {
         let resolver = Resolver::default();
         let name = resolver.name("localhost", 80);
+        resolver.settle(Duration::from_secs(10));
         assert!(name.addresses().iter().any(|address| address.ip().is_loopback()));
         let before = name.version();
         name.refresh();
@@ -174,7 +226,10 @@ mod tests {
     #[test]
     fn a_name_that_does_not_resolve_has_no_addresses() {
         let resolver = Resolver::default();
-        assert!(resolver.name("no-such-name.invalid", 80).addresses().is_empty());
+        let name = resolver.name("no-such-name.invalid", 80);
+        assert!(name.addresses().is_empty());
+        resolver.settle(Duration::from_secs(60));
+        assert!(name.addresses().is_empty());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) struct PreparedUpstream {
     /// TLS to it.
     pub(crate) tls: Option<ClientTls>,
     server_name: Option<String>,
+    has_names: bool,
     endpoints: Vec<PreparedEndpoint>,
 }
 
@@ -89,13 +90,18 @@ impl PreparedUpstream {
             connections_max: definition.connections_max,
             tls,
             server_name,
+            has_names: definition
+                .endpoints
+                .iter()
+                .any(|endpoint| matches!(endpoint.address, EndpointAddress::Name { .. })),
             endpoints: endpoints.collect(),
         }
     }
 
     /// Whether any endpoint is given by name.
+    #[inline]
     pub(crate) fn has_names(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| matches!(endpoint.at, At::Name { .. }))
+        self.has_names
     }
 
     /// Changes when any name resolves to other addresses.
