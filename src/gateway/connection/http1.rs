@@ -29,6 +29,8 @@ pub(crate) enum Next {
 
 /// Pipelined requests that are served before the other connections have their turn.
 const PIPELINED_PER_TURN: u32 = 16;
+/// Rows of requests between two turns given away by a connection that may never have had to wait.
+const ROWS_PER_TURN: u32 = 64;
 /// Connections of one worker that wait with a buffer of 4 KiB and what serves their requests at once: 5 MiB.
 const WARM_CONNECTIONS_MAX: u32 = 512;
 /// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
@@ -39,6 +41,7 @@ const LINGER_NS_MAX: u64 = 2_000_000_000;
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(connection: &Rc<Connection>) {
     let mut first = true;
+    let mut rows = 0u32;
     loop {
         let bytes = match wait(connection, first).await {
             Woken::Bytes(bytes) => Some(bytes),
@@ -46,6 +49,11 @@ pub(crate) async fn serve(connection: &Rc<Connection>) {
             Woken::Ended => return,
         };
         first = false;
+        rows = rows.wrapping_add(1);
+        if rows.is_multiple_of(ROWS_PER_TURN) {
+            // With TLS, and on epoll, a wait for what is there already is none.
+            ringway_rt::turn().await;
+        }
         // What serves requests is large: it lives only while they come, and is not made anew for each.
         match Box::pin(requests(connection, bytes)).await {
             After::Silence => {}
