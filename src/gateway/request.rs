@@ -79,7 +79,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
         Some(Action::Proxy { upstream, rewrite }) => {
             let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
             let rewritten = turn.rewrite(rewrite, &found, passed.query);
-            // Bodies and tunnels pin no generation: the turn lets go of its own hold with the reply's head.
+            // What waits for an upstream pins no generation: the turn lets go of its own hold before it asks.
             drop(pinned);
             turn.proxy(upstream, &rewritten).await
         }
