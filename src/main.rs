@@ -47,6 +47,9 @@ fn log(command: &Command) {
 
 /// Runs the data plane until it is told to end.
 fn gateway(arguments: &GatewayArgs) -> ExitCode {
+    if arguments.supervised {
+        commands::end_with_parent();
+    }
     let driver = match arguments.driver.as_str() {
         "auto" => DriverChoice::Auto,
         "uring" => DriverChoice::Uring,

@@ -30,7 +30,11 @@ mod policies;
 mod pressure;
 #[path = "blackbox/relay.rs"]
 mod relay;
+#[path = "blackbox/reload.rs"]
+mod reload;
 #[path = "blackbox/routing.rs"]
 mod routing;
+#[path = "blackbox/tls.rs"]
+mod tls;
 #[path = "blackbox/websocket.rs"]
 mod websocket;

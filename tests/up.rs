@@ -139,6 +139,22 @@ fn a_killed_child_is_started_again_and_the_other_serves_on() {
 }
 
 #[test]
+fn a_second_one_on_the_same_state_ends_and_leaves_the_first_as_it_is() {
+    let mut up = Up::start();
+    let second = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["up", "--api", "127.0.0.1:0", "--state"])
+        .arg(up.folder.path().join("state"))
+        .arg(site(up.folder.path()))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another control daemon runs on it"));
+    up.edit(&definition("second"));
+    assert_eq!(up.event("applied")["generation"]["number"], 2);
+    assert_eq!(up.ask(), "second");
+}
+
+#[test]
 fn a_termination_ends_all_three_in_order() {
     let mut up = Up::start();
     let children = [up.child("control"), up.child("gateway")];
@@ -147,6 +163,16 @@ fn a_termination_ends_all_three_in_order() {
     for child in children {
         assert!(!Path::new(&format!("/proc/{child}")).exists(), "a child outlived it");
     }
+}
+
+#[test]
+fn a_kill_without_warning_leaves_no_child_behind() {
+    let mut up = Up::start();
+    let children = [up.child("control"), up.child("gateway")];
+    assert_ne!(children[0], children[1]);
+    up.signal("-KILL", up.process.id());
+    // Its standard error is theirs as well: it ends when the last of the three has ended.
+    while up.notices.next().is_some() {}
 }
 
 #[test]

@@ -75,11 +75,15 @@ async fn open(args: &ControlArgs) -> Result<Opened, Failure> {
     let state = StateDir::open(&root).map_err(|source| Failure::File { path: root, source })?;
     let lock = state.lock().map_err(|source| {
         let hint = match source.kind() {
-            io::ErrorKind::ResourceBusy => "another control daemon runs on it; stop that one first",
+            io::ErrorKind::ResourceBusy => {
+                "another control daemon runs on it: stop that one, or choose another with --state"
+            }
             _ => "check owner and permissions of the state directory",
         };
         failed("cannot take the state directory", source, Some(hint))
     })?;
+    // Ours from here on: an address of the daemon before us would be taken for ours until we have one.
+    fs::remove_file(state.address()).ok();
     let keys = Keys::load_or_make(&state).map_err(|error| {
         let hint = error.hint();
         failed("cannot use the cluster's keys", error, Some(hint))

@@ -4,12 +4,15 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustls::ClientConnection;
+
 /// How long any single read may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection that sends raw bytes.
 pub(crate) struct Raw {
     stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     read: Vec<u8>,
 }
 
@@ -48,7 +51,24 @@ impl Raw {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Self { stream, tls: None, read: Vec::new() }
+    }
+
+    /// Speaks TLS from here on.
+    ///
+    /// # Errors
+    /// The handshake's.
+    pub(crate) fn secure(mut self, mut tls: ClientConnection) -> std::io::Result<Self> {
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// The TLS of [`Raw::secure`].
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        self.tls.as_ref().unwrap()
     }
 
     /// The socket itself.
@@ -63,7 +83,10 @@ impl Raw {
 
     /// Sends bytes; a peer that has closed meanwhile is no error here.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).write_all(bytes.as_ref()),
+            None => self.stream.write_all(bytes.as_ref()),
+        };
         self
     }
 
@@ -76,7 +99,11 @@ impl Raw {
     /// Reads at least one more byte; `false` at the end of the stream (a reset counts as one).
     pub(crate) fn more(&mut self) -> bool {
         let mut chunk = [0; 64 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls.as_mut(), &mut self.stream).read(&mut chunk),
+            None => self.stream.read(&mut chunk),
+        };
+        match read {
             Ok(0) => false,
             Ok(count) => {
                 self.read.extend_from_slice(&chunk[..count]);
@@ -85,6 +112,13 @@ impl Raw {
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
             Err(error) => panic!("nothing came: {error}; so far {:?}", String::from_utf8_lossy(&self.read)),
         }
+    }
+
+    /// Reads to the end; `true`: by a reset, or by TLS that was not closed in order.
+    pub(crate) fn ends_in_disorder(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else { panic!("in plain text, no end is in order") };
+        let ended = rustls::Stream::new(tls.as_mut(), &mut self.stream).read_to_end(&mut self.read);
+        ended.is_err()
     }
 
     /// Reads until `needle` has come; returns everything up to and with it.

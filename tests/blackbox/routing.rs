@@ -88,7 +88,7 @@ fn rewrites_change_path_and_host_and_keep_the_query() {
     assert_eq!(ask(&node, "GET /v1/a/b?q=1", "").status, 200);
     let head = upstream.head();
     assert!(head.starts_with("GET /v2/a/b?q=1 HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("X-Forwarded-Prefix: /v1\r\n"), "{head}");
+    assert!(values(&head, "x-forwarded-prefix") == ["/v1"], "{head}");
     assert_eq!(ask(&node, "GET /whole?q=1", "").status, 200);
     let head = upstream.head();
     assert!(head.starts_with("GET /other?q=1 HTTP/1.1\r\n"), "{head}");

@@ -140,13 +140,6 @@ impl Accepted {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Reads until the gateway closes; returns what came.
-    pub(crate) fn rest(&mut self) -> Vec<u8> {
-        let mut rest = std::mem::take(&mut self.read);
-        let _ = self.stream.read_to_end(&mut rest);
-        rest
-    }
-
     /// Reads what there is, at least a byte; `None` when the connection ended.
     pub(crate) fn some(&mut self) -> Option<Vec<u8>> {
         if self.read.is_empty() {

@@ -6,7 +6,7 @@ use crate::site::Site;
 
 also_on_epoll!(a_tunnel_carries_bytes_both_ways_and_half_closes);
 
-const UPGRADE: &str = concat!(
+pub(crate) const UPGRADE: &str = concat!(
     "GET /ws/chat HTTP/1.1\r\nHost: api.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 );
@@ -16,14 +16,19 @@ const SWITCHING: &str = concat!(
 );
 
 /// Agrees to the upgrade and sends back what comes until the other side half-closes; then says `bye`.
-fn echo(connection: &mut Accepted) {
+pub(crate) fn echo(connection: &mut Accepted) {
     if connection.head().is_some() {
-        connection.send(SWITCHING);
-        while let Some(bytes) = connection.some() {
-            connection.send(bytes);
-        }
-        connection.send("bye");
+        echo_after(connection);
     }
+}
+
+/// As [`echo`], the request's head being read.
+pub(crate) fn echo_after(connection: &mut Accepted) {
+    connection.send(SWITCHING);
+    while let Some(bytes) = connection.some() {
+        connection.send(bytes);
+    }
+    connection.send("bye");
 }
 
 #[test]

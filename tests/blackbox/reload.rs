@@ -1,0 +1,232 @@
+//! Generations come and go, processes end and begin: no request is lost.
+
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+use rustix::process::Signal;
+
+use crate::node::{Node, also_on_epoll};
+use crate::scripted::Scripted;
+use crate::site::Site;
+use crate::websocket;
+
+also_on_epoll!(
+    reloads_lose_no_request_and_close_no_connection
+    a_drain_finishes_what_has_begun_and_begins_nothing
+);
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
+
+/// Serves `ok`, and WebSockets below `/ws/`.
+fn serving() -> Scripted {
+    Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /ws/") {
+                return websocket::echo_after(connection);
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    })
+}
+
+#[test]
+fn reloads_lose_no_request_and_close_no_connection() {
+    let upstream = serving();
+    let site = Site::to(upstream.address).settings("trace: none");
+    let node = Node::start_with(&site, 2);
+    let mut tunnel = node.connect();
+    assert_eq!(tunnel.ask(websocket::UPGRADE).status, 101);
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                // One connection throughout: were it closed, the next request would fail.
+                let mut client = node.connect();
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(client.ask(GET).text(), "ok");
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for number in 0..15 {
+            let before = asked.load(Ordering::Relaxed);
+            node.apply(&site.clone().route(&format!("/other/{number}: {{to: one}}")));
+            while asked.load(Ordering::Relaxed) == before {
+                std::thread::yield_now();
+            }
+            assert_eq!(tunnel.send("still here").exactly(10), b"still here");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    for _ in 0..asked.load(Ordering::Relaxed) {
+        node.assert_outcome("served");
+    }
+    assert_eq!(node.metric("ringway_connections_accepted_total", ""), 4.0);
+    node.wait_metric("ringway_generations_live", "", |live| live == 1.0);
+    tunnel.finish().rest();
+    node.assert_outcome("tunnel_closed");
+}
+
+#[test]
+fn a_kept_connection_is_decided_by_the_newest_generation() {
+    let node = Node::start(&Site::bare().route("/a: {respond: {status: 200, body: one}}"));
+    let mut client = node.connect();
+    assert_eq!(client.ask(GET).text(), "one");
+    assert_eq!(node.assert_outcome("served")["generation"], 1);
+    node.apply(&Site::bare().route("/a: {respond: {status: 200, body: two}}"));
+    assert_eq!(client.ask(GET).text(), "two");
+    assert_eq!(node.assert_outcome("served")["generation"], 2);
+    assert_eq!(node.metric("ringway_generation", ""), 2.0);
+}
+
+#[test]
+fn listeners_come_and_go_without_harm_to_the_others() {
+    let site = Site::bare().route("/a: {respond: {status: 200, body: ok}}");
+    let node = Node::start(&site);
+    let mut kept = node.connect();
+    assert_eq!(kept.ask(GET).status, 200);
+    node.apply(&site.clone().listener("{address: \"127.0.0.3:0\"}").listener("{address: \"[::1]:0\"}"));
+    let added = node.listener("127.0.0.3:0");
+    let mut there = crate::raw::Raw::connect(added);
+    assert_eq!(there.ask(GET).status, 200);
+    assert_eq!(crate::raw::Raw::connect(node.listener("[::1]:0")).ask(GET).status, 200);
+    node.apply(&site);
+    while TcpStream::connect(added).is_ok() {
+        // The workers hear of it one after another.
+        std::thread::yield_now();
+    }
+    assert_eq!(kept.ask(GET).status, 200);
+    assert_eq!(node.connect().ask(GET).status, 200);
+}
+
+/// Answers `/slow` once it is released, anything else at once.
+fn releasable() -> (Scripted, Sender<()>) {
+    let (release, released) = channel();
+    let released = Mutex::new(released);
+    let upstream = Scripted::start(move |connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /slow ") {
+                let _ = released.lock().unwrap().recv();
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    (upstream, release)
+}
+
+#[test]
+fn a_drain_finishes_what_has_begun_and_begins_nothing() {
+    let (upstream, release) = releasable();
+    let node = Node::start(&Site::to(upstream.address));
+    let mut idle = node.connect();
+    assert_eq!(idle.ask(GET).status, 200);
+    node.assert_outcome("served");
+    upstream.head();
+    let mut busy = node.connect();
+    busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    upstream.head();
+    node.signal(Signal::TERM);
+    idle.assert_closed();
+    assert_eq!(node.admin("/ready").status, 503);
+    let late = TcpStream::connect(node.address);
+    assert!(late.is_err(), "a connection was taken that nobody serves");
+    release.send(()).unwrap();
+    let reply = busy.reply();
+    assert_eq!((reply.text(), reply.field("connection")), ("ok", Some("close")), "{}", reply.head);
+    busy.assert_closed();
+    assert_eq!(node.wait(), Some(0));
+    node.assert_outcome("served");
+}
+
+#[test]
+fn a_drain_cuts_what_is_left_at_its_deadline() {
+    let (upstream, _release) = releasable();
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {drain: 200ms}"));
+    let mut busy = node.connect();
+    busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    upstream.head();
+    let mut tunnel = node.connect();
+    node.signal(Signal::TERM);
+    tunnel.assert_closed();
+    busy.rest();
+    assert_eq!(node.wait(), Some(0));
+    assert_eq!(node.record()["outcome"], "drain_cut");
+}
+
+#[test]
+fn a_gateway_serves_and_starts_again_without_control_and_catches_up_when_it_returns() {
+    let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
+    let mut node = Node::start(&site("one"));
+    node.kill_control();
+    assert_eq!(node.connect().ask(GET).text(), "one");
+    node.wait_metric("ringway_control_reachable", "", |reachable| reachable == 0.0);
+    node.restart_gateway();
+    assert_eq!(node.connect().ask(GET).text(), "one", "from disk");
+    node.start_control();
+    node.apply(&site("two"));
+    assert_eq!(node.connect().ask(GET).text(), "two");
+}
+
+#[test]
+fn a_corrupt_snapshot_or_pointer_is_refused_while_the_last_good_one_serves() {
+    let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
+    let node = Node::start(&site("one"));
+    let snapshots = node.state().join("snapshots");
+    let first_pointer = std::fs::read(snapshots.join("current")).unwrap();
+    let first: Vec<_> = std::fs::read_dir(&snapshots)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rws"))
+        .collect();
+    assert_eq!(first.len(), 1);
+    node.apply(&site("two"));
+    node.kill_control();
+
+    // The pointer goes back to the first one, whose file has lost a bit.
+    let mut bytes = std::fs::read(&first[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&first[0], &bytes).unwrap();
+    replace(&snapshots, &first_pointer);
+    node.log.find("a refusal", |line| line.contains("its checksum differs").then_some(()));
+    assert_eq!(node.connect().ask(GET).text(), "two");
+    node.wait_metric("ringway_generations_rejected_total", "", |rejected| rejected >= 1.0);
+
+    // A pointer that is none, and one whose signature does not hold.
+    replace(&snapshots, b"nonsense");
+    let complaint = |words: &'static str| {
+        node.log
+            .find(words, |line| (line.contains("snapshot refused") && line.contains(words)).then_some(()));
+    };
+    complaint("pointer to the current snapshot is damaged");
+    assert_eq!(node.connect().ask(GET).text(), "two");
+    let mut forged = first_pointer.clone();
+    let last = forged.iter().rposition(u8::is_ascii_hexdigit).unwrap();
+    forged[last] = if forged[last] == b'0' { b'1' } else { b'0' };
+    replace(&snapshots, &forged);
+    complaint("pointer to the current snapshot is not signed by a trusted key");
+    assert_eq!(node.connect().ask(GET).text(), "two");
+}
+
+fn replace(snapshots: &std::path::Path, pointer: &[u8]) {
+    let fresh = snapshots.join("fresh");
+    std::fs::write(&fresh, pointer).unwrap();
+    std::fs::rename(fresh, snapshots.join("current")).unwrap();
+}
+
+#[test]
+fn the_admin_listener_says_what_the_node_is_doing() {
+    let upstream = serving();
+    let node = Node::start(&Site::to(upstream.address));
+    assert_eq!((node.admin("/live").status, node.admin("/ready").text()), (200, "ready\n"));
+    assert_eq!(node.connect().ask(GET).status, 200);
+    node.assert_outcome("served");
+    let labels = "{outcome=\"served\",kind=\"served\",status_class=\"2xx\",protocol=\"http/1.1\"}";
+    node.wait_metric("ringway_requests_total", labels, |requests| requests == 1.0);
+    let upstreams: serde_json::Value = serde_json::from_slice(&node.admin("/upstreams").body).unwrap();
+    assert_eq!(upstreams[0]["name"], "one", "{upstreams}");
+    assert_eq!(upstreams[0]["endpoints"][0]["address"], upstream.address.to_string());
+    assert_eq!(node.admin("/nothing").status, 404);
+}
