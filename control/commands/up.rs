@@ -264,8 +264,8 @@ impl Up {
             )));
         }
         let nodes: NodesView = ask(&self.connect, |client| client.get("/v1/nodes")).await?;
-        let api = std::fs::read_to_string(StateDir::at(&self.connect.state.directory()).address())
-            .unwrap_or_default();
+        let state = StateDir::at(&self.connect.state.directory());
+        let api = std::fs::read_to_string(state.address()).unwrap_or_default();
         let mut lines = Vec::new();
         for node in nodes.nodes.iter().filter(|node| node.connected) {
             lines.extend(node.report.listeners.iter().map(|address| format!("gateway  {address}")));
@@ -273,13 +273,19 @@ impl Up {
                 .extend(node.report.admin.iter().map(|address| format!("admin    http://{address}/metrics")));
         }
         lines.push(format!("control  {api}"));
+        lines.push(format!("state    {}", state.root().display()));
         lines.extend(self.source.hint());
         lines.push(format!(
             "serving generation {number} of {}; {}",
             self.source.name(),
             self.source.follows()
         ));
-        let value = serde_json::json!({ "generation": number, "api": api, "nodes": nodes.nodes });
+        let value = serde_json::json!({
+            "generation": number,
+            "api": api,
+            "state": state.root(),
+            "nodes": nodes.nodes,
+        });
         self.terminal.line("ready", &value, &lines.join("\n"));
         self.announced = true;
         Ok(())

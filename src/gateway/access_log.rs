@@ -90,7 +90,7 @@ impl Log<'_> {
         if !self.names.knows_route(record.route_id)
             && let Some(generation) = self.node.published.current()
         {
-            self.names.learn(&generation, vec![record.route_id]);
+            self.names.learn_met(&generation, record.route_id);
         }
         write_line(&mut self.lines, record, &self.names, AddressPolicy::Whole);
         if self.lines.len() >= BATCH_BYTES {

@@ -26,6 +26,18 @@ impl KnownNames {
         id == 0 || self.routes.contains_key(&id)
     }
 
+    /// Learns the name of a route that a record speaks of, and with it those of all others unless they are too many: one pass
+    /// over the table for each route would take longer than its requests.
+    pub(crate) fn learn_met(&mut self, generation: &Generation, id: u64) {
+        let tables = generation.snapshot.tables();
+        let mut routes = vec![id];
+        if (tables.route_count() as usize) < ROUTES_MAX {
+            let all = (0..tables.route_count()).map(RouteIndex);
+            routes.extend(all.filter_map(|index| tables.route(index)).map(|row| row.id));
+        }
+        self.learn(generation, routes);
+    }
+
     /// Learns the names of these routes, and of all upstreams and limits, from a generation. One pass
     /// over the table, however many ids are asked for.
     pub(crate) fn learn(&mut self, generation: &Generation, mut routes: Vec<u64>) {

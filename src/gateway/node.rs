@@ -81,6 +81,9 @@ struct Listening {
     sockets: Vec<TcpListener>,
 }
 
+/// A listener that was just bound: as configured, what the node keeps, what the workers get.
+type Bound = (SocketAddr, Listening, Vec<TcpListener>);
+
 impl Node {
     fn new(options: GatewayOptions) -> Result<Arc<Self>, GatewayError> {
         let state = State::open(&options.state)?;
@@ -173,10 +176,10 @@ impl Node {
         self.metrics.node().set(Metric::Generation, generation.current.generation);
         self.published.publish(Arc::new(generation));
         let mut listening = lock(&self.listening);
-        for (configured, new) in fresh {
+        for (configured, new, handles) in fresh {
             tracing::info!(%configured, address = %new.bound, "listening");
-            for (mailbox, socket) in self.mailboxes.iter().zip(&new.sockets) {
-                hand_over(mailbox, configured, socket);
+            for (mailbox, socket) in self.mailboxes.iter().zip(handles) {
+                mailbox.put(Command::Listen { configured, socket });
             }
             listening.insert(configured, new);
         }
@@ -193,8 +196,9 @@ impl Node {
         Ok(())
     }
 
-    /// Binds a socket per worker for each address that is not listened on yet.
-    fn bind_new(&self, wanted: &[SocketAddr]) -> Result<Vec<(SocketAddr, Listening)>, GenerationError> {
+    /// Binds a socket per worker for each address that is not listened on yet, with the handle that its worker gets: no
+    /// descriptor for one would leave a share of the connections unanswered.
+    fn bind_new(&self, wanted: &[SocketAddr]) -> Result<Vec<Bound>, GenerationError> {
         let known: Vec<SocketAddr> = lock(&self.listening).keys().copied().collect();
         let mut fresh = Vec::new();
         for configured in wanted.iter().filter(|address| !known.contains(address)) {
@@ -207,13 +211,14 @@ impl Node {
                 let alone = BindOptions { reuseport: false, ..options };
                 drop(bind_alone(bound, alone).map_err(failed)?);
             }
-            let mut sockets = Vec::new();
+            let (mut sockets, mut handles) = (Vec::new(), Vec::new());
             for _ in 0..self.mailboxes.len() {
                 let socket = ringway_rt::Listener::bind(bound, options).map_err(failed)?;
                 bound = socket.local_addr().map_err(failed)?;
+                handles.push(socket.try_clone().map_err(failed)?);
                 sockets.push(socket);
             }
-            fresh.push((*configured, Listening { bound, sockets }));
+            fresh.push((*configured, Listening { bound, sockets }, handles));
         }
         Ok(fresh)
     }

@@ -278,10 +278,16 @@ impl<'r> Turn<'r> {
     ) -> Next {
         self.entry.outcome = Outcome::Served;
         let mut location = Vec::with_capacity(128);
-        location.extend_from_slice(scheme.unwrap_or(self.connection.scheme()).as_bytes());
-        location.extend_from_slice(b"://");
-        location.extend_from_slice(authority.map_or(self.head.authority(), str::as_bytes));
-        location.extend_from_slice(path.map_or(self.head.path(), str::as_bytes));
+        let authority = authority.map_or(self.head.authority(), str::as_bytes);
+        let path = path.map_or(self.head.path(), str::as_bytes);
+        // An HTTP/1.0 request without Host has none to send its caller to: the reference is relative then, but never `//…`, which
+        // would name a host.
+        if !authority.is_empty() || path.starts_with(b"//") {
+            location.extend_from_slice(scheme.unwrap_or(self.connection.scheme()).as_bytes());
+            location.extend_from_slice(b"://");
+            location.extend_from_slice(authority);
+        }
+        location.extend_from_slice(path);
         if let Some(query) = self.head.query() {
             location.push(b'?');
             location.extend_from_slice(query);

@@ -29,7 +29,7 @@ pub(crate) enum Next {
 
 /// Pipelined requests that are served before the other connections have their turn.
 const PIPELINED_PER_TURN: u32 = 16;
-/// Connections of one worker that wait with a buffer of 4 KiB at once: 2 MiB.
+/// Connections of one worker that wait with a buffer of 4 KiB and what serves their requests at once: 5 MiB.
 const WARM_CONNECTIONS_MAX: u32 = 512;
 /// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -38,29 +38,57 @@ const LINGER_NS_MAX: u64 = 2_000_000_000;
 
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(connection: &Rc<Connection>) {
-    let mut rest = None;
     let mut first = true;
+    loop {
+        let bytes = match wait(connection, first).await {
+            Woken::Bytes(bytes) => Some(bytes),
+            Woken::Readable => None,
+            Woken::Ended => return,
+        };
+        first = false;
+        // What serves requests is large: it lives only while they come, and is not made anew for each.
+        match Box::pin(requests(connection, bytes)).await {
+            After::Silence => {}
+            After::End => return,
+            After::Close => return linger(connection).await,
+            After::Abort => return connection.stream.reset_on_close(),
+        }
+    }
+}
+
+/// What follows a row of requests.
+enum After {
+    /// Another may come later.
+    Silence,
+    /// The peer has ended, or its time has.
+    End,
+    /// As [`Next::Close`].
+    Close,
+    /// As [`Next::Abort`].
+    Abort,
+}
+
+/// Serves requests for as long as one follows the other within a moment.
+async fn requests(connection: &Rc<Connection>, mut rest: Option<Buffer>) -> After {
     let mut pipelined = 0u32;
     loop {
-        if rest.is_none() {
-            match wait(connection, first).await {
-                Woken::Bytes(bytes) => rest = Some(bytes),
-                Woken::Readable => {}
-                Woken::Ended => return,
+        match one(connection, rest.take()).await {
+            Next::Again(Some(bytes)) => {
+                rest = Some(bytes);
+                pipelined += 1;
+                if pipelined.is_multiple_of(PIPELINED_PER_TURN) {
+                    // Requests that are there already and answered by us never make us wait: the others get their turn.
+                    ringway_rt::turn().await;
+                }
             }
-            pipelined = 0;
-        }
-        first = false;
-        pipelined += 1;
-        if pipelined.is_multiple_of(PIPELINED_PER_TURN) {
-            // Requests that are there already and answered by us never make us wait: the others get their turn.
-            ringway_rt::turn().await;
-        }
-        // A request's future is large: it lives only while a request does.
-        match Box::pin(one(connection, rest.take())).await {
-            Next::Again(bytes) => rest = bytes,
-            Next::Close => return linger(connection).await,
-            Next::Abort => return connection.stream.reset_on_close(),
+            Next::Again(None) => match warm(connection).await {
+                Some(Woken::Bytes(bytes)) => (rest, pipelined) = (Some(bytes), 0),
+                Some(Woken::Readable) => pipelined = 0,
+                Some(Woken::Ended) => return After::End,
+                None => return After::Silence,
+            },
+            Next::Close => return After::Close,
+            Next::Abort => return After::Abort,
         }
     }
 }
@@ -75,34 +103,67 @@ enum Woken {
     Ended,
 }
 
-/// Waits for the first byte of a request: warm for a moment after the last one, which is the cheapest wait, then with
-/// nothing but a small future.
+/// Waits for the first byte of a request with nothing but a small future.
 async fn wait(connection: &Connection, first: bool) -> Woken {
-    let worker = &connection.worker;
-    if worker.draining() && !first {
+    if connection.worker.draining() && !first {
         return last_look(connection);
     }
-    let Some(pinned) = worker.pinned() else { return Woken::Ended };
+    if begin_rest(connection, first).is_none() {
+        return Woken::Ended;
+    }
+    let woken = connection.stream.readable().await;
+    end_rest(connection);
+    match woken {
+        Ok(()) => Woken::Readable,
+        Err(_) => last_look(connection),
+    }
+}
+
+/// Waits for the next request with a buffer in the kernel's hands, which is the cheapest wait. `None`: nothing came for a moment, or
+/// this is no time or place to wait so.
+async fn warm(connection: &Connection) -> Option<Woken> {
+    let worker = &connection.worker;
+    if connection.is_tls() || worker.draining() || worker.warm.get() >= WARM_CONNECTIONS_MAX {
+        return None;
+    }
+    let since_ns = begin_rest(connection, false)?;
+    worker.warm.set(worker.warm.get() + 1);
+    connection.warm_since_ns.set(since_ns);
+    let mut buffer = Buffer::take(Class::K4);
+    let read = connection.stream.read_warm(buffer.vec_mut()).await;
+    connection.warm_since_ns.set(0);
+    worker.warm.set(worker.warm.get().saturating_sub(1));
+    end_rest(connection);
+    match read {
+        Ok(0) => Some(Woken::Ended),
+        Ok(_) => Some(Woken::Bytes(buffer)),
+        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unsupported) => {
+            // It goes on resting, since when it did.
+            connection.rests_since(since_ns);
+            None
+        }
+        Err(_) => Some(Woken::Ended),
+    }
+}
+
+/// The connection rests from here on: until its patience ends, or the worker drains. Since when; `None`: no generation.
+fn begin_rest(connection: &Connection, first: bool) -> Option<u64> {
+    let pinned = connection.worker.pinned()?;
     let settings = &pinned.generation.settings;
     let patience_ms = if first { settings.head_read_ms_max } else { settings.keep_alive_ms };
-    drop(pinned);
     let since_ns = match connection.rests_since_ns.take() {
         0 => ringway_rt::now().mono_ns,
         known => known,
     };
-    let until_ns = since_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
     connection.idle.set(true);
+    let until_ns = since_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
     connection.stream.deadline().arm(Side::Read, until_ns);
-    let woken = match warm(connection, first, since_ns).await {
-        Some(woken) => woken,
-        None => match connection.stream.readable().await {
-            Ok(()) => Woken::Readable,
-            Err(_) => last_look(connection),
-        },
-    };
+    Some(since_ns)
+}
+
+fn end_rest(connection: &Connection) {
     connection.stream.deadline().disarm(Side::Read);
     connection.idle.set(false);
-    woken
 }
 
 /// What came in the moment in which we end the wait: it was sent before its sender could know, and is answered.
@@ -111,26 +172,6 @@ fn last_look(connection: &Connection) -> Woken {
     match connection.stream.try_read_append(buffer.vec_mut()) {
         Ok(Some(count)) if count > 0 => Woken::Bytes(buffer),
         _ => Woken::Ended,
-    }
-}
-
-/// Waits with a buffer in the kernel's hands. `None`: nothing came for a moment, or there is no ring to wait on.
-async fn warm(connection: &Connection, first: bool, since_ns: u64) -> Option<Woken> {
-    let worker = &connection.worker;
-    if first || connection.is_tls() || worker.warm.get() >= WARM_CONNECTIONS_MAX {
-        return None;
-    }
-    worker.warm.set(worker.warm.get() + 1);
-    connection.warm_since_ns.set(since_ns);
-    let mut buffer = Buffer::take(Class::K4);
-    let read = connection.stream.read_warm(buffer.vec_mut()).await;
-    connection.warm_since_ns.set(0);
-    worker.warm.set(worker.warm.get().saturating_sub(1));
-    match read {
-        Ok(0) => Some(Woken::Ended),
-        Ok(_) => Some(Woken::Bytes(buffer)),
-        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unsupported) => None,
-        Err(_) => Some(Woken::Ended),
     }
 }
 
@@ -254,5 +295,26 @@ async fn linger(connection: &Connection) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_waits_with_a_small_future() {
+        fn bytes_of<F>(_: fn(&'static Rc<Connection>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(bytes_of(serve) <= 512, "{}", bytes_of(serve));
+    }
+
+    #[test]
+    fn what_serves_requests_stays_in_a_cheap_size_class() {
+        fn bytes_of<F>(_: fn(&'static Rc<Connection>, Option<Buffer>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(bytes_of(requests) <= 8192, "{}", bytes_of(requests));
     }
 }

@@ -87,7 +87,7 @@ pub(super) async fn relay_reply(
     entry.waited_ns += entry.upstream_head_ns;
     entry.status = reply.status();
     if reply.is_upgrade() {
-        return relay_tunnel(job, entry, sink, wait.stream, &reply).await;
+        return relay_tunnel(job, entry, sink, wait.stream, reply).await;
     }
     let (framing, coding) = framing_down(job, &reply);
     let unsent = wait.beside.is_some_and(|beside| beside.upload.get() == Upload::Sending);
@@ -208,19 +208,22 @@ async fn relay_tunnel(
     entry: &mut Entry<'_>,
     sink: &mut Sink<'_>,
     up: &Stream,
-    reply: &ResponseHead,
+    reply: ResponseHead,
 ) -> Came {
     entry.tunnel = true;
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    write_response_head(sink.head(Coding::None), reply, &job.reply_overlay, Framing::Empty, &extra);
+    write_response_head(sink.head(Coding::None), &reply, &job.reply_overlay, Framing::Empty, &extra);
+    // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.
+    let first_down = reply.rest().to_vec();
+    drop(reply);
     if let Err(end) = sink.flush().await {
         return Came::cut(outcome_of(RelayEnd::Sink(end)));
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
     let down = &job.connection.stream;
     let idle_ns_max = job.upstream.prepared.tunnel_idle_ns_max;
-    let tunnelled = tunnel::join(down, up, job.head.rest(), reply.rest(), idle_ns_max).await;
+    let tunnelled = tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await;
     entry.body_in_bytes = tunnelled.up_bytes;
     entry.body_out_bytes = tunnelled.down_bytes;
     let outcome = match tunnelled.end {
