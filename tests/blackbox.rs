@@ -36,5 +36,7 @@ mod reload;
 mod routing;
 #[path = "blackbox/tls.rs"]
 mod tls;
+#[path = "blackbox/upstreams.rs"]
+mod upstreams;
 #[path = "blackbox/websocket.rs"]
 mod websocket;

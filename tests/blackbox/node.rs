@@ -139,9 +139,14 @@ impl Node {
         }
     }
 
+    /// The gateway's process.
+    pub(crate) fn gateway_id(&self) -> u32 {
+        self.gateway.lock().unwrap().id()
+    }
+
     /// Sends the gateway a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let id = self.gateway.lock().unwrap().id();
+        let id = self.gateway_id();
         let id = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
         rustix::process::kill_process(id, signal).unwrap();
     }

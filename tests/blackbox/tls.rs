@@ -15,13 +15,17 @@ also_on_epoll!(the_name_that_a_client_asks_for_chooses_the_certificate);
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
 
 /// A certificate that signs itself.
-struct Issued {
-    chain: String,
-    key: String,
-    der: rustls::pki_types::CertificateDer<'static>,
+pub(crate) struct Issued {
+    /// PEM.
+    pub(crate) chain: String,
+    /// PEM.
+    pub(crate) key: String,
+    /// The leaf.
+    pub(crate) der: rustls::pki_types::CertificateDer<'static>,
 }
 
-fn issue(names: &[&str]) -> Issued {
+/// Issues one for these names.
+pub(crate) fn issue(names: &[&str]) -> Issued {
     let key = rcgen::KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();

@@ -256,9 +256,13 @@ impl<'s> Source<'s> {
     /// The peer ended, reset or was too slow.
     pub(crate) async fn fill(&mut self) -> Result<(), SourceEnd> {
         loop {
-            let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::take(self.class));
+            let class = self.read_class();
+            let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::take(class));
             if self.at == buffer.len() {
                 buffer.clear();
+                if buffer.class() < class {
+                    buffer = Buffer::take(class);
+                }
                 self.at = 0;
             } else if buffer.spare() == 0 {
                 buffer.consume(self.at);
@@ -282,6 +286,13 @@ impl<'s> Source<'s> {
                 Err(error) => return Err(ended(&error)),
             }
         }
+    }
+
+    /// How large a read is worth while: what is certain to come, up to 64 KiB at once, and more once reads fill their buffers.
+    fn read_class(&self) -> Class {
+        let sure = self.core.run_len().unwrap_or(0).min(Class::K64.bytes() as u64);
+        let sure = usize::try_from(sure).ok().and_then(Class::holding).unwrap_or(Class::K16);
+        sure.max(self.class)
     }
 
     async fn wait(&mut self) -> Result<(), SourceEnd> {

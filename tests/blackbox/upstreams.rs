@@ -1,0 +1,188 @@
+//! Ways to an upstream: names, TLS, whole and early replies, and what is left when descriptors run out.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustix::process::{Pid, Resource, Rlimit};
+
+use crate::node::{Node, also_on_epoll};
+use crate::scripted::Scripted;
+use crate::site::Site;
+use crate::tls;
+
+also_on_epoll!(running_out_of_descriptors_is_counted_and_recovered_from);
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
+
+#[test]
+fn an_endpoint_may_be_a_name_and_one_that_nobody_knows_is_503() {
+    let upstream = Scripted::ok();
+    let site = Site::bare()
+        .more(&format!(
+            "upstreams: {{named: {{endpoints: [\"localhost:{}\"]}}, lost: {{endpoints: [\"nothing.invalid:80\"]}}}}",
+            upstream.address.port()
+        ))
+        .route("/a: {to: named}")
+        .route("/lost: {to: lost}");
+    let node = Node::start(&site);
+    node.log.find("localhost", |line| line.contains("endpoint name resolved").then_some(()));
+    assert_eq!(node.connect().ask(GET).text(), "ok");
+    node.assert_outcome("served");
+    let reply = node.connect().ask("GET /lost HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    assert_eq!(reply.status, 503, "{}", reply.head);
+    node.assert_outcome("name_unresolved");
+}
+
+/// Serves every request with `ok` over TLS.
+fn over_tls(issued: &tls::Issued) -> std::net::SocketAddr {
+    let key = rustls::pki_types::pem::PemObject::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.der.clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            std::thread::spawn(move || {
+                let mut stream = rustls::StreamOwned::new(tls, stream);
+                let mut read = Vec::new();
+                let mut byte = [0];
+                while let Ok(1) = std::io::Read::read(&mut stream, &mut byte) {
+                    read.push(byte[0]);
+                    if read.ends_with(b"\r\n\r\n") {
+                        let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        std::io::Write::write_all(&mut stream, reply).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn tls_to_an_upstream_verifies_its_certificate_and_keeps_the_connection() {
+    let (good, other) = (tls::issue(&["inner.test"]), tls::issue(&["inner.test"]));
+    let endpoint = over_tls(&good);
+    let site = Site::bare()
+        .upstream("good", &[endpoint], "tls: {name: inner.test, ca: \"file:good.pem\"}")
+        .upstream("stranger", &[endpoint], "tls: {name: inner.test, ca: \"file:other.pem\"}")
+        .upstream("misnamed", &[endpoint], "tls: {name: outer.test, ca: \"file:good.pem\"}")
+        .route("/a: {to: good}")
+        .route("/stranger: {to: stranger}")
+        .route("/misnamed: {to: misnamed}")
+        .file("good.pem", good.chain.as_str())
+        .file("other.pem", other.chain.as_str());
+    let node = Node::start(&site);
+    for round in 0..3 {
+        assert_eq!(node.connect().ask(GET).text(), "ok");
+        assert_eq!(node.assert_outcome("served")["reused"], round > 0);
+    }
+    for path in ["/stranger", "/misnamed"] {
+        let reply = node.connect().ask(format!("GET {path} HTTP/1.1\r\nHost: api.test\r\n\r\n"));
+        assert_eq!(reply.status, 502, "{path}");
+        node.assert_outcome("upstream_tls_failed");
+    }
+}
+
+#[test]
+fn a_connection_that_its_upstream_wants_closed_is_not_used_again() {
+    let upstream = Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            connection.send(if head.starts_with("GET /old ") {
+                "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            } else {
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+            });
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    for path in ["/old", "/new", "/old"] {
+        let reply = client.ask(format!("GET {path} HTTP/1.1\r\nHost: api.test\r\n\r\n"));
+        assert_eq!((reply.text(), reply.field("connection")), ("ok", None), "the caller's own is kept");
+        assert!(reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+        assert_eq!(node.assert_outcome("served")["reused"], false);
+    }
+}
+
+#[test]
+fn the_rest_of_a_body_that_was_answered_early_is_never_a_request() {
+    let upstream = Scripted::start(|connection| {
+        while let Some(head) = connection.head() {
+            assert!(!head.contains("smuggled"), "{head}");
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            if head.starts_with("POST ") && connection.exactly(46).is_none() {
+                return;
+            }
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    let mut client = node.connect();
+    client.send(format!(
+        "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: {}\r\n\r\nab",
+        smuggled.len() + 2
+    ));
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.text()), (200, "ok"));
+    client.send(smuggled).send(GET).finish();
+    let rest = String::from_utf8(client.rest()).unwrap();
+    assert!(rest.matches("HTTP/1.1").count() <= 1, "{rest}");
+    assert!(upstream.head().starts_with("POST /a "));
+    assert_eq!(node.connect().ask(GET).text(), "ok", "nothing is poisoned");
+    assert!(upstream.head().starts_with("GET /a "));
+}
+
+#[test]
+fn an_upstream_that_takes_no_body_is_504() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Scripted::start(move |connection| {
+        connection.head();
+        let _ = released.lock().unwrap().recv();
+    });
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {write_stall: 300ms}"));
+    let client = node.connect();
+    let mut writer = client.stream().try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        let head = "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 200000000\r\n\r\n";
+        let _ = std::io::Write::write_all(&mut writer, head.as_bytes());
+        let chunk = vec![b'x'; 1 << 20];
+        while std::io::Write::write_all(&mut writer, &chunk).is_ok() {}
+    });
+    let record = node.assert_outcome("upstream_write_timeout");
+    assert_eq!(record["status"], 504, "{record}");
+    drop(client);
+    sender.join().unwrap();
+    drop(release);
+}
+
+#[test]
+fn running_out_of_descriptors_is_counted_and_recovered_from() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address));
+    let mut kept = node.connect();
+    assert_eq!(kept.ask(GET).text(), "ok");
+    let gateway = Pid::from_raw(i32::try_from(node.gateway_id()).unwrap()).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", node.gateway_id())).unwrap().count();
+    let limit = |descriptors: u64| {
+        let limit = Rlimit { current: Some(descriptors), maximum: Some(4096) };
+        rustix::process::prlimit(Some(gateway), Resource::Nofile, limit).unwrap();
+    };
+    limit(u64::try_from(open).unwrap() + 10);
+    let flood: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(node.address).unwrap()).collect();
+    // The counter is asked for on a connection that needs a descriptor as well: it is read once there are some again.
+    for _ in 0..20 {
+        assert_eq!(kept.ask(GET).text(), "ok", "those that are open are served");
+    }
+    limit(4096);
+    node.wait_metric("ringway_accept_descriptors_exhausted_total", "", |times| times >= 1.0);
+    drop(flood);
+    assert_eq!(node.connect().ask(GET).text(), "ok");
+    node.wait_metric("ringway_connections_open", "", |open| open <= 2.0);
+    node.wait_metric("ringway_workers_restarted_total", "", |restarted| restarted == 0.0);
+}
