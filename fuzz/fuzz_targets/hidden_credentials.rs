@@ -20,7 +20,7 @@ use ringway_snapshot::model::{
 use ringway_snapshot::reader::AlignedBytes;
 use ringway_snapshot::seal::SealKey;
 use ringway_snapshot::tables::CredentialIndex;
-use ringway_wire::http1::{Parse, RequestExtra, RequestLine, parse_request, write_request_head};
+use ringway_wire::http1::{HostValue, Parse, RequestExtra, RequestLine, parse_request, write_request_head};
 use ringway_wire::{Buffer, Framing, HeadLimits, Overlay, RequestHead};
 
 static WORLD: LazyLock<(Snapshot, Prepared)> = LazyLock::new(world);
@@ -90,7 +90,10 @@ fuzz_target!(|bytes: &[u8]| {
         Query::Replaced(query) => RequestLine::new(head.path(), Some(query)).unwrap(),
     };
     let mut out = Vec::new();
-    write_request_head(&mut out, &head, &overlay, line, Framing::Empty, &RequestExtra::default());
+    // HTTP/1.0 needs no Host; what is forwarded is HTTP/1.1, and the gateway names the upstream then.
+    let host = if head.authority().is_empty() { HostValue::new(b"upstream") } else { None };
+    let extra = RequestExtra { host, ..RequestExtra::default() };
+    write_request_head(&mut out, &head, &overlay, line, Framing::Empty, &extra);
     // A head at its very limits may be beyond them with our field added.
     let Some(forwarded) = parsed(&out) else {
         assert!(out.len() + 64 > 32 * 1024 || head.field_lines().all().len() + 2 > 100, "not a head");

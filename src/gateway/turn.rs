@@ -340,6 +340,14 @@ impl<'r> Turn<'r> {
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
         };
+        // HTTP/1.0 needs no Host; what is forwarded is HTTP/1.1, which does: then it is the upstream's name.
+        let unnamed = self.head.authority().is_empty();
+        let named = unnamed.then(|| upstream.prepared.name.clone());
+        let host = rewritten.host.as_deref().or(named.as_deref());
+        let host = host.map(|host| HostValue::new(host.as_bytes()));
+        if unnamed && host.flatten().is_none() {
+            return self.refuse(Outcome::InvalidHost).await;
+        }
         // The reply's half of the chain needs nothing of the reply: its edits are made now, and the generation is let go of.
         // A request that waits for hours (an upload, a long poll) would keep it alive, and eight of them a reload from happening.
         self.edit_reply();
@@ -364,7 +372,7 @@ impl<'r> Turn<'r> {
             line,
             write_stall_ns_max,
             extra: RequestExtra {
-                host: rewritten.host.as_deref().and_then(|host| HostValue::new(host.as_bytes())),
+                host: host.flatten(),
                 upgrade: self.upgrade,
                 trailers: self.head.accepts_trailers(),
                 ..RequestExtra::default()

@@ -193,6 +193,18 @@ fn an_http_1_0_caller_gets_no_chunks_and_keeps_its_connection_only_when_it_asks(
     node.assert_outcome("served");
 }
 
+/// Found by fuzzing: what was forwarded had an empty Host.
+#[test]
+fn an_http_1_0_request_without_host_is_forwarded_with_the_upstreams_name() {
+    let upstream = Scripted::ok();
+    let any = "hosts: {\"*\": {/*: {to: origin}}}";
+    let node = Node::start(&Site::bare().upstream("origin", &[upstream.address], "").more(any));
+    let reply = node.connect().ask("GET /a HTTP/1.0\r\n\r\n");
+    assert_eq!((reply.status, reply.text()), (200, "ok"));
+    assert!(upstream.head().contains("\r\nHost: origin\r\n"));
+    node.assert_outcome("served");
+}
+
 #[test]
 fn an_absolute_target_overrides_host_and_is_forwarded_in_origin_form() {
     let upstream = Scripted::ok();
