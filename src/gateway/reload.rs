@@ -93,7 +93,9 @@ impl Served {
     fn serve(&mut self, node: &Node, current: Current, link: &mut ControlLink) {
         let began = Instant::now();
         self.again = None;
-        let outcome = make_live(node, current, link);
+        // Control asks again after its own start, and at ours: what is served already is only acknowledged.
+        let serving = self.generation == current.generation && self.hash == Some(current.hash);
+        let outcome = if serving { Ok(()) } else { make_live(node, current, link) };
         let live_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Refused or not, control is asked for what comes after it.
         self.generation = current.generation;
@@ -101,8 +103,10 @@ impl Served {
             Ok(()) => {
                 self.hash = Some(current.hash);
                 self.refused = None;
-                node.metrics.node().add(Metric::GenerationsLoaded, 1);
-                tracing::info!(generation = current.generation, live_ms, "generation is live");
+                if !serving {
+                    node.metrics.node().add(Metric::GenerationsLoaded, 1);
+                    tracing::info!(generation = current.generation, live_ms, "generation is live");
+                }
                 None
             }
             Err(error) => {
