@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use ringway_policy::chain::{Verdict, run_request};
 use ringway_policy::facts::Facts;
-use ringway_policy::route::{RouteMatch, RouteQuery, match_host, match_path};
+use ringway_policy::route::{RouteMatch, RouteQuery, match_path};
 use ringway_record::Outcome;
 use ringway_rt::Now;
 use ringway_snapshot::model::Action;
@@ -20,10 +20,11 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
     // A request lives in the generation that was current when its head was whole.
     let Some(pinned) = connection.worker.pinned() else { return Next::Close };
     let snapshot = &pinned.generation.snapshot;
+    let tables = snapshot.tables();
 
     // One path for match, authorisation and forwarding: normalised here, as its host wants it.
-    let host = match_host(snapshot, head.host());
-    let path = normalise_path(&mut head, path_policy(snapshot, host));
+    let host = tables.find_host(head.host());
+    let path = normalise_path(&mut head, path_policy(&tables, host));
     let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, started);
     if connection.worker.memory_is_full() {
         return turn.refuse(Outcome::Overload).await;
@@ -43,14 +44,13 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
         RouteMatch::UnknownHost => return turn.refuse(Outcome::UnknownHost).await,
         RouteMatch::NoRoute(_) => return turn.refuse(Outcome::NoRoute).await,
     };
-    if let Err((outcome, detail)) = turn.accept_route(&found) {
+    if let Err((outcome, detail)) = turn.accept_route(&tables, &found) {
         return turn.refuse_as(outcome, Some(detail)).await;
     }
 
     // Policy chain, the request's half.
     let policies = &pinned.generation.policies;
     let Some(chain) = policies.chain(found.row.chain) else { return turn.refuse(Outcome::Internal).await };
-    let tables = snapshot.tables();
     let facts = Facts {
         head: &head,
         tables: &tables,

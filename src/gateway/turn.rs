@@ -9,10 +9,9 @@ use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::Outcome;
 use ringway_rt::Now;
-use ringway_snapshot::Snapshot;
 use ringway_snapshot::model::Rewrite;
 use ringway_snapshot::rows::flag;
-use ringway_snapshot::tables::HostIndex;
+use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::field::FieldId;
 use ringway_wire::head::{Framing, RequestHead, Upgrade};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
@@ -64,9 +63,9 @@ pub(crate) struct Rewritten {
 }
 
 /// How this host's paths are normalised; strictly where there is no such host.
-pub(crate) fn path_policy(snapshot: &Snapshot, host: Option<HostIndex>) -> PathPolicy {
+pub(crate) fn path_policy(tables: &Tables<'_>, host: Option<HostIndex>) -> PathPolicy {
     use ringway_snapshot::model::PathPolicy as Model;
-    match host.and_then(|host| snapshot.tables().host(host)).map(|row| row.path_policy()) {
+    match host.and_then(|host| tables.host(host)).map(|row| row.path_policy()) {
         Some(Model::Merge) => PathPolicy::Merge,
         Some(Model::AsIs) => PathPolicy::AsIs,
         Some(Model::Strict) | None => PathPolicy::Strict,
@@ -114,7 +113,11 @@ impl<'r> Turn<'r> {
     }
 
     /// What the route itself says: limits and what it allows.
-    pub(crate) fn accept_route(&mut self, found: &Found) -> Result<(), (Outcome, &'static str)> {
+    pub(crate) fn accept_route(
+        &mut self,
+        tables: &Tables<'_>,
+        found: &Found,
+    ) -> Result<(), (Outcome, &'static str)> {
         let row = &found.row;
         self.entry.route_id = row.id;
         self.chain = row.chain;
@@ -127,9 +130,7 @@ impl<'r> Turn<'r> {
             }
             self.upgrade = self.head.upgrade();
         }
-        if let Some(pinned) = &self.pinned
-            && let Some(body_bytes_max) = pinned.generation.snapshot.tables().body_bytes_max(row)
-        {
+        if let Some(body_bytes_max) = tables.body_bytes_max(row) {
             self.source.set_body_bytes_max(body_bytes_max);
         }
         match self.head.framing() {
