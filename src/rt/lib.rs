@@ -58,5 +58,5 @@ pub use listener::{BindOptions, Listener};
 pub use local::{Counters, counters};
 pub use stream::Stream;
 pub use task::{spawn, spawn_foreign, tasks_panicked};
-pub use timer::sleep_until_ns;
+pub use timer::{sleep_until_ns, until_ns};
 pub use turn::turn;

@@ -5,9 +5,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +21,18 @@ pub(crate) const SWEEP_NS: u64 = 100_000_000;
 /// Sleeps until the monotonic clock shows `mono_ns` ([`crate::Now::mono_ns`]). On a worker. May be given up at any time.
 pub async fn sleep_until_ns(mono_ns: u64) {
     Sleep { at_ns: mono_ns, key: None }.await;
+}
+
+/// What `future` comes to, or `None` once the monotonic clock shows `mono_ns`. For futures that may be given up at any time:
+/// a wait for readiness, never a pinned read. On a worker.
+pub async fn until_ns<F: Future>(mono_ns: u64, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(Sleep { at_ns: mono_ns, key: None });
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// (instant, order of arrival): unique.
