@@ -116,7 +116,7 @@ impl UdpSocket {
     }
 
     /// The address that it is bound to.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
         sys::local_address(self.shared.watched.fd())
     }
 }

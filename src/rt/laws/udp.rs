@@ -41,7 +41,7 @@ fn datagram(choice: DriverChoice) {
         let bound = UdpSocket::bind(loopback()).unwrap();
         let clone = bound.try_clone().unwrap();
         let socket = UdpSocket::from_std(bound).unwrap();
-        let address = socket.local_addr().unwrap();
+        let address = socket.local_address().unwrap();
         assert_eq!(address, clone.local_addr().unwrap());
         let peer = std::net::UdpSocket::bind(loopback()).unwrap();
         spawn(async move {
@@ -105,7 +105,7 @@ fn segments(choice: DriverChoice) {
             for length in [100, 100, 50] {
                 let mut bytes = [0; 256];
                 let (read, from) = peer.recv_from(&mut bytes).unwrap();
-                assert_eq!((read, from), (length, socket.local_addr().unwrap()));
+                assert_eq!((read, from), (length, socket.local_address().unwrap()));
                 got.extend_from_slice(&bytes[..read]);
             }
             assert_eq!(got, contents);
