@@ -9,9 +9,11 @@
 #[cfg(test)]
 mod laws;
 mod limits;
+mod message;
 mod stream;
 mod tls;
 
+pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};
 pub use tls::client::{ClientProfile, ClientTls, Verify, connect};

@@ -1,15 +1,16 @@
 //! Extensible priorities (RFC 9218), for HTTP/2 and HTTP/3: the `Priority` field and PRIORITY_UPDATE say the same words.
 
-/// How soon a reply is wanted, and whether a part of it is of use.
+/// Urgency and incrementality of a reply (RFC 9218 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Priority {
-    /// 0, first, to 7, last.
-    urgency: u8,
-    /// Replies of one urgency are sent side by side.
-    incremental: bool,
+    /// 0, the most urgent, to 7.
+    pub urgency: u8,
+    /// Whether the reply is of use in part, so that it shares with others of its urgency.
+    pub incremental: bool,
 }
 
 impl Default for Priority {
+    /// What holds where nothing is said (RFC 9218 §4.1, §4.2).
     fn default() -> Self {
         Self { urgency: Self::URGENCY_DEFAULT, incremental: false }
     }
@@ -21,25 +22,26 @@ impl Priority {
     /// The least urgent.
     pub const URGENCY_MAX: u8 = 7;
 
-    /// 0, first, to 7, last.
-    #[must_use]
-    pub fn urgency(self) -> u8 {
-        self.urgency
-    }
-
-    /// Replies of one urgency are sent side by side, not one after the other.
-    #[must_use]
-    pub fn incremental(self) -> bool {
-        self.incremental
-    }
-
     /// Reads the value of a `Priority` field or of PRIORITY_UPDATE: a dictionary of structured fields (RFC 8941 §3.2). Members of
-    /// other names, types or ranges are ignored (RFC 9218 §4); a value that is no dictionary says nothing at all.
+    /// other names, types or ranges are ignored (RFC 9218 §4); a value that is no dictionary, or longer than 256 bytes, says
+    /// nothing at all.
     #[must_use]
-    pub fn read(value: &[u8]) -> Self {
+    pub fn of(value: &[u8]) -> Self {
+        if value.len() > VALUE_BYTES_MAX {
+            return Self::default();
+        }
         dictionary(value).unwrap_or_default()
     }
+
+    /// Whether this one goes before the other; streams of one rank take turns.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        (self.urgency, self.incremental) < (other.urgency, other.incremental)
+    }
 }
+
+/// The longest value that is read.
+const VALUE_BYTES_MAX: usize = 256;
 
 /// What a bare item is, as far as it matters here.
 #[derive(Clone, Copy)]
@@ -201,8 +203,8 @@ mod tests {
     use super::Priority;
 
     fn read(value: &str) -> (u8, bool) {
-        let priority = Priority::read(value.as_bytes());
-        (priority.urgency(), priority.incremental())
+        let priority = Priority::of(value.as_bytes());
+        (priority.urgency, priority.incremental)
     }
 
     #[test]
@@ -253,10 +255,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_more_urgent_goes_first() {
+        assert!(Priority::of(b"u=1").is_before(Priority::default()));
+        assert!(!Priority::default().is_before(Priority::default()));
+        assert!(Priority::default().is_before(Priority::of(b"i")));
+        assert_eq!(Priority::of(&[b'i'; 257]), Priority::default());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(value in any::<Vec<u8>>()) {
-            prop_assert!(Priority::read(&value).urgency() <= Priority::URGENCY_MAX);
+            prop_assert!(Priority::of(&value).urgency <= Priority::URGENCY_MAX);
         }
 
         #[test]

@@ -164,7 +164,7 @@ impl ControlReader {
                 return Settings::read(payload).map(|settings| Some(ControlEvent::Settings(settings)));
             }
             FrameKind::PriorityUpdate if request => {
-                return Ok(Some(ControlEvent::Priority(id, Priority::read(rest))));
+                return Ok(Some(ControlEvent::Priority(id, Priority::of(rest))));
             }
             // The id of no request (RFC 9218 §7.2).
             FrameKind::PriorityUpdate => return Err(Code::Id),
@@ -306,7 +306,7 @@ mod tests {
         write_priority_update(&mut update, 400, b"u=1, i");
         let events = read(Role::Server, &[settings(), update]).unwrap();
         assert!(
-            matches!(events[1], ControlEvent::Priority(400, priority) if priority.urgency() == 1 && priority.incremental())
+            matches!(events[1], ControlEvent::Priority(400, priority) if priority.urgency == 1 && priority.incremental)
         );
     }
 

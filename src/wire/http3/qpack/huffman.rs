@@ -155,11 +155,8 @@ pub fn decode(mut coded: &[u8], out: &mut Vec<u8>) -> Option<()> {
         }
         let (byte, length) = match QUICK.get((bits >> (64 - QUICK_BITS)) as usize) {
             Some((byte, length)) if *length > 0 => (*byte, u32::from(*length)),
-            _ => match long(bits) {
-                Some(found) => found,
-                // The end of the string, or what would become it: more than seven ones.
-                None => return None,
-            },
+            // Or the end of the string, or what would become it.
+            _ => long(bits)?,
         };
         if length > count {
             // Nothing but padding is left: less than a byte, of ones.
