@@ -287,6 +287,19 @@ impl FieldSet {
         self.0 |= 1 << (id as u8);
     }
 
+    /// Adds all of another set.
+    #[inline]
+    pub fn insert_all(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    /// With one more.
+    #[must_use]
+    #[inline]
+    pub const fn with(self, id: FieldId) -> Self {
+        Self(self.0 | 1 << (id as u8))
+    }
+
     /// Whether it holds this one.
     #[must_use]
     #[inline]
