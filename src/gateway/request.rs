@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let Some(host) = host else { return turn.refuse(Outcome::UnknownHost).await };
 
     let expressions = &pinned.generation.expressions;
-    let found = match match_path(snapshot, expressions, host, &RouteQuery::of(&head)) {
+    let found = match match_path(&tables, expressions, host, &RouteQuery::of(&head)) {
         RouteMatch::Found(found) => found,
         RouteMatch::MethodNotAllowed { allow, .. } => return turn.refuse_method(&allow).await,
         RouteMatch::UnknownHost => return turn.refuse(Outcome::UnknownHost).await,

@@ -169,17 +169,6 @@ impl Overlay {
         Ok(())
     }
 
-    /// As [`Self::set_with`] for a name of the table: it is not looked up and not checked again.
-    ///
-    /// # Errors
-    /// [`BadEdit`]; nothing changes then.
-    pub fn set_known(&mut self, id: FieldId, value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
-        if id == FieldId::Other || id.is_ours_to_write() || id == FieldId::Host {
-            return Err(BadEdit::Reserved);
-        }
-        self.add_line(Kind::Set, id, id.name().as_bytes(), value)
-    }
-
     fn add(&mut self, kind: Kind, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
         let id = editable(name)?;
         self.add_line(kind, id, name, value)
@@ -277,9 +266,8 @@ impl Overlay {
                 Kind::Lines | Kind::Remove | Kind::Rename => None,
             };
             let lines = if edit.kind == Kind::Lines { self.text(edit.operand) } else { &[] };
-            let many = lines_of(lines).filter_map(move |(name, value)| {
-                Some((self.fate(at + 1, FieldId::of(name), name)?, value))
-            });
+            let many = lines_of(lines)
+                .filter_map(move |(name, value)| Some((self.fate(at + 1, FieldId::of(name), name)?, value)));
             one.into_iter().chain(many)
         })
     }

@@ -9,6 +9,7 @@ use crate::field::{FieldId, FieldSet};
 use crate::forwarded::{Hop, write_forwarded, write_via, write_x_forwarded_for};
 use crate::head::RequestHead;
 use crate::overlay::{BadEdit, Overlay};
+use crate::request_id::place;
 use crate::syntax::is_field_value;
 use crate::trace_context::TraceParent;
 
@@ -80,12 +81,8 @@ impl Told<'_> {
         // Each constant part is written without asking for room then.
         out.reserve(384 + 2 * authority.len());
         let before = |id| head.values(id).filter(move |_| self.trusted);
-        out.extend_from_slice(b"x-request-id: ");
-        match <&[u8; 36]>::try_from(self.request_id) {
-            Ok(ours) => out.extend_from_slice(ours),
-            Err(_) => out.extend_from_slice(self.request_id),
-        }
-        out.extend_from_slice(b"\r\ntraceparent: ");
+        write_id(self.request_id, out);
+        out.extend_from_slice(b"traceparent: ");
         out.extend_from_slice(&self.trace.to_text());
         out.extend_from_slice(b"\r\nforwarded: ");
         let hop = Hop { address: self.peer, scheme: self.scheme, host: authority };
@@ -103,6 +100,34 @@ impl Told<'_> {
         out.extend_from_slice(b"\r\nvia: ");
         write_via(out, head.values(FieldId::Via), head.version(), self.pseudonym);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Says in a reply which request it answers, in place of whatever the upstream said.
+///
+/// # Errors
+/// [`BadEdit::Value`] where the id cannot stand in a field; nothing changes then.
+pub fn name_reply(request_id: &[u8], overlay: &mut Overlay) -> Result<(), BadEdit> {
+    if !is_field_value(request_id) {
+        return Err(BadEdit::Value);
+    }
+    overlay.set_lines(FieldSet::EMPTY.with(FieldId::XRequestId), |out| write_id(request_id, out));
+    Ok(())
+}
+
+/// The line of the id. Ours is of constant size, which is copied at once.
+fn write_id(id: &[u8], out: &mut Vec<u8>) {
+    match <&[u8; 36]>::try_from(id) {
+        Ok(ours) => {
+            let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
+            place(&mut line, 14, *ours);
+            out.extend_from_slice(&line);
+        }
+        Err(_) => {
+            out.extend_from_slice(b"x-request-id: ");
+            out.extend_from_slice(id);
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 
