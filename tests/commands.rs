@@ -221,9 +221,16 @@ fn a_second_control_on_the_same_state_is_refused() {
 #[test]
 fn explain_says_which_route_and_why_not_the_others() {
     let control = Control::start();
-    control.exits(&["apply", path(&control.site("site.yaml", 1))], 0);
+    let site = control.site("site.yaml", 1);
+    let slow = fs::read_to_string(&site).unwrap().replace("{to: one}", "{to: one, timeout: {request: 2m}}");
+    fs::write(&site, slow).unwrap();
+    control.exits(&["apply", path(&site)], 0);
     let said = control.exits(&["explain", "GET https://api.example.com/a/b"], 0);
     assert!(said.contains("route /a/*: takes the request") && said.contains("forwards to one"), "{said}");
+    assert!(
+        said.contains("timeouts: connect 1s, request 2m (of the route), idle 1m, tunnel_idle 1h"),
+        "{said}"
+    );
     let said = control.exits(&["explain", "GET https://other.example.com/a/b"], 0);
     assert!(said.contains("status 404"), "{said}");
     control.exits(&["explain", "config", "upstreams"], 0);

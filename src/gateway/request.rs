@@ -76,7 +76,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
         Some(Action::Redirect { status, scheme, authority, path }) => {
             turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref()).await
         }
-        Some(Action::Proxy { upstream, rewrite }) => {
+        Some(Action::Proxy { upstream, rewrite, .. }) => {
             let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
             let rewritten = turn.rewrite(rewrite, &found, passed.query);
             // What waits for an upstream pins no generation: the turn lets go of its own hold before it asks.
