@@ -20,7 +20,7 @@ mod words;
 use std::sync::Arc;
 
 use crate::config::Definitions;
-use crate::domain::{Generation, GenerationNumber};
+use crate::domain::{Generation, GenerationNumber, Identities, Identity};
 use crate::keys::Keys;
 use crate::outside::Outside;
 use crate::publish::{Nodes, Publisher};
@@ -48,6 +48,7 @@ pub struct App {
 struct Head {
     generation: Generation,
     definitions: Arc<Definitions>,
+    identities: Arc<Identities>,
 }
 
 /// Why something was not done.
@@ -135,6 +136,17 @@ impl App {
     /// [`AppError::NotFound`]; the store failed.
     pub async fn generation(&self, number: GenerationNumber) -> Result<Generation, AppError> {
         Ok(self.store.generation(number).await?)
+    }
+}
+
+impl App {
+    /// Whose an id was, in whatever generation it was given.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`]; the store failed.
+    pub async fn identity(&self, id: u128) -> Result<Identity, AppError> {
+        let found = self.store.identity(id).await?;
+        found.ok_or_else(|| AppError::NotFound("this id was never given to anything".to_owned()))
     }
 }
 

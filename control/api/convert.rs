@@ -4,11 +4,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::views::{
-    ApplyOutcome, ApplyResponse, GenerationView, LiveView, NodeJson, RefusalView, SourceView, StatusView,
+    ApplyOutcome, ApplyResponse, GenerationView, IdentityView, LiveView, NodeJson, RefusalView, SourceView,
+    StatusView,
 };
 use crate::app::{Applied, Outcome, Status};
 use crate::config::{Colour, render_json, render_text};
-use crate::domain::Generation;
+use crate::domain::{Generation, Identity};
 use crate::publish::{LiveReport, NodeView};
 use crate::store::SourceState;
 
@@ -83,6 +84,16 @@ pub(super) fn node(node: NodeView) -> NodeJson {
         refused_generation: node.refused.as_ref().map(|(number, _)| number.0),
         refused_reason: node.refused.map(|(_, reason)| reason),
         report: node.report,
+    }
+}
+
+pub(super) fn identity(identity: Identity) -> IdentityView {
+    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    IdentityView {
+        id: uuid::Uuid::from_u128(identity.id).to_string(),
+        application: identity.key.application,
+        credential: identity.key.credential.map(hex),
+        since: identity.since.0,
     }
 }
 

@@ -12,7 +12,8 @@ use super::authorise::{Token, authorise};
 use super::problem::{Problem, ProblemKind};
 use super::views::{
     ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
-    GenerationView, HistoryView, LiveView, NodesView, PlanRequest, ProblemView, RollbackRequest, StatusView,
+    GenerationView, HistoryView, IdentityView, LiveView, NodesView, PlanRequest, ProblemView,
+    RollbackRequest, StatusView,
 };
 use super::{Service, convert, now_unix_ms, read_json};
 use crate::app::{ApplyInput, ExplainInput, RollbackInput, When};
@@ -52,6 +53,7 @@ endpoints! {
     post "/v1/plans" plan;
     post "/v1/rollbacks" rollback;
     post "/v1/explanations" explain;
+    get "/v1/identities/{id}" identity;
     get "/v1/openapi.json" openapi;
 }
 
@@ -276,6 +278,18 @@ async fn explain(
     let (number, trial) = service.app.explain(input).await?;
     let trial = serde_json::to_value(trial).unwrap_or_default();
     Ok(axum::Json(ExplanationView { generation: number.0, trial }))
+}
+
+/// Whose an id of a record is or was: an application's or a credential's, whether it still exists or not.
+#[utoipa::path(get, path = "/v1/identities/{id}", params(("id" = String, Path, description = "UUID")),
+    responses((status = 200, body = IdentityView), (status = 404, body = ProblemView)))]
+async fn identity(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<IdentityView>, Problem> {
+    let id =
+        uuid::Uuid::parse_str(&id).map_err(|_| Problem::new(ProblemKind::Malformed, "this is no UUID"))?;
+    Ok(axum::Json(convert::identity(service.app.identity(id.as_u128()).await?)))
 }
 
 /// This document.

@@ -256,6 +256,19 @@ pub struct NodesView {
     pub nodes: Vec<NodeJson>,
 }
 
+/// What an id was given to. Ids are never given to anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityView {
+    /// UUID.
+    pub id: String,
+    /// Name of the application.
+    pub application: String,
+    /// Digest of the credential's key, 64 hex digits, where the id is a credential's.
+    pub credential: Option<String>,
+    /// The generation in which it was given.
+    pub since: u64,
+}
+
 /// A source and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceView {

@@ -13,6 +13,8 @@ use crate::keys::Keys;
 use crate::limits::SNAPSHOT_FILES_KEPT;
 use crate::outside::Outside;
 use crate::state::StateDir;
+use ringway_snapshot::reader::{AlignedBytes, Snapshot};
+use ringway_snapshot::tables::{ApplicationIndex, CredentialIndex};
 
 const NOW: u64 = 1_795_000_000_000;
 
@@ -321,4 +323,55 @@ async fn a_request_is_explained_in_any_kept_generation() {
     assert_eq!((number.0, trial.status, trial.route), (2, Some(404), None));
     let (number, trial) = explain(Some(1)).await;
     assert_eq!((number.0, trial.route.as_deref(), trial.upstream.as_deref()), (1, Some("/*"), Some("one")));
+}
+
+/// Ids of the application `acme` and of its credential, in the snapshot that is current.
+fn acme(daemon: &Daemon) -> (u128, u128) {
+    let bytes = std::fs::read(daemon.state.snapshots().join(daemon.current().hash.file_name())).unwrap();
+    let snapshot = Snapshot::open(AlignedBytes::copy(&bytes), &daemon.keys.trust).unwrap();
+    let tables = snapshot.tables();
+    let application = tables.application(ApplicationIndex(0)).unwrap();
+    let credential = tables.credential(CredentialIndex(application.credential_first)).unwrap();
+    (application.id, credential.id)
+}
+
+fn with_acme(folder: &std::path::Path, port: u16) -> ApplyInput {
+    let key = folder.join("acme.key");
+    std::fs::write(&key, "rw_live_0123456789abcdef").unwrap();
+    let mut documents = site(port);
+    documents[0].text.push_str(&format!(
+        "applications: {{acme: {{credentials: [{{api_key: \"file:{}\"}}]}}}}\n",
+        key.display()
+    ));
+    input(documents)
+}
+
+#[tokio::test]
+async fn an_application_keeps_its_id_and_one_that_was_removed_never_comes_back_under_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    daemon.app.apply(with_acme(folder.path(), 1)).await.unwrap();
+    let first = acme(&daemon);
+    assert_eq!(uuid::Uuid::from_u128(first.0).get_version_num(), 4);
+    daemon.app.apply(with_acme(folder.path(), 2)).await.unwrap();
+    assert_eq!(acme(&daemon), first, "another change");
+    applied(&daemon.app, 2).await;
+    daemon.app.apply(with_acme(folder.path(), 2)).await.unwrap();
+    let second = acme(&daemon);
+    assert!(second.0 != first.0 && second.1 != first.1, "another one under an old name");
+    // Compiled again from the store, it is the one that it was.
+    let snapshot = daemon.app.generation(GenerationNumber(1)).await.unwrap().snapshot;
+    std::fs::remove_file(daemon.state.snapshots().join(snapshot.file_name())).unwrap();
+    let done = daemon.app.rollback(back(Some(1))).await.unwrap().generation;
+    assert_eq!((acme(&daemon), done.snapshot), (first, snapshot));
+    for (id, since) in [(first.0, 1), (second.0, 4)] {
+        let identity = daemon.app.identity(id).await.unwrap();
+        assert_eq!((identity.key.application.as_str(), identity.since.0), ("acme", since));
+    }
+    assert!(daemon.app.identity(first.1).await.unwrap().key.credential.is_some());
+    assert!(matches!(daemon.app.identity(7).await, Err(AppError::NotFound(_))));
+    daemon.app.stop().await;
+    let again = start(folder.path()).await;
+    again.app.apply(with_acme(folder.path(), 3)).await.unwrap();
+    assert_eq!(acme(&again), first, "and after a start");
 }

@@ -5,7 +5,9 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Change, Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
 use crate::config::{Digest, Material};
-use crate::domain::{AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState};
+use crate::domain::{
+    AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, IdentityKey,
+};
 
 const COLUMNS: &str = "number, parent, restores, snapshot, snapshot_bytes, root, changes, routes, author, \
                        message, source, created_unix_ms, compile_ms, state, pinned";
@@ -19,6 +21,8 @@ pub struct Appended {
     pub changes: Vec<Change>,
     /// What the definitions refer to and the store may not have yet.
     pub materials: Vec<(Digest, Material)>,
+    /// Ids that are given or taken away with it.
+    pub identities: Vec<(IdentityKey, Option<u128>)>,
     /// Content hash of the source that it was applied from.
     pub source: Option<(String, ContentHash)>,
     /// Who did what.
@@ -127,6 +131,9 @@ impl Store {
             .await
             .map_err(failed(doing))?;
         super::materials::insert(&mut transaction, &appended.materials).await.map_err(failed(doing))?;
+        super::identities::insert(&mut transaction, appended.generation.number, &appended.identities)
+            .await
+            .map_err(failed(doing))?;
         insert_audit(&mut transaction, &audit_of(&appended)).await.map_err(failed(doing))?;
         if let Some((source, hash)) = &appended.source {
             super::sources::upsert(&mut transaction, source, *hash, &appended.generation)

@@ -51,6 +51,7 @@ fn appended(number: u64, changes: Vec<Change>) -> Appended {
         },
         changes,
         materials: vec![],
+        identities: vec![],
         source: None,
         verb: AuditVerb::Apply,
     }
