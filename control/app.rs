@@ -11,6 +11,7 @@ mod apply;
 mod explain;
 mod history;
 mod pipeline;
+mod snapshots;
 mod start;
 mod status;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError};
 pub use apply::{Applied, ApplyInput, Outcome, When};
 pub use explain::ExplainInput;
 pub use history::{Plan, RollbackInput};
+pub use snapshots::PinInput;
 pub use status::Status;
 
 /// The control plane's one entry for all that speak to it.
@@ -40,6 +42,8 @@ pub struct App {
     publisher: Arc<Publisher>,
     nodes: Arc<Nodes>,
     pipeline: tokio::sync::Mutex<pipeline::Pipeline>,
+    /// Held while a damaged snapshot is compiled again.
+    mending: tokio::sync::Mutex<()>,
     words: words::Words,
 }
 

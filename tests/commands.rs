@@ -187,6 +187,17 @@ fn a_rollback_is_a_new_generation_of_the_old_snapshot() {
     assert!(control.exits(&["diff", "1", "2"], 0).contains("127.0.0.1:2"));
     assert!(control.exits(&["export"], 0).contains("127.0.0.1:1"));
     control.exits(&["rollback", "77"], 1);
+    control.exits(&["rollback", "2", "--pin"], 0);
+    assert!(control.exits(&["pin", "1"], 0).contains("generation 1 is pinned"));
+    let pinned = || -> Vec<bool> {
+        let rows = control.json(&["history"]);
+        rows["generations"].as_array().unwrap().iter().map(|row| row["pinned"].as_bool().unwrap()).collect()
+    };
+    assert_eq!(pinned(), [true, false, false, true]);
+    assert!(control.exits(&["history"], 0).contains("  pinned"));
+    control.exits(&["pin", "1", "--release"], 0);
+    assert_eq!(pinned(), [true, false, false, false]);
+    control.exits(&["pin", "77"], 1);
 }
 
 #[test]

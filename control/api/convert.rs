@@ -74,13 +74,14 @@ pub(super) fn applied(applied: Applied, now_unix_ms: u64) -> ApplyResponse {
     }
 }
 
-pub(super) fn node(node: NodeView) -> NodeJson {
+pub(super) fn node(node: NodeView, now_unix_ms: u64) -> NodeJson {
     NodeJson {
         id: node.id,
         connected: node.connected,
         heard_at: instant(node.heard_unix_ms),
+        silent_ms: now_unix_ms.saturating_sub(node.heard_unix_ms),
         generation: node.live.map(|(number, _)| number.0),
-        live_ms: node.live.map(|(_, ms)| ms),
+        live_ms: node.live.and_then(|(_, ms)| ms),
         refused_generation: node.refused.as_ref().map(|(number, _)| number.0),
         refused_reason: node.refused.map(|(_, reason)| reason),
         report: node.report,
@@ -108,7 +109,7 @@ pub(super) fn status(status: Status, now_unix_ms: u64) -> StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         newest: status.newest.map(|newest| generation(&newest, None, now_unix_ms)),
         standing: status.standing,
-        nodes: status.nodes.into_iter().map(node).collect(),
+        nodes: status.nodes.into_iter().map(|one| node(one, now_unix_ms)).collect(),
         sources: status.sources.into_iter().map(source).collect(),
     }
 }

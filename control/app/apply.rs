@@ -125,6 +125,7 @@ impl App {
             bytes: Some(built.bytes),
             routes: built.routes,
             restores: None,
+            pinned: false,
             author: input.author,
             message: input.message,
             source,

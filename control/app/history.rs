@@ -25,6 +25,8 @@ pub struct RollbackInput {
     pub message: String,
     /// Only if this is the newest generation.
     pub if_match: Option<u64>,
+    /// Its snapshot is kept from being pruned.
+    pub pinned: bool,
     /// How long to wait for the nodes.
     pub wait_ms: u64,
     /// Now.
@@ -176,6 +178,7 @@ impl App {
             snapshot_bytes,
             routes: target.routes,
             restores: Some(target.number),
+            pinned: input.pinned,
             author: input.author,
             message: input.message,
             source: None,

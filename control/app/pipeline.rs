@@ -79,6 +79,7 @@ pub(super) struct Candidate {
     pub(super) snapshot_bytes: u64,
     pub(super) routes: u64,
     pub(super) restores: Option<GenerationNumber>,
+    pub(super) pinned: bool,
     pub(super) author: String,
     pub(super) message: String,
     pub(super) source: Option<(String, ContentHash)>,
@@ -128,7 +129,7 @@ impl App {
             created_unix_ms: candidate.now_unix_ms,
             compile_ms: candidate.compile_ms,
             state: GenerationState::Compiled,
-            pinned: false,
+            pinned: candidate.pinned,
         };
         if let Some(bytes) = candidate.bytes {
             let publisher = Arc::clone(&self.publisher);

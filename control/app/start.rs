@@ -39,6 +39,7 @@ impl App {
             publisher: Arc::new(Publisher::new(state)),
             nodes: Arc::new(Nodes::default()),
             pipeline: tokio::sync::Mutex::default(),
+            mending: tokio::sync::Mutex::default(),
             words,
             outside,
             keys,
@@ -118,6 +119,7 @@ impl App {
             author: "ringway".to_owned(),
             message: "compiled again at the start".to_owned(),
             if_match: None,
+            pinned: generation.pinned,
             wait_ms: 0,
             now_unix_ms,
         };

@@ -144,18 +144,57 @@ impl Store {
         Ok(Committed(appended.generation))
     }
 
-    /// Keeps a generation's snapshot file from being pruned, or lets it go.
+    /// Keeps a generation's snapshot file from being pruned, or lets it go, with its line in the audit trail.
     ///
     /// # Errors
     /// [`StoreError::NoGeneration`], or the database failed.
-    pub async fn pin(&self, number: GenerationNumber, pin: Pin) -> Result<(), StoreError> {
+    pub async fn pin(
+        &self,
+        number: GenerationNumber,
+        pin: Pin,
+        author: &str,
+        now_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        let doing = "pin a generation";
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))?;
         let done = sqlx::query("UPDATE generations SET pinned = $1 WHERE number = $2")
             .bind(i64::from(pin == Pin::Keep))
             .bind(to_sql(number.0))
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await
-            .map_err(failed("pin a generation"))?;
-        if done.rows_affected() == 0 { Err(StoreError::NoGeneration(number)) } else { Ok(()) }
+            .map_err(failed(doing))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NoGeneration(number));
+        }
+        let (verb, detail) = match pin {
+            Pin::Keep => (AuditVerb::Pin, "its snapshot is kept"),
+            Pin::Release => (AuditVerb::Release, "its snapshot may be pruned"),
+        };
+        let entry = AuditEntry {
+            at_unix_ms: now_unix_ms,
+            author: author.to_owned(),
+            verb,
+            generation: number,
+            detail: detail.to_owned(),
+        };
+        insert_audit(&mut transaction, &entry).await.map_err(failed(doing))?;
+        transaction.commit().await.map_err(failed(doing))
+    }
+
+    /// The newest generation with this snapshot.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn generation_of(&self, snapshot: ContentHash) -> Result<Option<Generation>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM generations WHERE snapshot = $1 ORDER BY number DESC LIMIT 1");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(snapshot.0.as_slice())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("read a generation"))?
+            .map(|row| read_row(&row))
+            .transpose()
     }
 
     /// Snapshots that must stay on disk: those of pinned generations.
