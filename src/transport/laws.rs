@@ -4,6 +4,7 @@ mod authority;
 mod flow;
 mod handshakes;
 mod openssl;
+mod quic;
 mod resumption;
 mod upstreams;
 

@@ -10,10 +10,14 @@
 mod laws;
 mod limits;
 mod message;
+mod quic;
 mod stream;
 mod tls;
 
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
+pub use quic::{
+    Arriving, QuicClient, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits, QuicTls,
+};
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};
 pub use tls::client::{ClientProfile, ClientTls, Verify, connect};
