@@ -71,7 +71,8 @@ impl State {
         std::fs::create_dir_all(self.root.join("snapshots")).map_err(failed)?;
         let fetched = path.with_extension("fetched");
         write_whole(&fetched, bytes).map_err(failed)?;
-        let snapshot = self.open_file(&fetched, hash).inspect_err(|_| drop(std::fs::remove_file(&fetched)))?;
+        let snapshot =
+            self.open_file(&fetched, hash).inspect_err(|_| drop(std::fs::remove_file(&fetched)))?;
         std::fs::rename(&fetched, &path).map_err(failed)?;
         Ok(snapshot)
     }
