@@ -302,6 +302,10 @@ fn serve(node: &Arc<Node>, cores: Option<&[usize]>, signals: &Signals) -> Result
     }
     {
         let node = Arc::clone(node);
+        thread("heartbeat", move || reload::run_heartbeat(&node))?;
+    }
+    {
+        let node = Arc::clone(node);
         thread("admin", move || admin::run(&node))?;
     }
     loop {

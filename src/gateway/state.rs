@@ -61,16 +61,20 @@ impl State {
         }
     }
 
-    /// Keeps a snapshot that was fetched from control, and opens it.
+    /// Opens a snapshot that was fetched from control, and keeps it in place of what has its name.
     ///
     /// # Errors
-    /// It cannot be written, or is not what its name says; then it does not stay.
+    /// It cannot be written, or is not what its name says; then everything stays as it was.
     pub(crate) fn keep(&self, hash: &ContentHash, bytes: &[u8]) -> Result<Snapshot, GenerationError> {
         let path = self.root.join("snapshots").join(hash.file_name());
         let failed = |source| GenerationError::File { path: path.clone(), source };
         std::fs::create_dir_all(self.root.join("snapshots")).map_err(failed)?;
-        write_whole(&path, bytes).map_err(failed)?;
-        self.snapshot(hash).inspect_err(|_| drop(std::fs::remove_file(&path)))
+        let fetched = path.with_extension("fetched");
+        write_whole(&fetched, bytes).map_err(failed)?;
+        let snapshot =
+            self.open_file(&fetched, hash).inspect_err(|_| drop(std::fs::remove_file(&fetched)))?;
+        std::fs::rename(&fetched, &path).map_err(failed)?;
+        Ok(snapshot)
     }
 
     /// Opens the snapshot of this hash.
@@ -78,8 +82,12 @@ impl State {
     /// # Errors
     /// It is missing, damaged or not what its name says.
     pub(crate) fn snapshot(&self, hash: &ContentHash) -> Result<Snapshot, GenerationError> {
-        let path = self.root.join("snapshots").join(hash.file_name());
-        let map = SealedMap::open(&path).map_err(|source| GenerationError::File { path, source })?;
+        self.open_file(&self.root.join("snapshots").join(hash.file_name()), hash)
+    }
+
+    fn open_file(&self, path: &Path, hash: &ContentHash) -> Result<Snapshot, GenerationError> {
+        let map = SealedMap::open(path)
+            .map_err(|source| GenerationError::File { path: path.to_owned(), source })?;
         let snapshot = Snapshot::open(map, &self.trust)?;
         if snapshot.header().hash != *hash {
             return Err(GenerationError::Hash);
@@ -93,7 +101,7 @@ impl State {
 /// # Errors
 /// The file system's.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("fetched");
+    let temporary = path.with_extension("new");
     let mut file = std::fs::File::create(&temporary)?;
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;

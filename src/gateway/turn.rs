@@ -10,7 +10,7 @@ use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::Outcome;
 use ringway_rt::Now;
-use ringway_snapshot::model::Rewrite;
+use ringway_snapshot::model::{Rewrite, RouteTimeout};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::head::{Framing, RequestHead, Upgrade};
@@ -357,7 +357,12 @@ impl<'r> Turn<'r> {
     }
 
     /// Forwards the request and relays the reply.
-    pub(crate) async fn proxy(&mut self, upstream: Option<Rc<Upstream>>, rewritten: &Rewritten) -> Next {
+    pub(crate) async fn proxy(
+        &mut self,
+        upstream: Option<Rc<Upstream>>,
+        rewritten: &Rewritten,
+        timeout: &RouteTimeout,
+    ) -> Next {
         let told = forwarding::tell(self);
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
@@ -384,6 +389,7 @@ impl<'r> Turn<'r> {
         let mut job = Job {
             connection: self.connection,
             head: self.head,
+            timeouts: upstream.prepared.timeouts.under(timeout),
             upstream,
             overlay: std::mem::take(&mut self.overlay),
             reply_overlay: std::mem::take(&mut self.reply_overlay),
