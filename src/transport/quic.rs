@@ -16,6 +16,9 @@ mod runtime;
 mod server;
 mod socket;
 
+/// An established connection.
+pub use quinn::Connection as QuicConnection;
+
 pub use client::QuicClient;
 pub use endpoint::{Arriving, QuicCounters, QuicEndpoint};
 pub use identity::{QuicIdentity, QuicKeys};

@@ -115,6 +115,11 @@ impl QuicEndpoint {
         self.load.stopped.set(true);
     }
 
+    /// Takes newcomers in again after [`Self::stop`]; not after [`Self::close`].
+    pub fn resume(&self) {
+        self.load.stopped.set(false);
+    }
+
     /// Connections, those in their handshake and those that linger after their end included.
     pub fn open_connections(&self) -> usize {
         self.endpoint.open_connections()
