@@ -11,7 +11,8 @@ use ringway_snapshot::keys::{Pepper, SigningKey, Trust, api_key_digest};
 use ringway_snapshot::model::{
     Action, Application, Authenticator, AuthenticatorKind, Balance, Chain, Credential, CredentialPlace,
     Endpoint, EndpointAddress, FieldEdit, Host, HostPattern, Limit, LimitKey, LimitScope, Mode, Model,
-    OnMissing, PathPattern, PathPolicy, Policy, Rewrite, Route, Step, Upstream, UpstreamProtocol,
+    OnMissing, PathPattern, PathPolicy, Policy, Rewrite, Route, RouteTimeout, Step, Upstream,
+    UpstreamProtocol,
 };
 use ringway_snapshot::reader::AlignedBytes;
 use ringway_snapshot::seal::SealKey;
@@ -143,7 +144,7 @@ fn route(host: &HostPattern, number: u32) -> Route {
         headers: Vec::new(),
         query: Vec::new(),
         chain: 1,
-        action: Action::Proxy { upstream: 0, rewrite: Rewrite::default() },
+        action: Action::Proxy { upstream: 0, rewrite: Rewrite::default(), timeout: RouteTimeout::default() },
         websocket: false,
         encoded_slash: false,
         body_bytes_max: None,
