@@ -11,6 +11,7 @@ use ringway_wire::message::OutgoingHead;
 use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
 
+use crate::http2;
 use crate::http3;
 
 /// What is there of a message's content without waiting.
@@ -68,12 +69,16 @@ pub enum After {
 
 /// The content that a peer sends.
 pub enum Receiver {
+    /// On a stream of HTTP/2.
+    Http2(http2::Receiver),
     /// On a stream of HTTP/3.
     Http3(http3::Receiver),
 }
 
 /// What goes to a peer. Dropped before its end, it resets the stream.
 pub enum Sender {
+    /// On a stream of HTTP/2.
+    Http2(http2::Sender),
     /// On a stream of HTTP/3.
     Http3(http3::Sender),
 }
@@ -85,14 +90,16 @@ impl Receiver {
     /// Why nothing more comes.
     pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
         match self {
-            Self::Http3(receiver) => receiver.try_next(),
+            Self::Http2(half) => half.try_next(),
+            Self::Http3(half) => half.try_next(),
         }
     }
 
     /// Ready when [`Receiver::try_next`] has something to say.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http3(receiver) => receiver.poll_readable(context),
+            Self::Http2(half) => half.poll_readable(context),
+            Self::Http3(half) => half.poll_readable(context),
         }
     }
 
@@ -104,14 +111,20 @@ impl Receiver {
     /// So many bytes of content went on: the peer may send as many more.
     pub fn consumed(&mut self, bytes: usize) {
         match self {
-            Self::Http3(receiver) => receiver.consumed(bytes),
+            Self::Http2(half) => half.consumed(bytes),
+            Self::Http3(half) => half.consumed(bytes),
         }
     }
 
     /// The rest is not read: the peer is asked to stop.
     pub fn stop(&mut self, code: Code) {
         match self {
-            Self::Http3(receiver) => receiver.stop(code),
+            // The h2 crate says it by itself.
+            Self::Http2(half) => {
+                let _ = code;
+                half.stop();
+            }
+            Self::Http3(half) => half.stop(code),
         }
     }
 }
@@ -123,7 +136,8 @@ impl Sender {
     /// The stream has ended.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         match self {
-            Self::Http3(sender) => sender.send_head(head, after),
+            Self::Http2(half) => half.send_head(head, after),
+            Self::Http3(half) => half.send_head(head, after),
         }
     }
 
@@ -133,7 +147,8 @@ impl Sender {
     /// The stream has ended.
     pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
         match self {
-            Self::Http3(sender) => sender.try_send(bytes),
+            Self::Http2(half) => half.try_send(bytes),
+            Self::Http3(half) => half.try_send(bytes),
         }
     }
 
@@ -145,14 +160,17 @@ impl Sender {
     /// The stream has ended.
     pub fn flush(&mut self) -> Result<bool, MessageEnd> {
         match self {
-            Self::Http3(sender) => sender.flush(),
+            // What the h2 crate has been given goes out by itself.
+            Self::Http2(_) => Ok(true),
+            Self::Http3(half) => half.flush(),
         }
     }
 
     /// Ready when [`Sender::try_send`] takes more, or the stream has ended.
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http3(sender) => sender.poll_writable(context),
+            Self::Http2(half) => half.poll_writable(context),
+            Self::Http3(half) => half.poll_writable(context),
         }
     }
 
@@ -167,21 +185,24 @@ impl Sender {
     /// The stream has ended before.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self {
-            Self::Http3(sender) => sender.finish(trailers),
+            Self::Http2(half) => half.finish(trailers),
+            Self::Http3(half) => half.finish(trailers),
         }
     }
 
     /// Breaks the stream off.
     pub fn reset(&mut self, code: Code) {
         match self {
-            Self::Http3(sender) => sender.reset(code),
+            Self::Http2(half) => half.reset(code),
+            Self::Http3(half) => half.reset(code),
         }
     }
 
     /// Ready when the peer has reset the stream or the connection is gone: watched while somebody else is waited for.
     pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<MessageEnd> {
         match self {
-            Self::Http3(sender) => sender.poll_closed(context),
+            Self::Http2(half) => half.poll_closed(context),
+            Self::Http3(half) => half.poll_closed(context),
         }
     }
 }

@@ -184,12 +184,20 @@ pub(super) struct Exchange {
     pub(super) finished: Cell<bool>,
     /// The peer gave it up, or made us give it up.
     pub(super) cancelled: Cell<bool>,
+    /// The rule that the peer broke in its message: the code with which ours is broken off, too.
+    pub(super) fault: Cell<Option<Code>>,
 }
 
 impl Exchange {
     pub(super) fn new(line: Rc<Line>, id: u64) -> Rc<Self> {
         line.open.set(line.open.get() + 1);
-        Rc::new(Self { line, id, finished: Cell::new(false), cancelled: Cell::new(false) })
+        Rc::new(Self {
+            line,
+            id,
+            finished: Cell::new(false),
+            cancelled: Cell::new(false),
+            fault: Cell::new(None),
+        })
     }
 }
 

@@ -99,6 +99,7 @@ impl Receiver {
     fn fault(&mut self, fault: Fault, reject: Reject) -> MessageEnd {
         let code = self.inflow.line().fault(fault);
         self.inflow.exchange.cancelled.set(true);
+        self.inflow.exchange.fault.set(Some(code));
         self.inflow.stop(code);
         self.end(MessageEnd::Malformed(reject))
     }

@@ -149,7 +149,7 @@ impl Sender {
     /// The stream has ended before.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self.state {
-            State::Open => {}
+            State::Open => self.check()?,
             State::Ending | State::Finished => return Ok(()),
             State::Over(end) => return Err(end),
         }
@@ -187,12 +187,16 @@ impl Sender {
     pub(super) fn reset_with(&mut self, code: http3::Code) {
         if matches!(self.state, State::Open | State::Ending) {
             // Fails where the connection is gone, which is as good.
-            let _ = self.stream.reset(number(code));
+            let _ = self.stream.reset(number(self.exchange.fault.get().unwrap_or(code)));
             self.over(MessageEnd::Reset);
         }
     }
 
+    /// A malformed request gets no reply, but a reset (RFC 9114 §4.1.2).
     fn check(&self) -> Result<(), MessageEnd> {
+        if self.exchange.fault.get().is_some() {
+            return Err(MessageEnd::Closed);
+        }
         match self.state {
             State::Open => Ok(()),
             State::Ending | State::Finished => Err(MessageEnd::Closed),
