@@ -18,7 +18,8 @@ mod tls;
 
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
 pub use quic::{
-    Arriving, QuicClient, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits, QuicTls,
+    Arriving, QuicClient, QuicConnection, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits,
+    QuicTls,
 };
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};

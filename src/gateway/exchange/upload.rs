@@ -51,7 +51,7 @@ pub(super) async fn beside(
 ) -> Came {
     let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
     let stream = wait.stream;
-    let request_ns_max = job.upstream.prepared.request_ns_max;
+    let request_ns_max = job.timeouts.request_ns_max;
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));

@@ -280,7 +280,7 @@ const GOAWAY_NOTHING: u64 = (1 << 62) - 4;
 
 /// A request that has a stream and perhaps no head yet.
 pub struct Arrived {
-    inflow: Inflow,
+    inflow: Box<Inflow>,
     sender: Sender,
     head_ns: u64,
     head_limits: HeadLimits,

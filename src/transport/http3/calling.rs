@@ -94,7 +94,7 @@ pub struct Call {
 
 /// A reply that has not begun.
 pub struct Reply {
-    inflow: Inflow,
+    inflow: Box<Inflow>,
     method: Method,
     head_limits: HeadLimits,
 }

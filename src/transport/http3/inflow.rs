@@ -58,9 +58,10 @@ pub(super) enum Stop {
 }
 
 impl Inflow {
-    pub(super) fn new(stream: RecvStream, exchange: Rc<Exchange>, reader: MessageReader) -> Self {
+    /// In a box, so that it is moved cheaply from whoever reads the head to whoever reads the content.
+    pub(super) fn new(stream: RecvStream, exchange: Rc<Exchange>, reader: MessageReader) -> Box<Self> {
         let pieces = [const { Bytes::new() }; PIECES];
-        Self { stream, exchange, reader, pieces, at: PIECES, state: State::Open }
+        Box::new(Self { stream, exchange, reader, pieces, at: PIECES, state: State::Open })
     }
 
     pub(super) fn line(&self) -> &Rc<Line> {

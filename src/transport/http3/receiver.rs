@@ -14,7 +14,7 @@ use crate::message::{self, MessageEnd, Received};
 
 /// The receiving half of a message, after its head.
 pub struct Receiver {
-    inflow: Inflow,
+    inflow: Box<Inflow>,
     /// What a wait found, until it is taken.
     found: Option<Result<Received, MessageEnd>>,
     /// Why nothing more comes.
@@ -22,7 +22,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(inflow: Inflow) -> Self {
+    pub(super) fn new(inflow: Box<Inflow>) -> Self {
         Self { inflow, found: None, over: None }
     }
 

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, VarInt};
 use ringway_rt::{DriverChoice, UdpSocket, now, spawn};
 use ringway_wire::head::Framing;
