@@ -33,6 +33,9 @@ pub(crate) async fn serve(
     if connection.worker.memory_is_full() {
         return turn.refuse(Outcome::Overload).await;
     }
+    if turn.is_misdirected() {
+        return turn.refuse(Outcome::Misdirected).await;
+    }
     if let Some(next) = turn.redirect_to_https().await {
         return next;
     }

@@ -482,7 +482,7 @@ hosts:
 fn what_is_not_available_yet_is_refused_and_never_ignored() {
     check(
         r#"
-listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
+listeners: [{address: "0.0.0.0:80", protocols: [http1, http3]}]
 upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
 limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
 "#,
