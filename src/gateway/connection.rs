@@ -2,10 +2,12 @@
 
 mod http1;
 mod http2;
+mod http3;
 
 use self::http1::Http1;
 pub(crate) use self::http1::Next;
 use self::http2::{Http2, Spoken};
+use self::http3::Http3;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
 use ringway_snapshot::model::Protocols;
-use ringway_transport::{Alpn, QuicConnection, Receiver, Sender, ServerTls, Stream};
+use ringway_transport::{Alpn, Handshake, QuicConnection, Receiver, Sender, ServerTls, Stream};
 use ringway_wire::buffer::Buffer;
 
 use crate::generation::Generation;
@@ -44,6 +46,7 @@ pub(crate) struct Connection {
 enum Shell {
     Http1(Http1),
     Http2(Http2),
+    Http3(Http3),
 }
 
 /// How one request is read and answered.
@@ -107,7 +110,7 @@ impl Connection {
     pub(crate) fn cool(&self, before_ns: u64) {
         match &self.shell {
             Shell::Http1(http1) => http1.cool(before_ns),
-            Shell::Http2(_) => {}
+            Shell::Http2(_) | Shell::Http3(_) => {}
         }
     }
 
@@ -116,6 +119,7 @@ impl Connection {
         match &self.shell {
             Shell::Http1(http1) => http1.end_if_idle(now_ns),
             Shell::Http2(http2) => http2.drain(),
+            Shell::Http3(http3) => http3.drain(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Connection {
         match &self.shell {
             Shell::Http1(http1) => http1.cut(now_ns),
             Shell::Http2(http2) => http2.cut(now_ns),
+            Shell::Http3(http3) => http3.cut(),
         }
     }
 }
@@ -149,13 +154,18 @@ impl Drop for Entered {
 
 /// Serves an HTTP/3 connection whose handshake is done, to its end.
 pub(crate) async fn serve_http3(
-    _worker: Rc<Worker>,
-    _admitted: Admitted,
+    worker: Rc<Worker>,
+    admitted: Admitted,
     quic: QuicConnection,
-    _configured: SocketAddr,
+    agreed: Handshake,
+    configured: SocketAddr,
 ) {
-    // H3_VERSION_FALLBACK (RFC 9114 §8.1): to be asked again over TCP.
-    quic.close(0x110u32.into(), b"");
+    let peer = quic.remote_address();
+    let Some(accepting) = http3::accept(&worker, quic) else { return };
+    let shell = Shell::Http3(Http3::new(&accepting));
+    let connection = Rc::new(Connection::new(worker, peer, configured, true, shell, agreed.server_name));
+    let held = Rc::new(Held { _entered: Entered::of(&connection), _admitted: admitted });
+    http3::serve(connection, accepting, held).await;
 }
 
 /// What an open connection holds of its worker, until its last request has ended.

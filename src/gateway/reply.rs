@@ -71,6 +71,19 @@ pub(crate) fn reply_edits(pinned: &Pinned, chain: u32, decisions: &Decisions, ov
     }
 }
 
+/// Tells a caller that HTTP/3 is spoken at this address as well (RFC 7838, RFC 9114 §3.1.1): at the port that it named, because
+/// what maps that of TCP to us is to map that of UDP, too. Policies that edit the reply's fields come after and may say otherwise.
+pub(crate) fn offer_http3(head: &RequestHead, overlay: &mut Overlay) {
+    let port = head.port().unwrap_or(HTTPS_PORT);
+    let told = overlay.set_with(b"Alt-Svc", |out| {
+        out.extend_from_slice(format!("h3=\":{port}\"; ma=86400").as_bytes());
+    });
+    debug_assert!(told.is_ok(), "a name and digits");
+}
+
+/// The port of a host that names none.
+const HTTPS_PORT: u16 = 443;
+
 /// Writes an answer and flushes it. `head` is none when no request could be parsed.
 ///
 /// # Errors

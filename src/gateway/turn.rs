@@ -13,7 +13,7 @@ use ringway_rt::Now;
 use ringway_snapshot::model::{Rewrite, RouteTimeout};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
-use ringway_wire::head::{Framing, RequestHead, Upgrade};
+use ringway_wire::head::{Framing, RequestHead, Upgrade, Version};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine, websocket_key};
 use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::path::PathPolicy;
@@ -107,13 +107,20 @@ impl<'r> Turn<'r> {
         if !head.accepts_trailers() {
             sink.drop_trailers();
         }
+        let mut reply_overlay = Overlay::take();
+        if connection.tls
+            && head.version() != Version::Http3
+            && pinned.generation.quic(connection.configured).is_some()
+        {
+            reply::offer_http3(head, &mut reply_overlay);
+        }
         Self {
             connection,
             head,
             entry,
             overlay: Overlay::take(),
             known_as,
-            reply_overlay: Overlay::take(),
+            reply_overlay,
             source,
             sink,
             chain: 0,

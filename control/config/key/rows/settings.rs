@@ -133,7 +133,7 @@ pub(super) static ROWS: &[Row] = &[
     row("listeners[].protocols", Form::LIST, Value("[http1]"), "What is spoken there.", "[http1]"),
     row(
         "listeners[].protocols[]",
-        one(Choice(&["http1", "http2"], &["http3"])),
+        one(Choice(&["http1", "http2", "http3"], &[])),
         Absent,
         "A protocol.",
         "http1",
