@@ -487,11 +487,11 @@ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}
 limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
 "#,
         expect![[r#"
-            error: `http2` is not available yet
+            error: `http3` is not available yet
               ┌─ ringway.yaml:2:56
               │
-            2 │ listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
-              │                                                        ^^^^^ this version knows http1
+            2 │ listeners: [{address: "0.0.0.0:80", protocols: [http1, http3]}]
+              │                                                        ^^^^^ this version knows http1 or http2
 
             error: `maglev` is not available yet
               ┌─ ringway.yaml:3:52
