@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("control", &["wire", "snapshot", "record", "policy"]),
     ("loadtest", &["rt", "wire", "transport"]),
     ("bench/ci", &[]),
+    ("bench/reloads", &[]),
 ];
 
 /// Foreign crates, and the only crates of ours that may import them.
