@@ -112,3 +112,30 @@ const _: () = assert!(QUIC_UNVALIDATED_MAX < QUIC_HANDSHAKES_MAX, "Retry comes b
 const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_RECEIVE_WINDOW_BYTES_MAX, "one stream can be filled");
 const _: () =
     assert!(QUIC_WINDOW_BYTES_MIN <= QUIC_STREAM_WINDOW_BYTES, "the least window is not the stream's");
+
+// HTTP/3, for each connection.
+
+/// Unidirectional streams that a peer may open in all: three are of use, a few more are reserved types (RFC 9114 §6.2.3).
+pub(crate) const HTTP3_STREAMS_UNI_MAX: u32 = 64;
+/// Requests that may be given up or malformed before any is answered; each answer earns one. Beyond it the peer only makes work
+/// (CVE-2023-44487 and its like).
+pub(crate) const HTTP3_CANCELS_MAX: u32 = 256;
+/// Priorities that are kept of requests that PRIORITY_UPDATE named.
+pub(crate) const HTTP3_PRIORITIES_MAX: usize = 64;
+/// Requests accepted before other tasks have their turn.
+pub(crate) const HTTP3_REQUESTS_PER_TURN: u32 = 16;
+/// What SETTINGS_MAX_FIELD_SECTION_SIZE has more than the head's bytes: 32 for each of its fields (RFC 9114 §4.2.2).
+pub(crate) const HTTP3_FIELD_BYTES_MORE: u64 = 32 * 100;
+/// Frames of a reply that are gathered before they are handed to QUIC.
+pub(crate) const HTTP3_GATHERED_BYTES_MAX: usize = 3 * 1024;
+/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does.
+pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024;
+/// What a peer is given to hear GOAWAY: three round trips, but no less, in nanoseconds.
+pub(crate) const HTTP3_FAREWELL_NS_MIN: u64 = 50_000_000;
+/// And no more.
+pub(crate) const HTTP3_FAREWELL_NS_MAX: u64 = 2_000_000_000;
+/// How long the last replies of a connection that ends may take to arrive, in nanoseconds.
+pub(crate) const HTTP3_ACKNOWLEDGE_NS_MAX: u64 = 5_000_000_000;
+
+const _: () = assert!(HTTP3_STREAMS_UNI_MAX >= QUIC_STREAMS_UNI_MAX, "those at once are among those in all");
+const _: () = assert!(HTTP3_FAREWELL_NS_MIN < HTTP3_FAREWELL_NS_MAX, "a clamp has bounds in order");
