@@ -47,6 +47,7 @@ enum Shell {
 }
 
 /// How one request is read and answered.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, into the request's source and sink")]
 pub(crate) enum Channel<'c> {
     /// In turn with the connection's other requests, on its bytes.
     Http1(&'c Stream),

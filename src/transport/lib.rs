@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod http2;
+pub mod http3;
 #[cfg(test)]
 mod laws;
 mod limits;
