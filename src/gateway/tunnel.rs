@@ -196,8 +196,11 @@ async fn pump_down(
         }
         let mut buffer = Buffer::take(Class::K16);
         match from.try_read_append(buffer.vec_mut()) {
-            Ok(Some(0)) if sender.finish(None).is_ok() => return TunnelEnd::Closed,
-            Ok(Some(0)) | Err(_) => return TunnelEnd::Broken,
+            Ok(Some(0)) => {
+                let finished = finish(sender).await;
+                return if finished.is_ok() { TunnelEnd::Closed } else { TunnelEnd::Broken };
+            }
+            Err(_) => return TunnelEnd::Broken,
             Ok(Some(_)) => {
                 if send_all(sender, &buffer, moved, clock).await.is_err() {
                     return TunnelEnd::Broken;
@@ -211,6 +214,15 @@ async fn pump_down(
             }
         }
     }
+}
+
+/// Ends our half of a stream, with all that is still held.
+async fn finish(sender: &mut Sender) -> Result<(), MessageEnd> {
+    sender.finish(None)?;
+    while !sender.flush()? {
+        sender.writable().await;
+    }
+    Ok(())
 }
 
 /// Waits for the upstream, unless the caller takes its stream back before.

@@ -185,10 +185,15 @@ impl<'r> Turn<'r> {
         }
     }
 
-    /// Whether it came on a connection that is not its host's (RFC 9113 §9.1.2).
-    pub(crate) fn is_misdirected(&self) -> bool {
-        let pinned = self.pinned.as_ref().filter(|_| self.sink.is_message());
-        pinned.is_some_and(|pinned| self.connection.is_misdirected(self.head.host(), &pinned.generation))
+    /// Why it is not looked at any further: there is no memory for it, or it came on a connection that is not its host's
+    /// (RFC 9113 §9.1.2).
+    pub(crate) fn turned_away(&self) -> Option<Outcome> {
+        if self.connection.worker.memory_is_full() {
+            return Some(Outcome::Overload);
+        }
+        let pinned = self.pinned.as_ref().filter(|_| self.sink.is_message())?;
+        let elsewhere = self.connection.is_misdirected(self.head.host(), &pinned.generation);
+        elsewhere.then_some(Outcome::Misdirected)
     }
 
     /// Answers a listener's plain-text request with the same address under https.
