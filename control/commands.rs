@@ -62,6 +62,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Bring an older generation back, as a new generation.
     Rollback(RollbackArgs),
+    /// Keep a generation's snapshot for good: as a known-good one to go back to. Or let it go.
+    Pin(PinArgs),
     /// List the generations: who, when, why, and how long each was live.
     History(HistoryArgs),
     /// Show what changed between two generations.
@@ -74,6 +76,8 @@ pub enum Command {
     Schema,
     /// Print the definitions of a generation as one canonical YAML file.
     Export(ExportArgs),
+    /// Check this host and say what to tune. Exit 1 when there is a problem.
+    Doctor,
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -219,12 +223,28 @@ pub struct ApplyArgs {
 pub struct RollbackArgs {
     /// Which generation to bring back; without, the newest one that differs, before what is live.
     pub generation: Option<u64>,
+    /// Keep its snapshot from being pruned from now on.
+    #[arg(long)]
+    pub pin: bool,
     /// Only if this is still the newest generation.
     #[arg(long, value_name = "GENERATION")]
     pub if_match: Option<u64>,
     /// Why, for the history.
     #[arg(long, short, default_value = "")]
     pub message: String,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway pin`.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Which generation.
+    pub generation: u64,
+    /// Let it be pruned again.
+    #[arg(long)]
+    pub release: bool,
     /// The daemon.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -295,8 +315,8 @@ pub struct ExportArgs {
     pub connect: ConnectArgs,
 }
 
-/// Carries a command out and says how the process ends. `gateway` and `completions` are the caller's: the one is
-/// another crate's, the other needs the whole grammar of the caller.
+/// Carries a command out and says how the process ends. `gateway`, `doctor` and `completions` are the caller's: the
+/// first two are another crate's, the last needs the whole grammar of the caller.
 pub fn run(cli: &Cli) -> u8 {
     let terminal = Terminal::new(cli.output);
     let done = match &cli.command {
@@ -305,6 +325,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Plan(args) => change::plan(args, terminal),
         Command::Apply(args) => change::apply(args, terminal),
         Command::Rollback(args) => change::rollback(args, terminal),
+        Command::Pin(args) => change::pin(args, terminal),
         Command::History(args) => look::history(args, terminal),
         Command::Diff(args) => look::diff(args, terminal),
         Command::Status(args) => look::status(args, terminal),
@@ -312,7 +333,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Explain(args) => explain::run(args, terminal),
         Command::Schema => Ok(look::schema(terminal)),
         Command::Export(args) => look::export(args, terminal),
-        Command::Gateway(_) | Command::Completions { .. } => {
+        Command::Gateway(_) | Command::Doctor | Command::Completions { .. } => {
             Err(Failure::Usage("this command is carried out by the binary itself".to_owned()))
         }
     };
@@ -353,13 +374,16 @@ mod tests {
             "plan site.yaml --against 7",
             "apply site.yaml --if-match 3 --message why",
             "rollback",
-            "rollback 3",
+            "rollback 3 --pin",
+            "pin 3",
+            "pin 3 --release",
             "history -n 5",
             "diff 1 2",
             "explain config listeners",
             "status --output json",
             "schema",
             "export --generation 2",
+            "doctor --output json",
             "completions bash",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ringway").chain(line.split(' ')));

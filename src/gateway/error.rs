@@ -34,6 +34,12 @@ pub enum GatewayError {
         #[source]
         source: KeyFileError,
     },
+    /// Another gateway has the state directory.
+    #[error("another gateway runs on the state directory {path}")]
+    Occupied {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// An address could not be bound.
     #[error("bind {address}")]
     Bind {
@@ -76,6 +82,7 @@ impl GatewayError {
         match self {
             Self::State { .. } => "check that the state directory exists and belongs to this user",
             Self::Key { source, .. } => source.hint(),
+            Self::Occupied { .. } => "end it first, or give this one a state directory of its own",
             Self::Bind { .. } => {
                 "is another process listening there, or is the port below 1024 without CAP_NET_BIND_SERVICE?"
             }
@@ -146,7 +153,17 @@ impl GenerationError {
     /// Whether the same snapshot may be good a moment later.
     #[must_use]
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Bind { .. } | Self::Crowded(_) | Self::File { .. })
+        matches!(self, Self::Bind { .. } | Self::Crowded(_)) || self.is_of_the_file()
+    }
+
+    /// Whether the file is missing or damaged, and another copy of it would do.
+    #[must_use]
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Hash => true,
+            Self::Snapshot(source) => !matches!(source, SnapshotError::Newer(_) | SnapshotError::Older(_)),
+            _ => false,
+        }
     }
 
     /// What the person on call should do.
@@ -156,7 +173,7 @@ impl GenerationError {
             Self::File { .. } => "the snapshot is fetched again from control when it answers",
             Self::Pointer(source) => source.hint(),
             Self::Snapshot(source) => source.hint(),
-            Self::Hash => "remove the file; it is fetched again from control",
+            Self::Hash => "it is fetched again from control when it answers",
             Self::Policy(_) | Self::Expression(_) | Self::NoProfile(_) => {
                 "control compiled what this gateway cannot carry out: are their versions the same?"
             }

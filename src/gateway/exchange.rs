@@ -12,15 +12,15 @@ use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{Stream, TlsFailure};
 use ringway_wire::head::{Framing, RequestHead};
-use ringway_wire::http1::{RequestExtra, RequestLine, write_request_head};
+use ringway_wire::http1::{RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
 
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::upstream::endpoint::Leased;
+use crate::upstream::prepared::Timeouts;
 use crate::upstream::{Choice, Upstream};
-use crate::worker::Worker;
 
 /// Attempts at an upstream, the first included.
 const ATTEMPTS_MAX: u8 = 2;
@@ -38,6 +38,8 @@ pub(crate) struct Job<'r> {
     pub(crate) reply_overlay: Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
+    /// How long is waited for the upstream.
+    pub(crate) timeouts: Timeouts,
     /// How long a peer may take no bytes.
     pub(crate) write_stall_ns_max: u64,
     /// What is written beside the fields.
@@ -110,7 +112,7 @@ pub(crate) async fn run(
         let pooled = if entry.attempts == 1 { choice.endpoint.take_idle() } else { None };
         let leased = match pooled {
             Some(leased) => leased,
-            None => match connect(worker, &job.upstream, &choice, now_ns).await {
+            None => match connect(job, &choice, now_ns).await {
                 Ok(leased) => leased,
                 Err(outcome) => {
                     // Nothing was sent: any request may try elsewhere.
@@ -138,17 +140,14 @@ pub(crate) async fn run(
     Ended::before_reply(last)
 }
 
-async fn connect(
-    worker: &Worker,
-    upstream: &Upstream,
-    choice: &Choice,
-    now_ns: u64,
-) -> Result<Leased, Outcome> {
+async fn connect(job: &Job<'_>, choice: &Choice, now_ns: u64) -> Result<Leased, Outcome> {
+    let (worker, upstream, connect_ns_max) =
+        (&job.connection.worker, &job.upstream, job.timeouts.connect_ns_max);
     let Some(place) = choice.endpoint.reserve(upstream.prepared.connections_max) else {
         return Err(Outcome::UpstreamSaturated);
     };
     let address = choice.endpoint.key.address;
-    let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
+    let until_ns = now_ns.saturating_add(connect_ns_max);
     let stream =
         ringway_rt::Stream::connect(address, until_ns).await.map_err(|error| match error.kind() {
             std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
@@ -158,7 +157,7 @@ async fn connect(
     worker.count(Metric::UpstreamConnectionsOpened);
     let Some(tls) = &upstream.prepared.tls else { return Ok(place.opened(Stream::Plain(stream))) };
     let name = upstream.prepared.tls_name(choice.defined, address);
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(upstream.prepared.connect_ns_max.max(TLS_NS_MIN));
+    let until_ns = ringway_rt::now().mono_ns.saturating_add(connect_ns_max.max(TLS_NS_MIN));
     match ringway_transport::connect(stream, tls, &name, until_ns).await {
         Ok((stream, _)) => Ok(place.opened(stream)),
         Err(failure) => {
@@ -189,11 +188,14 @@ async fn attempt(
     sent_ns: u64,
 ) -> Attempt {
     let stream = leased.stream();
-    let mut up = Sink::new(stream, job.write_stall_ns_max, 0);
-    let framing = job.head.framing();
-    write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
+    let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
+    let coding = coding_of(job.head.framing());
+    let scheme = if stream.is_tls() { "https" } else { "http" };
+    if up.request(job.head, &job.overlay, job.line, coding, &job.extra, scheme).is_err() {
+        return Attempt::Ended(Ended::before_reply(Outcome::UpstreamReset));
+    }
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
-    let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
+    let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = reply::Wait { stream, sent_ns, until_ns, beside: None };
     let came = match source.forward_ready(&mut up).await {
         Ok(true) => reply::relay_reply(job, entry, sink, wait).await,

@@ -1,8 +1,27 @@
 //! Bounds of the gateway's shell, by name and unit, with the relations between them.
 
+use std::time::Duration;
+
 /// Bytes of pooled buffers that one worker may hold: beyond it connections are turned away and requests get 503.
 pub(crate) const MEMORY_BYTES_MAX: usize = 512 << 20;
 /// From here on bodies flow through small buffers only: four fifths of the most.
 pub(crate) const MEMORY_BYTES_SHORT: usize = MEMORY_BYTES_MAX / 5 * 4;
 
+/// Requests that one HTTP/3 connection may have open.
+pub(crate) const HTTP3_STREAMS_MAX: u32 = 128;
+/// After how long without a packet the other end of a QUIC connection is taken for gone. It is probed at half of it; when an
+/// idle connection ends is `settings.timeouts.keep_alive`'s business.
+pub(crate) const QUIC_SILENCE_MS_MAX: u32 = 60_000;
+/// Before a QUIC endpoint that failed is started again.
+pub(crate) const QUIC_RESTART_NS: u64 = 100_000_000;
+/// How long the end of QUIC connections that a drain has cut is given to go out.
+pub(crate) const QUIC_CLOSE_NS_MAX: u64 = 300_000_000;
+
 const _: () = assert!(MEMORY_BYTES_SHORT < MEMORY_BYTES_MAX);
+
+/// What killed gateways whose state directories still stand may leave on tmpfs, all together.
+pub(crate) const RECORDS_LEFT_BYTES_MAX: u64 = 128 << 20;
+/// And for how long.
+pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Numbers of segments that are taken from the state directory at once.
+pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;

@@ -3,7 +3,10 @@
 mod authority;
 mod flow;
 mod handshakes;
+mod http2;
+mod http3;
 mod openssl;
+mod quic;
 mod resumption;
 mod upstreams;
 

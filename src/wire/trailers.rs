@@ -3,7 +3,7 @@
 use crate::field::FieldId;
 use crate::limits::ChunkLimits;
 use crate::reject::Reject;
-use crate::syntax::trim;
+use crate::syntax::{is_field_value, is_token, trim};
 
 /// One trailer line's place in the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,29 @@ impl Trailers {
         self.lines.iter().filter(|line| !line.id.is_allowed_in_trailers()).count()
     }
 
+    /// Takes a trailer of HTTP/2 or HTTP/3: name in lower case and value, as they were decoded.
+    ///
+    /// # Errors
+    /// A pseudo-field, a name or value that is none, a field of the connection, or too many.
+    pub fn push(&mut self, name: &[u8], value: &[u8], limits: &ChunkLimits) -> Result<(), Reject> {
+        if name.first() == Some(&b':') {
+            return Err(Reject::PseudoField);
+        }
+        if !is_token(name) {
+            return Err(Reject::FieldName);
+        }
+        if name.iter().any(u8::is_ascii_uppercase) || FieldId::of(name).is_hop_by_hop() {
+            return Err(Reject::ConnectionField);
+        }
+        if !is_field_value(value) {
+            return Err(Reject::FieldValue);
+        }
+        for piece in [name, b": ", value, b"\r\n"] {
+            self.append(piece, limits)?;
+        }
+        self.accept_line(limits)
+    }
+
     /// Nothing was read into it.
     pub(crate) fn is_untouched(&self) -> bool {
         self.bytes.is_empty()
@@ -85,5 +108,33 @@ impl Trailers {
     /// The empty line came.
     pub(crate) fn close(&mut self) {
         self.bytes.truncate(self.open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Trailers;
+    use crate::limits::ChunkLimits;
+
+    #[test]
+    fn decoded_trailers_are_checked_again_and_bounded() {
+        let limits = ChunkLimits::DEFAULT;
+        let mut trailers = Trailers::default();
+        assert_eq!(trailers.push(b"grpc-status", b"0", &limits), Ok(()));
+        assert_eq!(trailers.push(b"content-length", b"5", &limits), Ok(()));
+        for (name, value) in [
+            (":status", "200"),
+            ("X-A", "b"),
+            ("x a", "b"),
+            ("x-a", "b\r\nc: d"),
+            ("connection", "x"),
+            ("", "b"),
+        ] {
+            assert!(trailers.push(name.as_bytes(), value.as_bytes(), &limits).is_err(), "{name}");
+        }
+        let passed: Vec<_> = trailers.fields().map(|(name, value, _)| (name, value)).collect();
+        assert_eq!(passed, [(&b"grpc-status"[..], &b"0"[..])], "framing is never a trailer");
+        let large = vec![b'x'; 9000];
+        assert!(trailers.push(b"x-a", &large, &limits).is_err());
     }
 }

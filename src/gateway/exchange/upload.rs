@@ -51,7 +51,7 @@ pub(super) async fn beside(
 ) -> Came {
     let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
     let stream = wait.stream;
-    let request_ns_max = job.upstream.prepared.request_ns_max;
+    let request_ns_max = job.timeouts.request_ns_max;
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));
@@ -78,7 +78,7 @@ pub(super) async fn beside(
         .await
     };
     // An upload that was given up while it waited leaves its deadline behind, which would end the wait for a later request.
-    job.connection.stream.deadline().disarm(Side::Read);
+    source.disarm();
     match failed {
         Ok(mut came) => {
             // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would

@@ -32,6 +32,14 @@ impl<'a> RequestLine<'a> {
             && query.is_none_or(is_target);
         good.then_some(Self { path, query })
     }
+
+    pub(crate) fn path(&self) -> &'a [u8] {
+        self.path
+    }
+
+    pub(crate) fn query(&self) -> Option<&'a [u8]> {
+        self.query
+    }
 }
 
 /// An authority that may be written as Host.
@@ -44,6 +52,10 @@ impl<'a> HostValue<'a> {
     pub fn new(authority: &'a [u8]) -> Option<Self> {
         let parts = parse_authority(authority)?;
         authority.get(..parts.len).map(Self)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.0
     }
 }
 
