@@ -202,6 +202,7 @@ fn make_live(node: &Node, current: Current, link: &mut ControlLink) -> Result<()
     let workshop = Workshop {
         keys: &node.state.keys,
         tickets: &node.state.tickets,
+        quic: &node.state.quic,
         resolver: &node.resolver,
         workers: u32::from(node.workers()),
     };

@@ -6,7 +6,7 @@ use ringway_snapshot::current::{ContentHash, Current};
 use ringway_snapshot::keys::{Purpose, Trust};
 use ringway_snapshot::reader::Snapshot;
 use ringway_snapshot::seal::KeyRing;
-use ringway_transport::TicketSeed;
+use ringway_transport::{QuicKeys, TicketSeed};
 
 use crate::error::{GatewayError, GenerationError};
 use crate::limits::FETCHED_SNAPSHOTS_KEPT;
@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) keys: KeyRing,
     /// Of session tickets, shared by all nodes of the cluster.
     pub(crate) tickets: TicketSeed,
+    /// Of QUIC's resets and Retry tokens.
+    pub(crate) quic: QuicKeys,
     /// This node's id: 16 random bytes made at its first start.
     pub(crate) node: [u8; 16],
 }
@@ -37,11 +39,13 @@ impl State {
         let keys_file = root.join("trust/seal.key");
         let keys = KeyRing::decode(&read(&keys_file)?)
             .map_err(|source| GatewayError::Key { path: keys_file, source })?;
-        let seed = keys.newest().and_then(|key| key.derive(Purpose::Tickets, 0));
-        let seed: [u8; 32] =
-            seed.as_ref().and_then(|seed| seed.expose().try_into().ok()).ok_or(GatewayError::Random)?;
+        let tickets = TicketSeed::new(derived(&keys, Purpose::Tickets)?);
         let node = node_id(&root.join("node.id"))?;
-        Ok(Self { root: root.to_owned(), trust, keys, tickets: TicketSeed::new(seed), node })
+        // Window 0: a connection, and what resets it after a restart, may be older than any window.
+        let reset = derived(&keys, Purpose::StatelessReset)?;
+        let quic = QuicKeys::new(&reset, &derived(&keys, Purpose::Retry)?, &node);
+        let quic = quic.ok_or(GatewayError::Random)?;
+        Ok(Self { root: root.to_owned(), trust, keys, tickets, quic, node })
     }
 
     /// The directory itself.
@@ -120,6 +124,12 @@ impl State {
         }
         Ok(snapshot)
     }
+}
+
+/// What the newest seal key gives for a purpose.
+fn derived(keys: &KeyRing, purpose: Purpose) -> Result<[u8; 32], GatewayError> {
+    let secret = keys.newest().and_then(|key| key.derive(purpose, 0));
+    secret.as_ref().and_then(|secret| secret.expose().try_into().ok()).ok_or(GatewayError::Random)
 }
 
 /// Writes bytes under a temporary name, flushes them and gives them their own.

@@ -6,6 +6,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod http2;
+pub mod http3;
 #[cfg(test)]
 mod laws;
 mod limits;
@@ -16,7 +18,8 @@ mod tls;
 
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
 pub use quic::{
-    Arriving, QuicClient, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits, QuicTls,
+    Arriving, QuicClient, QuicConnection, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits,
+    QuicTls,
 };
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};

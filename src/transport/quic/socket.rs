@@ -23,10 +23,6 @@ pub(super) enum Offload {
     /// The kernel or the interface (GSO), until it refuses.
     Kernel,
     /// Nobody: they are handed over one by one, many in a call (`sendmmsg`).
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "what a refusal leads to, for laws that cannot provoke one")
-    )]
     None,
 }
 
