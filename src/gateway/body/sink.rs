@@ -125,6 +125,14 @@ impl<'s> Sink<'s> {
         }
     }
 
+    /// The stream that it writes on, where the message has one of its own.
+    pub(crate) fn sender(&mut self) -> Option<&mut Sender> {
+        match &mut self.to {
+            To::Http1(_) => None,
+            To::Message(writer) => Some(&mut writer.sender),
+        }
+    }
+
     /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
     ///
     /// # Errors
