@@ -56,6 +56,10 @@ pub(crate) fn round(
     }
     std::thread::sleep(REST);
     let after = running.resident_kib();
+    let open = engine.still_open(&load(connections)).map_err(failure)?;
+    if open < answered {
+        return Err(format!("{} of {answered} connections were closed while they waited", answered - open));
+    }
     let kib_each = after.saturating_sub(before) as f64 / answered as f64;
     Ok(Round {
         round: number,

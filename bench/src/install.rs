@@ -20,6 +20,8 @@ pub(crate) struct Tools {
     pub(crate) caddy: Option<PathBuf>,
     pub(crate) pingora: Option<PathBuf>,
     pub(crate) hyper: Option<PathBuf>,
+    pub(crate) quinn: Option<PathBuf>,
+    pub(crate) quinn_load: Option<PathBuf>,
     pub(crate) h2load: Option<PathBuf>,
 }
 
@@ -53,6 +55,7 @@ impl Tools {
             ("caddy", &self.caddy),
             ("pingora", &self.pingora),
             ("hyper", &self.hyper),
+            ("quinn", &self.quinn),
             ("h2load", &self.h2load),
         ];
         let line = |(name, path): &(&str, &Option<PathBuf>)| match path {
@@ -92,6 +95,8 @@ pub(crate) fn find() -> Tools {
         caddy: on_path("caddy").or_else(|| own("venv/bin/caddy")),
         pingora: own("built/release/bench-pingora"),
         hyper: own("built/release/bench-hyper"),
+        quinn: own("built/release/bench-quinn"),
+        quinn_load: own("built/release/bench-quinn-load"),
         h2load: any("h2load"),
         folder: folder.clone(),
     }
@@ -121,8 +126,8 @@ pub(crate) fn install_all() -> Result<Tools, String> {
     if there.caddy.is_none() {
         attempt("caddy", || caddy(&there.folder));
     }
-    if there.pingora.is_none() || there.hyper.is_none() {
-        attempt("pingora and hyper", || build(&there.folder));
+    if there.pingora.is_none() || there.hyper.is_none() || there.quinn.is_none() {
+        attempt("the small proxies on pingora, hyper and quinn", || build(&there.folder));
     }
     Ok(find())
 }

@@ -186,6 +186,15 @@ impl<'e> Engine<'e> {
         Ok(measured.completed - measured.refused)
     }
 
+    /// How many connections the proxy has left open so far.
+    pub(crate) fn still_open(&mut self, load: &Load<'_>) -> io::Result<u64> {
+        // Each turn takes a bounded number of events; more than that many have not come together.
+        for _ in 0..=self.clients.len() / EVENTS {
+            self.turn(load, 0)?;
+        }
+        Ok(self.clients.iter().filter(|client| client.is_open()).count() as u64)
+    }
+
     fn add_clients(&mut self, connections: usize) {
         while self.clients.len() < connections {
             self.free.push_back(self.clients.len());

@@ -12,11 +12,12 @@
 )]
 
 mod arguments;
-mod h2load;
+
 mod host;
 mod idle;
 mod install;
 mod load;
+mod loaders;
 mod peer;
 mod process;
 mod reload;

@@ -24,11 +24,12 @@ pub(crate) enum Peer {
     Caddy,
     Pingora,
     Hyper,
+    Quinn,
 }
 
 impl Peer {
     /// All of them, Ringway first: the others are compared with it.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Ringway,
         Self::RingwayTenRoutes,
         Self::Nginx,
@@ -37,6 +38,7 @@ impl Peer {
         Self::Caddy,
         Self::Pingora,
         Self::Hyper,
+        Self::Quinn,
     ];
 
     /// Name on the command line, in results and tables.
@@ -50,6 +52,7 @@ impl Peer {
             Self::Caddy => "caddy",
             Self::Pingora => "pingora",
             Self::Hyper => "hyper",
+            Self::Quinn => "quinn",
         }
     }
 
@@ -57,12 +60,16 @@ impl Peer {
     pub(crate) fn can(self, work: &Work) -> bool {
         let http1 = work.protocol == Protocol::Http1;
         let simple = work.routes == 0 && !work.key_and_limit && work.answer != Answer::Proxy;
+        if work.protocol == Protocol::Http3 {
+            return matches!(self, Self::Ringway | Self::Caddy | Self::Quinn);
+        }
         match self {
             Self::Ringway => true,
             Self::RingwayTenRoutes => work.name == "routes-10k",
             Self::Nginx | Self::Haproxy => work.routes <= 10_000,
             Self::H2o => simple && work.protocol != Protocol::WebSocket && work.kind != Kind::Reload,
-            Self::Caddy => simple && work.kind == Kind::Requests,
+            Self::Caddy => simple && work.kind == Kind::Requests && work.protocol != Protocol::WebSocket,
+            Self::Quinn => false,
             Self::Pingora | Self::Hyper => simple && (http1 || work.protocol == Protocol::Http2),
         }
     }
@@ -143,6 +150,7 @@ impl Peer {
             Self::Caddy => others::caddy(place),
             Self::Pingora => others::built(place, place.tools.pingora.as_deref()),
             Self::Hyper => others::built(place, place.tools.hyper.as_deref()),
+            Self::Quinn => others::built(place, place.tools.quinn.as_deref()),
         }
     }
 
@@ -156,6 +164,7 @@ impl Peer {
             Self::Caddy => tools.caddy.as_deref(),
             Self::Pingora => tools.pingora.as_deref(),
             Self::Hyper => tools.hyper.as_deref(),
+            Self::Quinn => tools.quinn.as_deref(),
         }
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn table(work: &Work, result: &WorkResult) -> String {
 
 fn requests_table(result: &WorkResult) -> String {
     let mut text = String::from(
-        "| | CPU µs a request, saturated | Ringway's over it | at 60 % | | requests/s, saturated | p50 · p99 µs at 60 % | p50 · p99 µs at the common rate | MiB | failed |\n|-|-|-|-|-|-|-|-|-|-|\n",
+        "| | CPU µs a request, saturated | Ringway's over it | at 60 % | at the common rate | | requests/s, saturated | p50 · p99 µs at 60 % | p50 · p99 µs at the common rate | MiB | failed |\n|-|-|-|-|-|-|-|-|-|-|-|\n",
     );
     for (peer, rounds) in peers(result) {
         let (saturated, sixty) = (ratios(result, peer, "saturation"), ratios(result, peer, "sixty"));
@@ -105,10 +105,11 @@ fn requests_table(result: &WorkResult) -> String {
             rounds.iter().flat_map(|round| &round.phases).map(|phase| phase.failed + phase.refused).sum();
         let _ = writeln!(
             text,
-            "| {peer} | {} | {} | {} | {said} | {} | {} | {} | {memory:.0} | {failed} |",
+            "| {peer} | {} | {} | {} | {} | {said} | {} | {} | {} | {memory:.0} | {failed} |",
             range(spread(rounds, "saturation", |phase| phase.cpu_us), 2),
             ratio(&saturated),
             ratio(&sixty),
+            ratio(&ratios(result, peer, "common")),
             range(spread(rounds, "saturation", |phase| phase.per_second), 0),
             latency("sixty"),
             latency("common"),

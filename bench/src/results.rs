@@ -54,6 +54,8 @@ pub(crate) struct Phase {
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) failed: u64,
+    /// Due, and not sent by the end: the proxy or the load could not keep up.
+    pub(crate) unsent: u64,
     pub(crate) refused: u64,
     pub(crate) retried: u64,
     pub(crate) closed: u64,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::h2load::{self, Demand};
 use crate::host::{Meter, PROXY_CORE, load_average};
 use crate::load::{Arrivals, ClientTls, Endpoint, Engine, Load, Measured, Requests};
-use crate::peer::{HOST, Setup};
+use crate::loaders::{self, Demand};
+use crate::peer::{HOST, Peer, Setup};
 use crate::process::Running;
 use crate::results::{Phase, Round};
 use crate::works::{Answer, Protocol, Work, dimensions};
@@ -26,7 +26,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Work,
     pub(crate) meter: &'a Meter,
     pub(crate) seconds: f64,
-    pub(crate) h2load: Option<(std::path::PathBuf, Vec<(String, String)>)>,
+    /// The program that loads, where it is not this one, and its environment.
+    pub(crate) loader: Option<(std::path::PathBuf, Vec<(String, String)>)>,
 }
 
 /// A peer, set up for the work.
@@ -41,12 +42,16 @@ pub(crate) struct Contender {
     pub(crate) most: f64,
 }
 
-/// The requests of a work.
-pub(crate) fn requests(work: &Work) -> Requests {
-    let bytes = match work.answer {
+fn reply_bytes(work: &Work) -> usize {
+    match work.answer {
         Answer::Endpoint(bytes) => bytes,
         Answer::Proxy => 128,
-    };
+    }
+}
+
+/// The requests of a work.
+pub(crate) fn requests(work: &Work) -> Requests {
+    let bytes = reply_bytes(work);
     if work.protocol == Protocol::WebSocket {
         return Requests::websocket(HOST, 64);
     }
@@ -78,9 +83,12 @@ pub(crate) fn round(
     endpoint.close_all();
     let launch = &contender.setup.launch;
     let mut running = Running::start(launch, PROXY_CORE, Some(bench.meter), &contender.folder)?;
-    running.wait_for_port(contender.port, READY)?;
+    ready(bench.work, contender, &mut running)?;
     let id = running.id();
-    let requests = requests(bench.work);
+    let requests = match contender.name == Peer::RingwayTenRoutes.name() {
+        true => requests(&Work { routes: 10, ..*bench.work }),
+        false => requests(bench.work),
+    };
     let mut phases = Vec::new();
     let mut phase = |name: &str, arrivals, contender: &Contender| -> Result<Phase, String> {
         let seed = u64::from(number) << 8 | phases.len() as u64;
@@ -101,6 +109,15 @@ pub(crate) fn round(
     Ok(Round { round: number, phases, memory_mib, load_average: load_average(), ..Round::default() })
 }
 
+/// Waits until it listens. One that speaks HTTP/3 alone has no port to connect to: it gets a moment instead.
+fn ready(work: &Work, contender: &Contender, running: &mut Running) -> Result<(), String> {
+    if work.protocol == Protocol::Http3 && contender.name == Peer::Quinn.name() {
+        std::thread::sleep(Duration::from_millis(500));
+        return Ok(());
+    }
+    running.wait_for_port(contender.port, READY)
+}
+
 fn measure(
     bench: &Bench<'_>,
     contender: &Contender,
@@ -110,9 +127,10 @@ fn measure(
     (seed, id): (u64, u32),
 ) -> Result<Measured, String> {
     let meter = || bench.meter.read_ns(id);
-    if bench.work.protocol == Protocol::Http2 {
-        let (program, environment) = bench.h2load.clone().ok_or("h2load is not there")?;
+    if let Some((program, environment)) = bench.loader.clone() {
         let demand = Demand {
+            protocol: bench.work.protocol,
+            target: format!("/x?b={}", reply_bytes(bench.work)),
             program: &program,
             environment,
             port: contender.port,
@@ -121,7 +139,7 @@ fn measure(
             seconds: bench.seconds,
             expected: contender.most.max(3000.0),
         };
-        return h2load::run(&demand, endpoint, &meter);
+        return loaders::run(&demand, endpoint, &meter);
     }
     let tls = if bench.work.tls { Some(ClientTls::new(HOST)?) } else { None };
     let load = Load {
@@ -154,7 +172,8 @@ fn described(name: &str, arrivals: Arrivals, measured: &Measured) -> Phase {
         p50_us: measured.latency.quantile_us(0.5),
         p99_us: measured.latency.quantile_us(0.99),
         p999_us: measured.latency.quantile_us(0.999),
-        failed: measured.failed + measured.unsent,
+        failed: measured.failed,
+        unsent: measured.unsent,
         refused: measured.refused,
         retried: measured.retried,
         closed: measured.closed,

@@ -127,9 +127,13 @@ fn measure(work: &Work, arguments: &Run, tools: &Tools, peers: &[Peer]) -> Resul
     }
     let meter = Meter::new();
     meter.name().clone_into(&mut result.meter);
-    let h2load = tools.h2load.clone().map(|path| (path, tools.library_path()));
+    let loader = match work.protocol {
+        Protocol::Http2 => tools.h2load.clone().map(|path| (path, tools.library_path())),
+        Protocol::Http3 => tools.quinn_load.clone().map(|path| (path, Vec::new())),
+        Protocol::Http1 | Protocol::WebSocket => None,
+    };
     let seconds = if arguments.quick { QUICK_SECONDS.min(arguments.seconds) } else { arguments.seconds };
-    let bench = Bench { work, meter: &meter, seconds, h2load };
+    let bench = Bench { work, meter: &meter, seconds, loader };
     go_round(&bench, arguments.rounds, &mut contenders, &mut endpoint, &mut result);
     fs::remove_dir_all(&folder).ok();
     Ok(result)
@@ -193,8 +197,8 @@ fn one(
     endpoint: &mut Endpoint,
     number: u32,
 ) -> Result<Round, String> {
-    if bench.work.protocol == Protocol::Http2 && bench.h2load.is_none() {
-        return Err("h2load is not there".to_owned());
+    if matches!(bench.work.protocol, Protocol::Http2 | Protocol::Http3) && bench.loader.is_none() {
+        return Err("its load generator is not there".to_owned());
     }
     match bench.work.kind {
         Kind::Requests => rounds::round(bench, contender, endpoint, number),

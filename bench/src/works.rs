@@ -16,6 +16,7 @@ pub(crate) enum Kind {
 pub(crate) enum Protocol {
     Http1,
     Http2,
+    Http3,
     WebSocket,
 }
 
@@ -127,6 +128,23 @@ pub(crate) const WORKS: &[Work] = &[
         common_rate: 4000.0,
         bar: Some(1.0),
         quick: true,
+        ..PLAIN
+    },
+    Work {
+        name: "h3",
+        title: "HTTP/3, 8 connections × 8 streams, 128-byte reply",
+        protocol: Protocol::Http3,
+        tls: true,
+        common_rate: 1500.0,
+        ..PLAIN
+    },
+    Work {
+        name: "h3-16m",
+        title: "HTTP/3 downloads of 16 MiB",
+        protocol: Protocol::Http3,
+        answer: Answer::Endpoint(16 << 20),
+        tls: true,
+        common_rate: 1.0,
         ..PLAIN
     },
     Work { name: "routes-10k", title: "10,000 routes", routes: 10_000, common_rate: 5000.0, ..PLAIN },

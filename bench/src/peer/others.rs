@@ -42,7 +42,11 @@ pub(super) fn caddy(place: &Place<'_>) -> Result<Setup, String> {
         "upstreams": [{ "dial": format!("127.0.0.1:{}", place.endpoint) }],
         "transport": { "protocol": "http", "keep_alive": keep },
     });
-    let protocols = if place.work.protocol == Protocol::Http2 { json!(["h1", "h2"]) } else { json!(["h1"]) };
+    let protocols = match place.work.protocol {
+        Protocol::Http2 => json!(["h1", "h2"]),
+        Protocol::Http3 => json!(["h1", "h3"]),
+        Protocol::Http1 | Protocol::WebSocket => json!(["h1"]),
+    };
     let mut listener = json!({
         "listen": [format!("127.0.0.1:{}", place.port)],
         "routes": [{ "handle": [proxy] }],

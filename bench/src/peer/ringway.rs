@@ -48,7 +48,11 @@ pub(super) fn start_control(daemon: &Launch, folder: &Path) -> Result<Running, S
 
 fn definitions(place: &Place<'_>, routes: u32, timeout_s: u32) -> Result<String, String> {
     let work = place.work;
-    let protocols = if work.protocol == Protocol::Http2 { "[http1, http2]" } else { "[http1]" };
+    let protocols = match work.protocol {
+        Protocol::Http2 => "[http1, http2]",
+        Protocol::Http3 => "[http1, http3]",
+        Protocol::Http1 | Protocol::WebSocket => "[http1]",
+    };
     let tls = if work.tls { ", tls: default" } else { "" };
     let mut text =
         String::from("version: 1\nsettings: {admin: \"127.0.0.1:0\", timeouts: {keep_alive: 10m}}\n");

@@ -73,9 +73,8 @@ async fn converse(
     authority: Authority,
     forwarded: HeaderValue,
 ) -> Result<(), Failure> {
-    let service = service_fn(move |request| {
-        forward(request, upstream.clone(), authority.clone(), forwarded.clone())
-    });
+    let service =
+        service_fn(move |request| forward(request, upstream.clone(), authority.clone(), forwarded.clone()));
     let http1 = hyper::server::conn::http1::Builder::new();
     let Some(tls) = tls else {
         return Ok(http1.serve_connection(TokioIo::new(stream), service).await?);

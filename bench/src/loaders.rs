@@ -1,4 +1,5 @@
-//! HTTP/2 load by nghttp2's h2load: a generator that others wrote. It and the endpoint share the load's core.
+//! Load by other programs, which share the load's core with the endpoint: HTTP/2 by nghttp2's h2load, which others wrote;
+//! HTTP/3 by a small client on quinn and h3 (`bench/peers/quinn`).
 
 use std::fs;
 use std::path::Path;
@@ -8,6 +9,7 @@ use crate::host::LOAD_CORE;
 use crate::load::{Arrivals, Endpoint, Histogram, Measured, serve_until};
 use crate::peer::{HOST, finish};
 use crate::process::{CHILD, Launch};
+use crate::works::Protocol;
 
 /// Connections, and streams of each.
 const CONNECTIONS: u32 = 8;
@@ -15,6 +17,9 @@ const STREAMS: u32 = 16;
 
 /// What is asked of it.
 pub(crate) struct Demand<'a> {
+    pub(crate) protocol: Protocol,
+    /// Path and query that are asked for.
+    pub(crate) target: String,
     pub(crate) program: &'a Path,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) port: u16,
@@ -34,7 +39,10 @@ pub(crate) fn run(
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| serve_until(endpoint, &stop));
-        let measured = load(demand, meter);
+        let measured = match demand.protocol {
+            Protocol::Http3 => http3(demand, meter),
+            _ => http2(demand, meter),
+        };
         stop.store(true, Ordering::Relaxed);
         match serving.join() {
             Ok(Ok(())) => measured,
@@ -44,8 +52,7 @@ pub(crate) fn run(
     })
 }
 
-fn load(demand: &Demand<'_>, meter: &(dyn Fn() -> u64 + Sync)) -> Result<Measured, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+fn http2(demand: &Demand<'_>, meter: &(dyn Fn() -> u64 + Sync)) -> Result<Measured, String> {
     let log = demand.folder.join("h2load.log");
     fs::remove_file(&log).ok();
     let rate = match demand.arrivals {
@@ -53,9 +60,7 @@ fn load(demand: &Demand<'_>, meter: &(dyn Fn() -> u64 + Sync)) -> Result<Measure
         Arrivals::Poisson(rate) => rate,
     };
     let count = ((rate * demand.seconds) as u64).max(u64::from(CONNECTIONS) * 50);
-    let mut arguments = vec![CHILD.to_owned(), LOAD_CORE.to_string(), "-".to_owned()];
-    arguments.push(demand.program.display().to_string());
-    arguments.extend([
+    let mut arguments = vec![
         format!("--clients={CONNECTIONS}"),
         format!("--max-concurrent-streams={STREAMS}"),
         "--threads=1".to_owned(),
@@ -63,16 +68,64 @@ fn load(demand: &Demand<'_>, meter: &(dyn Fn() -> u64 + Sync)) -> Result<Measure
         format!("--connect-to=127.0.0.1:{}", demand.port),
         "--npn-list=h2".to_owned(),
         format!("--log-file={}", log.display()),
-    ]);
+    ];
     if let Arrivals::Poisson(rate) = demand.arrivals {
         arguments.push(format!("--rps={:.2}", rate / f64::from(CONNECTIONS)));
     }
-    arguments.push(format!("https://{HOST}:{}/x?b=128", demand.port));
+    arguments.push(format!("https://{HOST}:{}{}", demand.port, demand.target));
     let before = meter();
-    let said = finish(&Launch { program: own, arguments, environment: demand.environment.clone() })?;
+    let said = on_its_core(demand, arguments)?;
     let cpu_ns = meter().saturating_sub(before);
     let log = fs::read_to_string(&log).unwrap_or_default();
     read(&said, &log).map(|measured| Measured { cpu_ns, ..measured })
+}
+
+/// Runs the generator to its end, on the load's core.
+fn on_its_core(demand: &Demand<'_>, arguments: Vec<String>) -> Result<String, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let own = [CHILD.to_owned(), LOAD_CORE.to_string(), "-".to_owned(), demand.program.display().to_string()];
+    let arguments = own.into_iter().chain(arguments).collect();
+    finish(&Launch { program, arguments, environment: demand.environment.clone() })
+}
+
+/// Streams of each connection over HTTP/3.
+const STREAMS_HTTP3: u32 = 8;
+
+fn http3(demand: &Demand<'_>, meter: &(dyn Fn() -> u64 + Sync)) -> Result<Measured, String> {
+    let rate = match demand.arrivals {
+        Arrivals::Closed => 0.0,
+        Arrivals::Poisson(rate) => rate,
+    };
+    let arguments = vec![
+        demand.port.to_string(),
+        demand.target.clone(),
+        CONNECTIONS.to_string(),
+        STREAMS_HTTP3.to_string(),
+        rate.to_string(),
+        "0".to_owned(),
+        demand.seconds.to_string(),
+        "-".to_owned(),
+    ];
+    let before = meter();
+    let said = on_its_core(demand, arguments)?;
+    let cpu_ns = meter().saturating_sub(before);
+    let figures: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [completed, failed, seconds, _, p50, p99, p999] = figures.as_slice() else {
+        return Err(format!("the HTTP/3 load says nothing that is understood: {said}"));
+    };
+    // Of the percentiles alone: as many values as make them so.
+    let mut latency = Histogram::default();
+    for (count, us) in [(500, p50), (490, p99), (9, p999)] {
+        (0..count).for_each(|_| latency.add((us * 1e3) as u64));
+    }
+    Ok(Measured {
+        completed: *completed as u64,
+        failed: *failed as u64,
+        seconds: *seconds,
+        cpu_ns,
+        latency,
+        ..Measured::default()
+    })
 }
 
 /// Reads the summary and the log of requests (start, status, microseconds).
