@@ -13,6 +13,8 @@
 
 #[path = "blackbox/node.rs"]
 mod node;
+#[path = "blackbox/peers.rs"]
+mod peers;
 #[path = "blackbox/raw.rs"]
 mod raw;
 #[path = "blackbox/scripted.rs"]
@@ -22,6 +24,8 @@ mod site;
 
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
+#[path = "blackbox/http3.rs"]
+mod http3;
 #[path = "blackbox/malformed.rs"]
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]

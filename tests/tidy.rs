@@ -83,8 +83,10 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Identifiers with a banned word that a standard or a foreign interface demands: file, identifier, why.
-const NAMES_ALLOWED: &[(&str, &str, &str)] =
-    &[("src/transport/quic/socket.rs", "local_addr", "quinn's trait names it so")];
+const NAMES_ALLOWED: &[(&str, &str, &str)] = &[
+    ("src/transport/quic/faulty.rs", "local_addr", "quinn's trait names it so"),
+    ("src/transport/quic/socket.rs", "local_addr", "quinn's trait names it so"),
+];
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
