@@ -28,6 +28,8 @@ mod misbehaving;
 mod policies;
 #[path = "blackbox/pressure.rs"]
 mod pressure;
+#[path = "blackbox/records.rs"]
+mod records;
 #[path = "blackbox/relay.rs"]
 mod relay;
 #[path = "blackbox/reload.rs"]

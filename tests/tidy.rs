@@ -67,6 +67,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/rt/laws/cost.rs", "an allocator that counts, in tests"),
     ("src/rt/pinned.rs", "a buffer that the kernel writes"),
     ("src/rt/sys.rs", "system calls"),
+    ("src/rt/sys/udp.rs", "system calls of UDP sockets"),
     ("src/rt/task.rs", "one allocation a task"),
 ];
 

@@ -158,8 +158,10 @@ fn a_second_one_on_the_same_state_ends_and_leaves_the_first_as_it_is() {
 fn a_termination_ends_all_three_in_order() {
     let mut up = Up::start();
     let children = [up.child("control"), up.child("gateway")];
+    let id = fs::read_to_string(up.folder.path().join("state/node.id")).unwrap();
     up.signal("-TERM", up.process.id());
     assert_eq!(up.process.wait().unwrap().code(), Some(0));
+    assert!(!Path::new("/dev/shm").join(format!("ringway-{}", id.trim())).exists(), "segments outlived it");
     for child in children {
         assert!(!Path::new(&format!("/proc/{child}")).exists(), "a child outlived it");
     }

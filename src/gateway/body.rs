@@ -4,7 +4,7 @@
 mod sink;
 mod source;
 
-pub(crate) use self::sink::{Coding, Sink, SinkEnd};
+pub(crate) use self::sink::{Coding, Own, Sink, SinkEnd};
 pub(crate) use self::source::{Source, SourceEnd, SourceLimits, Step};
 
 /// Reads between two turns given away by a relay that never has to wait.
@@ -40,7 +40,15 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
             }
             Step::More => {
                 sink.flush().await.map_err(RelayEnd::Sink)?;
-                source.fill().await.map_err(RelayEnd::Source)?;
+                if sink.is_message() {
+                    // A caller that takes its stream back ends a silent reply, too.
+                    sink.unless_closed(source.fill())
+                        .await
+                        .map_err(RelayEnd::Sink)?
+                        .map_err(RelayEnd::Source)?;
+                } else {
+                    source.fill().await.map_err(RelayEnd::Source)?;
+                }
                 filled += 1;
                 if filled.is_multiple_of(FILLS_PER_TURN) {
                     // Two fast peers never make us wait: the others get their turn.

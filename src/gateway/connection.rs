@@ -2,6 +2,7 @@
 
 mod http1;
 
+use self::http1::Http1;
 pub(crate) use self::http1::Next;
 
 use std::cell::Cell;
@@ -10,41 +11,46 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_rt::Side;
-use ringway_transport::{ServerTls, Stream};
+use ringway_transport::{Receiver, Sender, ServerTls, Stream};
 
 use crate::tls;
 use crate::worker::{Admitted, Worker};
 
-/// An open connection.
+/// An open connection: what its requests share, whatever its protocol.
 pub(crate) struct Connection {
     /// Whose it is.
     pub(crate) worker: Rc<Worker>,
-    /// Its bytes.
-    pub(crate) stream: Stream,
     /// The other end.
     pub(crate) peer: SocketAddr,
     /// The listener, as its definition names it.
     pub(crate) configured: SocketAddr,
-    /// No request is in progress.
-    idle: Cell<bool>,
-    /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
-    warm_since_ns: Cell<u64>,
+    /// Whether it is TLS.
+    pub(crate) tls: bool,
+    shell: Shell,
     /// The head of the request in progress did not come at once: when it began says nothing of now.
     head_waited: Cell<bool>,
     /// When the last request ended; 0 when nobody read the clock then.
     rests_since_ns: Cell<u64>,
 }
 
-impl Connection {
-    /// Whether it is TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.stream.is_tls()
-    }
+/// What is one protocol's alone.
+enum Shell {
+    Http1(Http1),
+}
 
+/// How one request is read and answered.
+pub(crate) enum Channel<'c> {
+    /// In turn with the connection's other requests, on its bytes.
+    Http1(&'c Stream),
+    /// On a stream of its own.
+    #[expect(dead_code, reason = "the shells of HTTP/2 and HTTP/3 make it")]
+    Message(Receiver, Sender),
+}
+
+impl Connection {
     /// The scheme of its requests.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.is_tls() { "https" } else { "http" }
+        if self.tls { "https" } else { "http" }
     }
 
     /// Notes when the last request ended, so that waiting for the next need not read the clock again.
@@ -59,24 +65,23 @@ impl Connection {
 
     /// A connection that has been silent since before `before_ns` gives its buffer back.
     pub(crate) fn cool(&self, before_ns: u64) {
-        let since_ns = self.warm_since_ns.get();
-        if since_ns != 0 && since_ns < before_ns {
-            self.warm_since_ns.set(0);
-            self.stream.call_off();
+        match &self.shell {
+            Shell::Http1(http1) => http1.cool(before_ns),
         }
     }
 
     /// Ends the wait for another request: the worker drains.
     pub(crate) fn end_if_idle(&self, now_ns: u64) {
-        if self.idle.get() {
-            self.stream.deadline().arm(Side::Read, now_ns);
+        match &self.shell {
+            Shell::Http1(http1) => http1.end_if_idle(now_ns),
         }
     }
 
     /// Ends whatever is going on: the drain's deadline has come.
     pub(crate) fn cut(&self, now_ns: u64) {
-        self.stream.deadline().arm(Side::Write, now_ns);
-        self.stream.deadline().arm(Side::Read, now_ns);
+        match &self.shell {
+            Shell::Http1(http1) => http1.cut(now_ns),
+        }
     }
 }
 
@@ -106,15 +111,16 @@ pub(crate) async fn serve(
     let Some(stream) = tls::accept(&worker, stream, tls).await else { return };
     let connection = Rc::new(Connection {
         worker,
-        stream,
         peer,
         configured,
-        idle: Cell::new(true),
-        warm_since_ns: Cell::new(0),
+        tls: stream.is_tls(),
+        shell: Shell::Http1(Http1::new(stream)),
         head_waited: Cell::new(false),
         rests_since_ns: Cell::new(0),
     });
     let worker = Rc::clone(&connection.worker);
     let _entered = Entered { slot: worker.enter(&connection), worker };
-    http1::serve(&connection).await;
+    match &connection.shell {
+        Shell::Http1(http1) => http1.serve(&connection).await,
+    }
 }

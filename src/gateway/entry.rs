@@ -82,7 +82,7 @@ impl<'h> Entry<'h> {
             worker: Rc::clone(&connection.worker),
             head,
             peer: connection.peer,
-            tls: connection.is_tls(),
+            tls: connection.tls,
             started,
             forgotten: false,
             outcome: Outcome::Internal,
@@ -112,6 +112,11 @@ impl<'h> Entry<'h> {
             waited_ns: 0,
             ended_ns: 0,
         }
+    }
+
+    /// When its first byte was there.
+    pub(crate) fn started(&self) -> Now {
+        self.started
     }
 
     /// When its first byte was there, Unix time.

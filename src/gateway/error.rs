@@ -34,6 +34,12 @@ pub enum GatewayError {
         #[source]
         source: KeyFileError,
     },
+    /// Another gateway has the state directory.
+    #[error("another gateway runs on the state directory {path}")]
+    Occupied {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// An address could not be bound.
     #[error("bind {address}")]
     Bind {
@@ -76,6 +82,7 @@ impl GatewayError {
         match self {
             Self::State { .. } => "check that the state directory exists and belongs to this user",
             Self::Key { source, .. } => source.hint(),
+            Self::Occupied { .. } => "end it first, or give this one a state directory of its own",
             Self::Bind { .. } => {
                 "is another process listening there, or is the port below 1024 without CAP_NET_BIND_SERVICE?"
             }

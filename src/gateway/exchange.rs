@@ -12,7 +12,7 @@ use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{Stream, TlsFailure};
 use ringway_wire::head::{Framing, RequestHead};
-use ringway_wire::http1::{RequestExtra, RequestLine, write_request_head};
+use ringway_wire::http1::{RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
 
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
@@ -189,9 +189,12 @@ async fn attempt(
     sent_ns: u64,
 ) -> Attempt {
     let stream = leased.stream();
-    let mut up = Sink::new(stream, job.write_stall_ns_max, 0);
-    let framing = job.head.framing();
-    write_request_head(up.head(coding_of(framing)), job.head, &job.overlay, job.line, framing, &job.extra);
+    let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
+    let coding = coding_of(job.head.framing());
+    let scheme = if stream.is_tls() { "https" } else { "http" };
+    if up.request(job.head, &job.overlay, job.line, coding, &job.extra, scheme).is_err() {
+        return Attempt::Ended(Ended::before_reply(Outcome::UpstreamReset));
+    }
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
     let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
     let wait = reply::Wait { stream, sent_ns, until_ns, beside: None };

@@ -1,8 +1,17 @@
 //! Bounds of the gateway's shell, by name and unit, with the relations between them.
 
+use std::time::Duration;
+
 /// Bytes of pooled buffers that one worker may hold: beyond it connections are turned away and requests get 503.
 pub(crate) const MEMORY_BYTES_MAX: usize = 512 << 20;
 /// From here on bodies flow through small buffers only: four fifths of the most.
 pub(crate) const MEMORY_BYTES_SHORT: usize = MEMORY_BYTES_MAX / 5 * 4;
 
 const _: () = assert!(MEMORY_BYTES_SHORT < MEMORY_BYTES_MAX);
+
+/// What killed gateways whose state directories still stand may leave on tmpfs, all together.
+pub(crate) const RECORDS_LEFT_BYTES_MAX: u64 = 128 << 20;
+/// And for how long.
+pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Numbers of segments that are taken from the state directory at once.
+pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;

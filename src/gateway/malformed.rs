@@ -25,7 +25,8 @@ pub(crate) fn request(reject: Reject) -> Outcome {
         | Reject::CodingWithLength
         | Reject::Coding
         | Reject::LengthSyntax
-        | Reject::LengthConflict => Outcome::FramingConflict,
+        | Reject::LengthConflict
+        | Reject::StreamContent => Outcome::FramingConflict,
         Reject::Nomination => Outcome::ForbiddenNomination,
         Reject::Expectation => Outcome::ExpectationFailed,
         Reject::Upgrade => Outcome::UpgradeNotAllowed,

@@ -17,6 +17,7 @@ use crate::generation::Generation;
 use crate::mailbox::{Command, Mailbox};
 use crate::published::Published;
 use crate::records::Depot;
+use crate::records::claim::{self, Claim};
 use crate::reload;
 use crate::resolver::Resolver;
 use crate::signals::{Signal, Signals};
@@ -88,12 +89,7 @@ impl Node {
     fn new(options: GatewayOptions) -> Result<Arc<Self>, GatewayError> {
         let state = State::open(&options.state)?;
         let workers = options.workers.unwrap_or_else(cores_available).max(1);
-        let records = records_directory(&state);
-        let depot = Depot::open(&records, state.node).map_err(|source| GatewayError::State {
-            what: "make record segments in",
-            path: records,
-            source,
-        })?;
+        let depot = open_depot(&state)?;
         let mailboxes = (0..workers)
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<_, _>>()
@@ -287,18 +283,25 @@ pub fn run(options: GatewayOptions) -> Result<(), GatewayError> {
     let signals = Signals::block().map_err(GatewayError::Signals)?;
     let cores = options.cores.clone();
     let node = Node::new(options)?;
+    let ended = serve(&node, cores.as_deref(), &signals);
+    // All was read, or nothing was ever recorded.
+    node.depot.remove();
+    ended
+}
+
+fn serve(node: &Arc<Node>, cores: Option<&[usize]>, signals: &Signals) -> Result<(), GatewayError> {
     node.metrics.node().set(Metric::StartTime, ringway_rt::now().unix_ms / 1000);
-    let workers = start_workers(&node, cores.as_deref())?;
+    let workers = start_workers(node, cores)?;
     let records = {
-        let node = Arc::clone(&node);
+        let node = Arc::clone(node);
         thread("records", move || crate::access_log::run(&node))?
     };
     {
-        let node = Arc::clone(&node);
+        let node = Arc::clone(node);
         thread("reload", move || reload::run(&node))?;
     }
     {
-        let node = Arc::clone(&node);
+        let node = Arc::clone(node);
         thread("admin", move || admin::run(&node))?;
     }
     loop {
@@ -381,6 +384,7 @@ fn start_worker(
                 Ok(Ended::Panicked(message)) => {
                     tracing::error!(worker = index, message, "worker panicked; it is started again");
                     node.metrics.node().add(Metric::WorkersRestarted, 1);
+                    node.depot.take_over(index);
                     if let Some(shard) = node.metrics.shard(index) {
                         // Its tunnels went with it, and nobody counts them out.
                         shard.set(Metric::TunnelsOpen, 0);
@@ -417,9 +421,27 @@ fn log_panic(message: &str) {
     tracing::error!(message, "a connection ended by a panic; the others go on");
 }
 
+/// Claims the node's directory of segments, and takes away what gateways left that are gone.
+fn open_depot(state: &State) -> Result<Arc<Depot>, GatewayError> {
+    let directory = records_directory(state);
+    let failed =
+        |source| GatewayError::State { what: "make record segments in", path: directory.clone(), source };
+    let claim = Claim::take(&directory, state.root(), claim::PATIENCE).map_err(failed)?;
+    let claim = claim.ok_or_else(|| GatewayError::Occupied { path: state.root().to_owned() })?;
+    match claim::sweep(&directory, std::time::SystemTime::now()) {
+        Ok(swept) if swept.directories > 0 => {
+            let claim::Swept { directories, bytes } = swept;
+            tracing::info!(directories, bytes, "record segments of gateways that are gone were removed");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "record segments of gateways that are gone are not looked for"),
+    }
+    Depot::open(claim, state.root(), state.node).map_err(failed)
+}
+
 /// Records lie on tmpfs, so that appending never waits for a disk.
 fn records_directory(state: &State) -> PathBuf {
-    let name = format!("ringway-{:032x}", u128::from_be_bytes(state.node));
+    let name = format!("{}{:032x}", claim::NAME, u128::from_be_bytes(state.node));
     let memory = std::path::Path::new("/dev/shm");
     if memory.is_dir() { memory.join(name) } else { state.root().join("records") }
 }

@@ -2,10 +2,14 @@
 //!
 //! A worker appends with a memory copy; when its segment is full it takes a ready one under a lock
 //! that is held for a push and a pop. A killed process loses nothing that was appended: the files stay
-//! on tmpfs and the next process of this node keeps them. Memory is bounded: the oldest full segment
-//! that has been read is used again, and when the reader is behind, records are lost and counted.
+//! on tmpfs and the next process of this node keeps them; one that ends in order takes them with it, because
+//! everything was read. Memory is bounded: the oldest full segment that has been read is used again, and when
+//! the reader is behind, records are lost and counted.
 
 #![expect(unsafe_code, reason = "shared maps of segment files")]
+
+pub(crate) mod claim;
+mod numbers;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,13 +18,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::{MmapMut, MmapOptions};
 use ringway_record::Record;
 use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
 
 use crate::access_log::Log;
+use claim::Claim;
+use numbers::Numbers;
 
 /// Bytes of one segment: about ten thousand records.
 const SEGMENT_BYTES: usize = 4 << 20;
@@ -30,6 +36,8 @@ const READY_MIN: usize = 2;
 const FULL_MAX: usize = 8;
 /// How often the reader looks for new records when nobody rings.
 const READ_EVERY: Duration = Duration::from_millis(100);
+/// How often the directory's owner says that it lives.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// One segment file and its writable map.
 pub(crate) struct Region {
@@ -54,8 +62,9 @@ impl AsMut<[u8]> for Region {
 /// The node's segments.
 pub(crate) struct Depot {
     directory: PathBuf,
+    claim: Claim,
     node: [u8; 16],
-    next_number: AtomicU64,
+    numbers: Mutex<Numbers>,
     shelves: Mutex<Shelves>,
     bell: Condvar,
     stopped: AtomicBool,
@@ -76,25 +85,28 @@ const GIVEN_UP: Cursor = Cursor { offset: u64::MAX, sequence: u32::MAX };
 
 struct Written {
     path: PathBuf,
+    worker: u16,
     /// The map, once its worker is done with it.
     full: Option<Region>,
     cursor: Cursor,
 }
 
 impl Depot {
-    /// Opens the node's directory of segments, where earlier ones may lie, and prepares the first.
+    /// Goes on in the directory of segments that was claimed for the node of this state directory, where earlier
+    /// ones may lie, and prepares the first.
     ///
     /// # Errors
     /// Those of making files; a full tmpfs is one.
-    pub(crate) fn open(directory: &Path, node: [u8; 16]) -> io::Result<Arc<Self>> {
-        std::fs::create_dir_all(directory)?;
+    pub(crate) fn open(claim: Claim, state: &Path, node: [u8; 16]) -> io::Result<Arc<Self>> {
+        let directory = claim.directory();
         let newest = std::fs::read_dir(directory)?
             .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse::<u64>().ok())
             .max();
         let depot = Self {
             directory: directory.to_owned(),
+            claim,
             node,
-            next_number: AtomicU64::new(newest.map_or(0, |newest| newest + 1)),
+            numbers: Mutex::new(Numbers::open(state, newest)?),
             shelves: Mutex::default(),
             bell: Condvar::new(),
             stopped: AtomicBool::new(false),
@@ -116,11 +128,39 @@ impl Depot {
         self.bell.notify_all();
     }
 
+    /// Takes the segments away; nothing may be appended any more. For the end of the process, once all was read.
+    pub(crate) fn remove(&self) {
+        if let Err(error) = self.claim.remove() {
+            tracing::warn!(%error, directory = %self.directory.display(), "record segments stay behind");
+        }
+    }
+
+    /// Takes over what a worker left that panicked: its segment is read to its end and used again, as if it were full.
+    /// Its own map leaks with it, as all of the worker does; nobody writes there again.
+    pub(crate) fn take_over(&self, worker: u16) {
+        for written in self.lock().written.iter_mut() {
+            if written.worker != worker || written.full.is_some() {
+                continue;
+            }
+            match File::options().read(true).write(true).open(&written.path).and_then(|file| mapped(&file)) {
+                Ok(map) => written.full = Some(Region { map, path: written.path.clone() }),
+                Err(error) => {
+                    tracing::warn!(%error, path = %written.path.display(), "a panicked worker's segment is not taken over");
+                }
+            }
+        }
+    }
+
     /// The helper's loop: keeps segments ready and shows each record to the access log, in
     /// each segment's order. Returns when stopped and everything is read.
     pub(crate) fn run(&self, log: &mut Log<'_>) {
         let mut crowded = false;
+        let mut touched: Option<Instant> = None;
         loop {
+            if touched.is_none_or(|at| at.elapsed() >= TOUCH_EVERY) {
+                self.claim.touch();
+                touched = Some(Instant::now());
+            }
             let stopped = self.stopped.load(Ordering::Acquire);
             let made = self.make_ready();
             if let Err(error) = &made
@@ -164,14 +204,14 @@ impl Depot {
         let writer = SegmentWriter::create(region, header).ok()?;
         // INVARIANT: the reader sees a segment only after its header was made: one that is used again still holds the
         // records of its last life before.
-        self.lock().written.push_back(Written { path, full: None, cursor: Cursor::default() });
+        self.lock().written.push_back(Written { path, worker, full: None, cursor: Cursor::default() });
         self.bell.notify_one();
         Some(writer)
     }
 
     fn make_ready(&self) -> io::Result<()> {
         while self.lock().ready.len() < READY_MIN {
-            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let number = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).take()?;
             let path = self.directory.join(format!("{number}.seg"));
             let mut shelves = self.lock();
             let used = if shelves.read.len() > FULL_MAX { shelves.read.pop_front() } else { None };
@@ -270,9 +310,15 @@ fn read_one(path: &Path, cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor
 fn preallocated(path: &Path) -> io::Result<MmapMut> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     allocate(&file)?;
-    // SAFETY: the file was just made by this process and is truncated by nobody: its space is allocated,
-    // so that a full file system cannot become a SIGBUS.
-    unsafe { MmapOptions::new().len(SEGMENT_BYTES).populate().map_mut(&file) }
+    mapped(&file)
+}
+
+/// Maps a segment file of the node's own, whose space is allocated.
+fn mapped(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the file was made by this node, in a directory that is claimed by this process, and is truncated by
+    // nobody: its space is allocated, so that a full file system cannot become a SIGBUS. Of two maps of one file
+    // only one is written to: `take_over` maps that of a worker whose thread has left it for good.
+    unsafe { MmapOptions::new().len(SEGMENT_BYTES).populate().map_mut(file) }
 }
 
 fn allocate(file: &File) -> io::Result<()> {
@@ -331,10 +377,35 @@ impl Drop for Ledger {
 mod tests {
     use super::*;
 
+    struct Home {
+        state: tempfile::TempDir,
+        shared: tempfile::TempDir,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            Self { state: tempfile::tempdir().unwrap(), shared: tempfile::tempdir().unwrap() }
+        }
+
+        fn depot(&self) -> Arc<Depot> {
+            let claim = Claim::take(&self.directory(), self.state.path(), Duration::ZERO).unwrap().unwrap();
+            Depot::open(claim, self.state.path(), [7; 16]).unwrap()
+        }
+
+        fn directory(&self) -> PathBuf {
+            self.shared.path().join("segments")
+        }
+
+        fn segments(&self) -> usize {
+            let files = std::fs::read_dir(self.directory()).unwrap();
+            files.filter(|file| file.as_ref().unwrap().path().extension() == Some("seg".as_ref())).count()
+        }
+    }
+
     #[test]
     fn a_segment_that_is_used_again_begins_empty_and_their_number_is_bounded() {
-        let directory = tempfile::tempdir().unwrap();
-        let depot = Depot::open(directory.path(), [7; 16]).unwrap();
+        let home = Home::new();
+        let depot = home.depot();
         let mut full = None;
         for _ in 0..FULL_MAX + READY_MIN + 4 {
             let mut writer = depot.exchange(0, full.take(), 1).unwrap();
@@ -346,8 +417,37 @@ mod tests {
             depot.retire(true);
             depot.make_ready().unwrap();
         }
-        let files = std::fs::read_dir(directory.path()).unwrap().count();
-        assert!(files <= FULL_MAX + READY_MIN + 3, "{files}");
+        assert!(home.segments() <= FULL_MAX + READY_MIN + 3, "{}", home.segments());
         assert_eq!(depot.lost(), 0);
+    }
+
+    #[test]
+    fn the_segments_of_workers_that_panic_are_taken_over() {
+        let home = Home::new();
+        let depot = home.depot();
+        let other = Ledger::new(Arc::clone(&depot), 1);
+        other.append(&Record::default());
+        for _ in 0..2 * FULL_MAX {
+            // What a worker holds is never dropped when it panics.
+            Box::leak(Box::new(Ledger::new(Arc::clone(&depot), 0))).append(&Record::default());
+            depot.take_over(0);
+            depot.retire(true);
+            depot.make_ready().unwrap();
+        }
+        assert_eq!(depot.lock().written.len(), 1, "the other worker goes on");
+        assert!(home.segments() <= FULL_MAX + READY_MIN + 3, "{}", home.segments());
+    }
+
+    #[test]
+    fn an_orderly_end_leaves_nothing_and_numbers_go_on() {
+        let home = Home::new();
+        let newest = |depot: &Depot| depot.lock().ready.last().unwrap().path.clone();
+        let depot = home.depot();
+        let first = newest(&depot);
+        depot.remove();
+        assert!(!home.directory().exists());
+        drop(depot);
+        let number = |path: &Path| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+        assert!(number(&newest(&home.depot())) > number(&first));
     }
 }

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use ringway_policy::chain::{self, Decisions};
 use ringway_policy::problem::{self, Problem, ProxyStatus};
 use ringway_record::{Kind, Outcome};
+use ringway_transport::Stream;
 use ringway_wire::head::{Framing, RequestHead, Version};
-use ringway_wire::http1::{ResponseExtra, write_status_head};
+use ringway_wire::http1::ResponseExtra;
+use ringway_wire::message::OwnField;
 use ringway_wire::method::Method;
 use ringway_wire::overlay::Overlay;
 
-use crate::body::{Coding, Sink, SinkEnd};
+use crate::body::{Coding, Own, Sink, SinkEnd};
 use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::pinned::Pinned;
@@ -90,15 +92,16 @@ pub(crate) async fn send(
     let date = connection.worker.date(entry.started_unix_ms());
     let version = head.map_or(Version::Http11, RequestHead::version);
     let extra = ResponseExtra { version, close, upgrade: None, date: Some(&date) };
-    let fields = answer.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_ref()));
-    let out = sink.head(coding);
-    let before = out.len();
-    if write_status_head(out, answer.status, fields, overlay, framing, &extra).is_err() {
+    let fields: Vec<OwnField<'_>> =
+        answer.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_ref())).collect();
+    let Ok(written) =
+        sink.own(Own { status: answer.status, fields: &fields, overlay, framing }, coding, &extra)
+    else {
         // A fixed response's field that cannot be written was refused when it was compiled.
         tracing::error!(status = answer.status, "a reply of ours holds a field that cannot be written");
         return Err(SinkEnd::Closed);
-    }
-    entry.head_out_bytes = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
+    };
+    entry.head_out_bytes = u32::try_from(written?).unwrap_or(u32::MAX);
     entry.status = answer.status;
     sink.data(&answer.body).await?;
     sink.end(None).await
@@ -107,6 +110,7 @@ pub(crate) async fn send(
 /// Answers a connection whose bytes were no request. The connection is closed after it.
 pub(crate) async fn refuse_unparsed(
     connection: &Connection,
+    stream: &Stream,
     entry: &mut Entry<'_>,
     detail: Option<&'static str>,
 ) {
@@ -118,7 +122,7 @@ pub(crate) async fn refuse_unparsed(
     let problem = Problem { detail, ..Problem::of(entry.outcome) };
     let answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
     drop(pinned);
-    let mut sink = Sink::new(&connection.stream, stall_ns_max, 0);
+    let mut sink = Sink::http1(stream, stall_ns_max, 0);
     // Whether the caller still hears it changes nothing: it is closed either way.
     let _ = send(connection, None, entry, &mut sink, &answer, &Overlay::take(), true).await;
     entry.body_out_bytes = sink.body_bytes;

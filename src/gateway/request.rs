@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use ringway_policy::chain::{Verdict, run_request};
-use ringway_policy::facts::Facts;
 use ringway_policy::route::{RouteMatch, RouteQuery, match_path};
 use ringway_record::Outcome;
 use ringway_rt::Now;
@@ -11,12 +10,17 @@ use ringway_snapshot::model::Action;
 use ringway_wire::head::RequestHead;
 use ringway_wire::http1::normalise_path;
 
-use crate::connection::{Connection, Next};
+use crate::connection::{Channel, Connection, Next};
 use crate::malformed;
 use crate::turn::{Turn, path_policy};
 
 /// Serves one request: find the route, run its chain, carry out its action, file the record.
-pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, started: Now) -> Next {
+pub(crate) async fn serve(
+    connection: &Rc<Connection>,
+    mut head: RequestHead,
+    channel: Channel<'_>,
+    started: Now,
+) -> Next {
     // A request lives in the generation that was current when its head was whole.
     let Some(pinned) = connection.worker.pinned() else { return Next::Close };
     let snapshot = &pinned.generation.snapshot;
@@ -25,7 +29,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
     // One path for match, authorisation and forwarding: normalised here, as its host wants it.
     let host = tables.find_host(head.host());
     let path = normalise_path(&mut head, path_policy(&tables, host));
-    let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, started);
+    let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, channel, started);
     if connection.worker.memory_is_full() {
         return turn.refuse(Outcome::Overload).await;
     }
@@ -51,15 +55,7 @@ pub(crate) async fn serve(connection: &Rc<Connection>, mut head: RequestHead, st
     // Policy chain, the request's half.
     let policies = &pinned.generation.policies;
     let Some(chain) = policies.chain(found.row.chain) else { return turn.refuse(Outcome::Internal).await };
-    let facts = Facts {
-        head: &head,
-        tables: &tables,
-        client: turn.entry.client,
-        route_id: found.row.id,
-        mono_ns: started.mono_ns,
-        unix_ms: started.unix_ms,
-        assumed: None,
-    };
+    let facts = turn.facts(&tables, &found);
     let verdict = {
         let mut limits = connection.worker.limits.borrow_mut();
         run_request(policies, chain, &facts, &mut limits, &mut turn.overlay, None)

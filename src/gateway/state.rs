@@ -89,7 +89,10 @@ impl State {
 }
 
 /// Writes bytes under a temporary name, flushes them and gives them their own.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("fetched");
     let mut file = std::fs::File::create(&temporary)?;
     std::io::Write::write_all(&mut file, bytes)?;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringway_policy::chain::{Decisions, Passed, Query, Refused, run_refusal};
+use ringway_policy::facts::Facts;
 use ringway_policy::prepare::Chain;
 use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
@@ -18,8 +19,8 @@ use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
 use ringway_wire::path::PathPolicy;
 
-use crate::body::{Coding, Sink, SinkEnd, Source, SourceLimits};
-use crate::connection::{Connection, Next};
+use crate::body::{Sink, SinkEnd, Source, SourceLimits};
+use crate::connection::{Channel, Connection, Next};
 use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
 use crate::forwarding::{self, KnownAs};
@@ -78,6 +79,7 @@ impl<'r> Turn<'r> {
         connection: &'r Connection,
         pinned: Rc<Pinned>,
         head: &'r RequestHead,
+        channel: Channel<'r>,
         started: Now,
     ) -> Self {
         let settings = &pinned.generation.settings;
@@ -91,7 +93,17 @@ impl<'r> Turn<'r> {
             rate_grace_ns: u64::from(settings.body_rate_grace_ms) * 1_000_000,
         };
         let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
-        let mut sink = Sink::new(&connection.stream, stall_ns_max, settings.body_rate_min);
+        let rate_min = settings.body_rate_min;
+        let (source, mut sink) = match channel {
+            Channel::Http1(stream) => (
+                Source::http1(stream, head.framing(), head.rest(), limits),
+                Sink::http1(stream, stall_ns_max, rate_min),
+            ),
+            Channel::Message(receiver, sender) => (
+                Source::message(receiver, head.framing(), limits),
+                Sink::message(sender, stall_ns_max, rate_min),
+            ),
+        };
         if !head.accepts_trailers() {
             sink.drop_trailers();
         }
@@ -102,7 +114,7 @@ impl<'r> Turn<'r> {
             overlay: Overlay::take(),
             known_as,
             reply_overlay: Overlay::take(),
-            source: Source::new(&connection.stream, head.framing(), head.rest(), limits),
+            source,
             sink,
             chain: 0,
             decisions: Decisions::default(),
@@ -139,6 +151,16 @@ impl<'r> Turn<'r> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What policies may see of it.
+    pub(crate) fn facts<'f>(&self, tables: &'f Tables<'f>, found: &Found) -> Facts<'f>
+    where
+        'r: 'f,
+    {
+        let Now { mono_ns, unix_ms } = self.entry.started();
+        let (head, client, route_id) = (self.head, self.entry.client, found.row.id);
+        Facts { head, tables, client, route_id, mono_ns, unix_ms, assumed: None }
     }
 
     /// Notes what the chain decided.
@@ -355,14 +377,10 @@ impl<'r> Turn<'r> {
         let Some(pinned) = self.pinned.take() else { return Next::Close };
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
         drop(pinned);
-        if self.head.expects_continue() && self.source.pristine() && self.head.rest().is_empty() {
-            // Policy has accepted: the caller may send its body (RFC 9110 §10.1.1).
-            self.sink.head(Coding::None).extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if self.sink.flush().await.is_err() {
-                self.entry.outcome = Outcome::ClientClosed;
-                return Next::Abort;
-            }
-            self.sink.forget_interim();
+        // Policy has accepted: the caller may send its body.
+        if self.head.expects_continue() && self.source.awaits_continue() && self.sink.go_on().await.is_err() {
+            self.entry.outcome = Outcome::ClientClosed;
+            return Next::Abort;
         }
         let mut job = Job {
             connection: self.connection,
@@ -399,6 +417,7 @@ impl<'r> Turn<'r> {
         self.account();
         match ended.reply {
             Reply::Cut => Next::Abort,
+            _ if self.sink.is_message() => self.next(),
             Reply::Whole if self.source.is_done() => self.next(),
             _ => Next::Close,
         }
@@ -410,14 +429,17 @@ impl<'r> Turn<'r> {
             Framing::Length(length) => length <= DRAIN_BYTES_MAX && !self.head.expects_continue(),
             framing => framing == Framing::Empty,
         };
-        let close = close
-            || !self.head.persistent()
-            || self.connection.worker.draining()
-            || !(short || self.source.skip_ready().unwrap_or(false));
+        let alone = self.sink.is_message();
+        let close = !alone
+            && (close
+                || !self.head.persistent()
+                || self.connection.worker.draining()
+                || !(short || self.source.skip_ready().unwrap_or(false)));
         let (head, overlay) = (Some(self.head), &self.reply_overlay);
         let sent =
             reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
         let drained = match sent {
+            Ok(()) if alone => true,
             Ok(()) if !close => self.source.drain(DRAIN_BYTES_MAX).await.is_ok(),
             _ => false,
         };
@@ -445,6 +467,7 @@ impl<'r> Turn<'r> {
 
     /// What was read beyond this request.
     fn next(&mut self) -> Next {
+        self.source.stop();
         self.connection.rests_since(self.entry.ended_ns);
         Next::Again(self.source.take_rest())
     }

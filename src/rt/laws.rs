@@ -6,6 +6,7 @@ mod deadlines;
 mod endings;
 mod exchange;
 mod turns;
+mod udp;
 mod waits;
 
 use std::cell::RefCell;

@@ -47,6 +47,7 @@ mod sys;
 mod task;
 mod timer;
 mod turn;
+mod udp;
 mod watched;
 
 pub use clock::{Now, now};
@@ -58,5 +59,6 @@ pub use listener::{BindOptions, Listener};
 pub use local::{Counters, counters};
 pub use stream::Stream;
 pub use task::{spawn, spawn_foreign, tasks_panicked};
-pub use timer::{sleep_until_ns, until_ns};
+pub use timer::{Timer, sleep_until_ns, until_ns};
 pub use turn::turn;
+pub use udp::{Segments, UdpSocket};

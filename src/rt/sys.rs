@@ -2,10 +2,12 @@
 
 #![expect(unsafe_code, reason = "system calls through libc")]
 
+pub(crate) mod udp;
+
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, c_void, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
@@ -29,6 +31,12 @@ fn made(result: c_int) -> io::Result<OwnedFd> {
 pub(crate) fn close(fd: RawFd) {
     // SAFETY: the caller took the descriptor out of its owner.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+/// The descriptor of `owner`, which is its own and open as long as it lives.
+pub(crate) fn borrowed<'o>(fd: RawFd, _owner: &'o crate::watched::Watched) -> BorrowedFd<'o> {
+    // SAFETY: the caller passes the descriptor of `owner`, which closes it only when it is dropped.
+    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 // Clocks and threads.

@@ -9,6 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use crate::local::{self, Worker};
@@ -38,9 +39,14 @@ pub async fn until_ns<F: Future>(mono_ns: u64, future: F) -> Option<F::Output> {
 /// (instant, order of arrival): unique.
 type Key = (u64, u64);
 
+/// Counts workers, so that each has timers of its own number.
+static WORKERS: AtomicU64 = AtomicU64::new(0);
+
 /// The timers of one worker.
 pub(crate) struct Timers {
     timerfd: Watched,
+    /// Tells these timers from those of every other worker of the process.
+    id: u64,
     sleepers: RefCell<BTreeMap<Key, Waker>>,
     sequence: Cell<u64>,
     /// What the timerfd is set to.
@@ -51,10 +57,27 @@ impl Timers {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             timerfd: Watched::new(sys::timerfd()?)?,
+            id: WORKERS.fetch_add(1, Ordering::Relaxed),
             sleepers: RefCell::new(BTreeMap::new()),
             sequence: Cell::new(0),
             set_to_ns: Cell::new(u64::MAX),
         })
+    }
+
+    /// Enters somebody to be woken at `at_ns`.
+    fn enter(&self, at_ns: u64, waker: Waker) -> Key {
+        self.sequence.set(self.sequence.get() + 1);
+        let key = (at_ns, self.sequence.get());
+        self.sleepers.borrow_mut().insert(key, waker);
+        if at_ns < self.set_to_ns.get() {
+            self.set(at_ns);
+        }
+        key
+    }
+
+    fn strike(&self, key: Key) {
+        let waker = self.sleepers.borrow_mut().remove(&key);
+        drop(waker);
     }
 
     fn set(&self, at_ns: u64) {
@@ -128,6 +151,72 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if let (Some(key), Some(worker)) = (self.key, local::worker()) {
             worker.timers.sleepers.borrow_mut().remove(&key);
+        }
+    }
+}
+
+/// A timer that is set anew far more often than it fires: one of a QUIC connection moves with each packet.
+///
+/// Moving it later is a store: the wake-up that is entered already comes first, early, and the poll after it enters the
+/// instant of then. It may be sent to another thread, where it never fires; it belongs to the worker that polls it first.
+#[derive(Debug)]
+pub struct Timer {
+    at_ns: u64,
+    entered: Option<Entered>,
+}
+
+#[derive(Debug)]
+struct Entered {
+    key: Key,
+    /// [`Timers::id`] of where it is entered.
+    home: u64,
+    waker: Waker,
+}
+
+impl Timer {
+    /// A timer for the instant `mono_ns` of the monotonic clock ([`crate::Now::mono_ns`]).
+    pub fn new(mono_ns: u64) -> Self {
+        Self { at_ns: mono_ns, entered: None }
+    }
+
+    /// Sets it to another instant. It must be polled after that.
+    #[inline]
+    pub fn reset(&mut self, mono_ns: u64) {
+        self.at_ns = mono_ns;
+    }
+
+    /// Whether its instant has come; if not, the task is woken then, or before. On a worker.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(worker) = local::worker() else { return Poll::Pending };
+        let timers = &worker.timers;
+        let now_ns = sys::monotonic_ns();
+        if let Some(entered) = &self.entered {
+            if entered.home != timers.id {
+                return Poll::Pending;
+            }
+            // What is entered for later than now has not been taken out: it still wakes us, if it is early enough.
+            let wakes = entered.key.0 > now_ns && entered.key.0 <= self.at_ns;
+            if wakes && entered.waker.will_wake(cx.waker()) {
+                return Poll::Pending;
+            }
+            timers.strike(entered.key);
+            self.entered = None;
+        }
+        if now_ns >= self.at_ns {
+            return Poll::Ready(());
+        }
+        let key = timers.enter(self.at_ns, cx.waker().clone());
+        self.entered = Some(Entered { key, home: timers.id, waker: cx.waker().clone() });
+        Poll::Pending
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let (Some(entered), Some(worker)) = (&self.entered, local::worker())
+            && entered.home == worker.timers.id
+        {
+            worker.timers.strike(entered.key);
         }
     }
 }

@@ -95,3 +95,36 @@ impl Default for ChunkLimits {
         Self::DEFAULT
     }
 }
+
+/// How many frames of one kind a peer may send that carry no request forward: a store that is full at first, filled again with
+/// time, and by useful work where the meter says so ([`crate::http2::Meter`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// The store's size in frames.
+    pub burst: u32,
+    /// Frames that each second adds.
+    pub per_second: u32,
+}
+
+const fn allowance(burst: u32, per_second: u32) -> Allowance {
+    Allowance { burst, per_second }
+}
+
+/// SETTINGS that are no acknowledgement. A client sends one, and perhaps a few while it tunes its windows.
+pub const HTTP2_SETTINGS: Allowance = allowance(32, 1);
+/// PING. Each DATA frame of ours earns one: gRPC clients measure the bandwidth that way.
+pub const HTTP2_PINGS: Allowance = allowance(64, 4);
+/// PRIORITY and PRIORITY_UPDATE. Each stream earns two.
+pub const HTTP2_PRIORITIES: Allowance = allowance(128, 16);
+/// WINDOW_UPDATE. Each stream and each DATA frame of ours earns four.
+pub const HTTP2_WINDOW_UPDATES: Allowance = allowance(512, 64);
+/// RST_STREAM. Each reply that is sent to its end earns one; a page that is left resets a hundred at once.
+pub const HTTP2_RESETS: Allowance = allowance(256, 32);
+/// DATA without content that does not end its stream. Each DATA frame with content earns one.
+pub const HTTP2_EMPTY_DATA: Allowance = allowance(32, 4);
+/// CONTINUATION without content that does not end its block.
+pub const HTTP2_EMPTY_CONTINUATIONS: Allowance = allowance(2, 1);
+/// Frames of types that nobody here knows, and GOAWAY.
+pub const HTTP2_UNKNOWN_FRAMES: Allowance = allowance(64, 4);
+/// CONTINUATION frames of one header block: five full ones hold more than the largest head.
+pub const HTTP2_CONTINUATIONS_MAX: u8 = 8;

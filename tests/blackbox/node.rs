@@ -169,10 +169,13 @@ impl Node {
         *self.control.lock().unwrap() = Some(start_control(self.folder.path()));
     }
 
-    /// Ends the gateway in order and starts another one on the same state.
+    /// Ends the gateway in order, unless it has ended already, and starts another one on the same state.
     pub(crate) fn restart_gateway(&mut self) {
-        self.signal(rustix::process::Signal::TERM);
-        self.wait();
+        let running = matches!(self.gateway.lock().unwrap().try_wait(), Ok(None));
+        if running {
+            self.signal(rustix::process::Signal::TERM);
+            self.wait();
+        }
         let (gateway, log, records) = start_gateway(self.folder.path(), self.workers);
         (self.log, self.records) = (log, records);
         self.gateway = Mutex::new(gateway);

@@ -26,7 +26,7 @@ fn with_stream(law: impl FnOnce(&Stream)) {
 fn content_that_was_shown_and_not_taken_is_never_the_next_request() {
     with_stream(|stream| {
         let first = b"GET /evil GET /next";
-        let mut source = Source::new(stream, Framing::Length(10), first, LIMITS);
+        let mut source = Source::http1(stream, Framing::Length(10), first, LIMITS);
         assert!(matches!(source.step(), Ok(Step::Data(b"GET /evil "))));
         assert!(source.is_done() && source.has_rest());
         assert_eq!(source.take_rest().as_deref(), Some(&b"GET /next"[..]));
@@ -37,7 +37,7 @@ fn content_that_was_shown_and_not_taken_is_never_the_next_request() {
 fn a_relay_that_was_given_up_goes_on_behind_what_it_was_shown() {
     with_stream(|stream| {
         let first = b"5\r\n0\r\n\r\n\r\n3\r\nabc\r\n0\r\n\r\nnext";
-        let mut source = Source::new(stream, Framing::Chunked, first, LIMITS);
+        let mut source = Source::http1(stream, Framing::Chunked, first, LIMITS);
         assert!(matches!(source.step(), Ok(Step::Data(b"0\r\n\r\n"))));
         assert_eq!(source.skip_ready(), Ok(true));
         assert_eq!(source.body_bytes, 8);
@@ -48,7 +48,7 @@ fn a_relay_that_was_given_up_goes_on_behind_what_it_was_shown() {
 #[test]
 fn all_of_a_body_shown_leaves_no_rest() {
     with_stream(|stream| {
-        let mut source = Source::new(stream, Framing::Length(3), b"abc", LIMITS);
+        let mut source = Source::http1(stream, Framing::Length(3), b"abc", LIMITS);
         assert!(matches!(source.step(), Ok(Step::Data(b"abc"))));
         assert!(!source.has_rest());
         assert!(source.take_rest().is_none());

@@ -1,16 +1,21 @@
-//! Where a head and a body go: bytes are gathered while they are small and written beside the
-//! gathered ones, uncopied, when they are large.
+//! Where a head and a body go: text on an HTTP/1 connection, or frames on a stream of HTTP/2 or HTTP/3. Patience and counts are
+//! the same for both.
 
-use std::io::IoSlice;
+mod http1;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use ringway_rt::Side;
-use ringway_transport::Stream;
-use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http1;
+use ringway_transport::{After, Sender, Stream};
+use ringway_wire::head::{Framing, RequestHead, ResponseHead};
+use ringway_wire::http1::{self as text, RequestExtra, RequestLine, ResponseExtra};
+use ringway_wire::message::{OutgoingHead, OwnField};
+use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::trailers::Trailers;
 
-/// Up to here data is copied behind what is gathered; above, it is written from where it lies.
-const COPY_BYTES_MAX: usize = 4096;
+use self::http1::Http1Writer;
 
 /// How the body is framed towards this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub(crate) enum Coding {
     None,
     /// So many bytes are still to come.
     Length(u64),
-    /// Chunks.
+    /// Chunks on HTTP/1; until the stream's end elsewhere.
     Chunked,
     /// Until we close.
     UntilClose,
@@ -34,10 +39,37 @@ pub(crate) enum SinkEnd {
     Stalled,
 }
 
+/// What carries the message.
+enum To<'s> {
+    Http1(Http1Writer<'s>),
+    Message(MessageWriter),
+}
+
+/// A stream of HTTP/2 or HTTP/3.
+struct MessageWriter {
+    sender: Sender,
+    /// The final head went out.
+    begun: bool,
+    /// So did the end.
+    ended: bool,
+}
+
+/// A reply that the gateway makes itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    /// Status.
+    pub(crate) status: u16,
+    /// Fields, in order.
+    pub(crate) fields: &'a [OwnField<'a>],
+    /// Edits on top.
+    pub(crate) overlay: &'a Overlay,
+    /// What its head says of its content.
+    pub(crate) framing: Framing,
+}
+
 /// The write half of one message.
 pub(crate) struct Sink<'s> {
-    stream: &'s Stream,
-    gathered: Buffer,
+    to: To<'s>,
     coding: Coding,
     stall_ns_max: u64,
     rate_min: u64,
@@ -46,17 +78,25 @@ pub(crate) struct Sink<'s> {
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
     pub(crate) body_bytes: u64,
-    /// All bytes written to the stream.
+    /// All bytes that the peer was sent.
     pub(crate) written_bytes: u64,
 }
 
 impl<'s> Sink<'s> {
     /// A sink whose waits end after `stall_ns_max` without progress, or below `rate_min` bytes a second
     /// (0: none) once the peer has kept us waiting that long in total.
-    pub(crate) fn new(stream: &'s Stream, stall_ns_max: u64, rate_min: u32) -> Self {
+    pub(crate) fn http1(stream: &'s Stream, stall_ns_max: u64, rate_min: u32) -> Self {
+        Self::new(To::Http1(Http1Writer::new(stream)), stall_ns_max, rate_min)
+    }
+
+    /// The same for a stream of HTTP/2 or HTTP/3.
+    pub(crate) fn message(sender: Sender, stall_ns_max: u64, rate_min: u32) -> Self {
+        Self::new(To::Message(MessageWriter { sender, begun: false, ended: false }), stall_ns_max, rate_min)
+    }
+
+    fn new(to: To<'s>, stall_ns_max: u64, rate_min: u32) -> Self {
         Self {
-            stream,
-            gathered: Buffer::take(Class::K4),
+            to,
             coding: Coding::None,
             stall_ns_max,
             rate_min: u64::from(rate_min),
@@ -72,21 +112,133 @@ impl<'s> Sink<'s> {
         self.takes_trailers = false;
     }
 
-    /// Where a head is written; the body follows in `coding`.
-    pub(crate) fn head(&mut self, coding: Coding) -> &mut Vec<u8> {
+    /// Whether each message has a stream of its own: what one request leaves behind is no other's.
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self.to, To::Message(_))
+    }
+
+    /// The connection that it writes on; none where the message has a stream of its own.
+    pub(crate) fn connection(&self) -> Option<&'s Stream> {
+        match &self.to {
+            To::Http1(writer) => Some(writer.stream()),
+            To::Message(_) => None,
+        }
+    }
+
+    /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
+    ///
+    /// # Errors
+    /// The peer closed.
+    pub(crate) fn reply(
+        &mut self,
+        head: &ResponseHead,
+        overlay: &Overlay,
+        framing: Framing,
+        coding: Coding,
+        extra: &ResponseExtra<'_>,
+    ) -> Result<usize, SinkEnd> {
         self.coding = coding;
-        self.gathered.vec_mut()
+        match &mut self.to {
+            To::Http1(writer) => {
+                Ok(writer.head(|out| text::write_response_head(out, head, overlay, framing, extra)))
+            }
+            To::Message(writer) if head.is_upgrade() => {
+                writer.head(&OutgoingHead::Tunnel { head, overlay }, Coding::UntilClose)
+            }
+            To::Message(writer) => {
+                writer.head(&OutgoingHead::Reply { head, overlay, framing, date: extra.date }, coding)
+            }
+        }
+    }
+
+    /// Takes the head of a reply of ours; content follows in `coding`. Bytes of the head.
+    ///
+    /// # Errors
+    /// A field that cannot be written; then nothing of it is.
+    pub(crate) fn own(
+        &mut self,
+        own: Own<'_>,
+        coding: Coding,
+        extra: &ResponseExtra<'_>,
+    ) -> Result<Result<usize, SinkEnd>, BadEdit> {
+        self.coding = coding;
+        let Own { status, fields, overlay, framing } = own;
+        match &mut self.to {
+            To::Http1(writer) => {
+                let mut written = Ok(());
+                let fields = fields.iter().copied();
+                let bytes = writer.head(|out| {
+                    written = text::write_status_head(out, status, fields, overlay, framing, extra);
+                });
+                written.map(|()| Ok(bytes))
+            }
+            To::Message(writer) => {
+                let head = OutgoingHead::own(status, fields, overlay, framing, extra.date)?;
+                Ok(writer.head(&head, coding))
+            }
+        }
+    }
+
+    /// Takes the head of a request to an upstream; content follows in `coding`.
+    ///
+    /// # Errors
+    /// The peer closed.
+    pub(crate) fn request(
+        &mut self,
+        head: &RequestHead,
+        overlay: &Overlay,
+        line: RequestLine<'_>,
+        coding: Coding,
+        extra: &RequestExtra<'_>,
+        scheme: &'static str,
+    ) -> Result<usize, SinkEnd> {
+        self.coding = coding;
+        let framing = head.framing();
+        match &mut self.to {
+            To::Http1(writer) => {
+                Ok(writer.head(|out| text::write_request_head(out, head, overlay, line, framing, extra)))
+            }
+            To::Message(writer) => {
+                writer.head(&OutgoingHead::Request { head, overlay, line, framing, extra, scheme }, coding)
+            }
+        }
+    }
+
+    /// Passes an interim reply on, at once: it is no part of the final one.
+    ///
+    /// # Errors
+    /// The peer closed or stalled.
+    pub(crate) async fn interim(&mut self, head: &ResponseHead) -> Result<(), SinkEnd> {
+        match &mut self.to {
+            To::Http1(writer) => writer.head(|out| text::write_interim(out, head, &Overlay::take())),
+            To::Message(writer) => return writer.interim(&OutgoingHead::Interim(head)),
+        };
+        self.flush().await?;
+        self.written_bytes = 0;
+        Ok(())
+    }
+
+    /// Tells a caller that expects it to send its body (RFC 9110 §10.1.1).
+    ///
+    /// # Errors
+    /// The peer closed or stalled.
+    pub(crate) async fn go_on(&mut self) -> Result<(), SinkEnd> {
+        match &mut self.to {
+            To::Http1(writer) => writer.head(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n")),
+            To::Message(writer) => return writer.interim(&OutgoingHead::Continue),
+        };
+        self.flush().await?;
+        self.written_bytes = 0;
+        Ok(())
     }
 
     /// Whether nothing of a reply has gone out and nothing is on its way. What is gathered counts: with TLS a part of it may
     /// have been sealed and sent before the write would block.
     pub(crate) fn untouched(&self) -> bool {
-        self.written_bytes == 0 && self.gathered.is_empty()
-    }
-
-    /// An interim reply is no part of the final one: after it, nothing of a reply has gone out.
-    pub(crate) fn forget_interim(&mut self) {
-        self.written_bytes = 0;
+        match &self.to {
+            To::Http1(writer) => self.written_bytes == 0 && writer.is_empty(),
+            To::Message(writer) => !writer.begun,
+        }
     }
 
     /// Nanoseconds that the peer kept us waiting.
@@ -99,34 +251,31 @@ impl<'s> Sink<'s> {
     /// # Errors
     /// The peer closed or stalled.
     pub(crate) async fn data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         let taken = match &mut self.coding {
-            Coding::None => return Ok(()),
+            Coding::None => 0,
             Coding::Length(left) => {
                 // INVARIANT: a source never yields more than its framing announced; this holds it for us.
                 let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= taken as u64;
                 taken
             }
-            Coding::Chunked => {
-                http1::write_chunk_head(self.gathered.vec_mut(), bytes.len() as u64);
-                bytes.len()
-            }
-            Coding::UntilClose => bytes.len(),
+            Coding::Chunked | Coding::UntilClose => bytes.len(),
         };
         let bytes = bytes.get(..taken).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.body_bytes += taken as u64;
-        if bytes.len() <= COPY_BYTES_MAX.min(self.gathered.spare().saturating_sub(2)) {
-            self.gathered.vec_mut().extend_from_slice(bytes);
-        } else {
-            self.write(bytes).await?;
+        match &mut self.to {
+            To::Http1(writer) => {
+                if !writer.gather(bytes, self.coding == Coding::Chunked) {
+                    self.write(bytes).await?;
+                    self.end_chunk();
+                }
+                Ok(())
+            }
+            To::Message(_) => self.send(bytes).await,
         }
-        if self.coding == Coding::Chunked {
-            self.gathered.vec_mut().extend_from_slice(b"\r\n");
-        }
-        Ok(())
     }
 
     /// Ends the body and flushes.
@@ -134,10 +283,16 @@ impl<'s> Sink<'s> {
     /// # Errors
     /// The peer closed or stalled.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
-        if self.coding == Coding::Chunked {
-            http1::write_last_chunk(self.gathered.vec_mut(), trailers.filter(|_| self.takes_trailers));
+        let trailers = trailers.filter(|_| self.takes_trailers);
+        match &mut self.to {
+            To::Http1(writer) => {
+                if self.coding == Coding::Chunked {
+                    writer.last_chunk(trailers);
+                }
+                self.flush().await
+            }
+            To::Message(writer) => writer.finish(trailers),
         }
-        self.flush().await
     }
 
     /// Writes what is gathered.
@@ -146,34 +301,47 @@ impl<'s> Sink<'s> {
     /// The peer closed or stalled.
     #[inline]
     pub(crate) async fn flush(&mut self) -> Result<(), SinkEnd> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        if let Ok(Some(count)) = self.stream.try_write(&self.gathered) {
-            self.written_bytes += count as u64;
-            if count == self.gathered.len() {
-                self.gathered.clear();
-                return Ok(());
+        let To::Http1(writer) = &mut self.to else { return Ok(()) };
+        match writer.try_flush() {
+            Some(count) => {
+                self.written_bytes += count;
+                if writer.is_empty() {
+                    return Ok(());
+                }
             }
-            self.gathered.consume(count);
+            None => return Ok(()),
         }
         self.write(&[]).await
     }
 
+    /// What `future` comes to, unless the peer takes its stream back before. On an HTTP/1 connection a peer that is gone shows
+    /// when it is written to.
+    pub(crate) async fn unless_closed<F: Future>(&mut self, future: F) -> Result<F::Output, SinkEnd> {
+        let To::Message(writer) = &mut self.to else { return Ok(future.await) };
+        let mut future = pin!(future);
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => writer.sender.poll_closed(context).map(|_| Err(SinkEnd::Closed)),
+        })
+        .await
+    }
+
+    fn end_chunk(&mut self) {
+        if let (To::Http1(writer), Coding::Chunked) = (&mut self.to, self.coding) {
+            writer.end_chunk();
+        }
+    }
+
     /// Writes what is gathered and then `bytes`, in one call where the socket takes it.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
-        let total = self.gathered.len() + bytes.len();
         let mut done = 0;
-        while done < total {
-            let first = self.gathered.get(done..).unwrap_or_default();
-            let second = bytes.get(done.saturating_sub(self.gathered.len())..).unwrap_or_default();
-            let parts = [IoSlice::new(first), IoSlice::new(second)];
-            let written = if first.is_empty() {
-                self.stream.try_write(second)
-            } else {
-                self.stream.try_write_vectored(&parts)
-            };
-            match written {
+        loop {
+            let To::Http1(writer) = &mut self.to else { return Ok(()) };
+            if done == writer.total(bytes) {
+                writer.clear();
+                return Ok(());
+            }
+            match writer.try_write(done, bytes) {
                 Ok(Some(count)) => {
                     done += count;
                     self.written_bytes += count as u64;
@@ -182,24 +350,71 @@ impl<'s> Sink<'s> {
                 Err(_) => return Err(SinkEnd::Closed),
             }
         }
-        self.gathered.clear();
+    }
+
+    /// Hands bytes to the stream as its flow control admits them.
+    async fn send(&mut self, mut bytes: &[u8]) -> Result<(), SinkEnd> {
+        while !bytes.is_empty() {
+            let To::Message(writer) = &mut self.to else { return Ok(()) };
+            match writer.sender.try_send(bytes).map_err(|_| SinkEnd::Closed)? {
+                0 => self.wait().await?,
+                count => {
+                    self.written_bytes += count as u64;
+                    bytes = bytes.get(count..).unwrap_or_default();
+                }
+            }
+        }
         Ok(())
     }
 
     async fn wait(&mut self) -> Result<(), SinkEnd> {
         let from_ns = ringway_rt::now().mono_ns;
-        self.stream.deadline().arm(Side::Write, from_ns.saturating_add(self.stall_ns_max));
-        let woken = self.stream.writable().await;
-        self.stream.deadline().disarm(Side::Write);
+        let until_ns = from_ns.saturating_add(self.stall_ns_max);
+        let woken = match &mut self.to {
+            To::Http1(writer) => writer.wait(until_ns).await,
+            To::Message(writer) => {
+                ringway_rt::until_ns(until_ns, writer.sender.writable()).await.ok_or(SinkEnd::Stalled)
+            }
+        };
         self.waited_ns += ringway_rt::now().mono_ns.saturating_sub(from_ns);
-        if self.stream.deadline().expired() == Some(Side::Write) {
-            return Err(SinkEnd::Stalled);
-        }
-        woken.map_err(|_| SinkEnd::Closed)?;
+        woken?;
         let seconds_beyond = self.waited_ns.saturating_sub(self.stall_ns_max) / 1_000_000_000;
         if self.written_bytes < seconds_beyond.saturating_mul(self.rate_min) {
             return Err(SinkEnd::Stalled);
         }
         Ok(())
+    }
+}
+
+impl Http1Writer<'_> {
+    async fn wait(&mut self, until_ns: u64) -> Result<(), SinkEnd> {
+        let deadline = self.stream().deadline();
+        deadline.arm(Side::Write, until_ns);
+        let woken = self.stream().writable().await;
+        deadline.disarm(Side::Write);
+        if deadline.expired() == Some(Side::Write) {
+            return Err(SinkEnd::Stalled);
+        }
+        woken.map_err(|_| SinkEnd::Closed)
+    }
+}
+
+impl MessageWriter {
+    fn interim(&mut self, head: &OutgoingHead<'_>) -> Result<(), SinkEnd> {
+        self.sender.send_head(head, After::Content).map(drop).map_err(|_| SinkEnd::Closed)
+    }
+
+    fn head(&mut self, head: &OutgoingHead<'_>, coding: Coding) -> Result<usize, SinkEnd> {
+        self.begun = true;
+        self.ended = coding == Coding::None;
+        let after = if self.ended { After::Nothing } else { After::Content };
+        self.sender.send_head(head, after).map_err(|_| SinkEnd::Closed)
+    }
+
+    fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        self.sender.finish(trailers).map_err(|_| SinkEnd::Closed)
     }
 }

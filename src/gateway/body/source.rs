@@ -1,16 +1,19 @@
-//! Where a body comes from: parsed by `wire`'s core, read only when nothing parsed is left.
+//! Where a body comes from: the rest of an HTTP/1 connection's bytes, or a stream of HTTP/2 or HTTP/3. Limits, waits and counts
+//! are the same for both.
+
+mod http1;
+mod message;
 
 use ringway_rt::Side;
-use ringway_transport::Stream;
-use ringway_wire::buffer::{Buffer, Class, memory};
+use ringway_transport::{Receiver, Stream};
+use ringway_wire::buffer::Buffer;
 use ringway_wire::head::Framing;
-use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn};
-use ringway_wire::limits::ChunkLimits;
 use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
 
+use self::http1::Http1Body;
+use self::message::MessageBody;
 use super::{RelayEnd, Sink};
-use crate::limits::MEMORY_BYTES_SHORT;
 
 /// Why no more of the body comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,22 +53,16 @@ pub(crate) enum Step<'b> {
     More,
 }
 
+/// What carries the body.
+enum From<'s> {
+    Http1(Http1Body<'s>),
+    Message(MessageBody),
+}
+
 /// The read half of one message's body.
 pub(crate) struct Source<'s> {
-    stream: &'s Stream,
-    /// Bytes that came with the head; a span of the head's buffer.
-    first: &'s [u8],
-    /// Bytes read since; `None` while nothing is there, so that a silent peer holds no memory.
-    buffer: Option<Buffer>,
-    /// Consumed bytes of `first`, or of `buffer` once `first` is used up.
-    at: usize,
-    first_done: bool,
-    /// Bytes shown by the last step and not yet consumed.
-    shown: usize,
-    core: BodyReader,
-    framing: Framing,
+    from: From<'s>,
     limits: SourceLimits,
-    class: Class,
     started_ns: u64,
     waited_ns: u64,
     /// Body bytes yielded.
@@ -73,23 +70,18 @@ pub(crate) struct Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// A source of a body of this framing, beginning with `first`.
-    pub(crate) fn new(stream: &'s Stream, framing: Framing, first: &'s [u8], limits: SourceLimits) -> Self {
-        Self {
-            stream,
-            first,
-            buffer: None,
-            at: 0,
-            first_done: first.is_empty(),
-            shown: 0,
-            core: BodyReader::new(framing, ChunkLimits::DEFAULT),
-            framing,
-            limits,
-            class: Class::K16,
-            started_ns: 0,
-            waited_ns: 0,
-            body_bytes: 0,
-        }
+    /// A source of an HTTP/1 body of this framing, beginning with `first`.
+    pub(crate) fn http1(stream: &'s Stream, framing: Framing, first: &'s [u8], limits: SourceLimits) -> Self {
+        Self::new(From::Http1(Http1Body::new(stream, framing, first)), limits)
+    }
+
+    /// A source of what a stream of HTTP/2 or HTTP/3 brings.
+    pub(crate) fn message(receiver: Receiver, framing: Framing, limits: SourceLimits) -> Self {
+        Self::new(From::Message(MessageBody::new(receiver, framing)), limits)
+    }
+
+    fn new(from: From<'s>, limits: SourceLimits) -> Self {
+        Self { from, limits, started_ns: 0, waited_ns: 0, body_bytes: 0 }
     }
 
     /// Parses on in what is there. Framing is consumed, data is shown.
@@ -99,48 +91,51 @@ impl<'s> Source<'s> {
     pub(crate) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
         // A relay that was given up in the middle of a write has not marked what it was shown; the core has read it.
         self.consume();
-        let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
-        let mut input = BytesIn::new(bytes);
-        let event = self.core.next(&mut input).map_err(SourceEnd::Malformed)?;
-        let consumed = input.consumed();
-        match event {
-            BodyEvent::Data(range) => {
-                self.body_bytes += range.len() as u64;
-                if self.body_bytes > self.limits.body_bytes_max {
-                    return Err(SourceEnd::TooLarge);
-                }
-                self.advance(range.start);
-                self.shown = consumed - range.start;
-                let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
-                Ok(Step::Data(bytes.get(..range.len()).unwrap_or_default()))
-            }
-            BodyEvent::End => {
-                self.advance(consumed);
-                Ok(Step::End)
-            }
-            BodyEvent::NeedMore => {
-                self.advance(consumed);
-                Ok(Step::More)
+        let step = match &mut self.from {
+            From::Http1(body) => body.step()?,
+            From::Message(body) => body.step()?,
+        };
+        if let Step::Data(bytes) = &step {
+            self.body_bytes += bytes.len() as u64;
+            if self.body_bytes > self.limits.body_bytes_max {
+                return Err(SourceEnd::TooLarge);
             }
         }
+        Ok(step)
     }
 
     /// Marks what [`Source::step`] showed as taken.
     pub(crate) fn consume(&mut self) {
-        let shown = std::mem::take(&mut self.shown);
-        if shown > 0 {
-            self.advance(shown);
+        match &mut self.from {
+            From::Http1(body) => body.consume(),
+            From::Message(body) => body.consume(),
         }
     }
 
     /// Whether the body has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
-        self.core.is_done()
+        match &self.from {
+            From::Http1(body) => body.is_done(),
+            From::Message(body) => body.is_done(),
+        }
     }
 
     /// Whether nothing was read from the stream for it: all there is came with the head.
     pub(crate) fn pristine(&self) -> bool {
-        self.buffer.is_none() && self.class == Class::K16 && self.started_ns == 0
+        self.started_ns == 0
+            && match &self.from {
+                From::Http1(body) => body.pristine(),
+                From::Message(body) => body.pristine(),
+            }
+    }
+
+    /// Whether a caller that waits for `100 Continue` has sent nothing of the body yet.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        self.pristine()
+            && match &self.from {
+                From::Http1(body) => !body.came_with_head(),
+                From::Message(_) => true,
+            }
     }
 
     /// Begins again at the head, to send the body once more. `false` when bytes were read from the
@@ -149,11 +144,10 @@ impl<'s> Source<'s> {
         if !self.pristine() {
             return false;
         }
-        self.core = BodyReader::new(self.framing, ChunkLimits::DEFAULT);
-        self.at = 0;
-        self.shown = 0;
+        if let From::Http1(body) = &mut self.from {
+            body.rewind();
+        }
         self.body_bytes = 0;
-        self.first_done = self.first.is_empty();
         true
     }
 
@@ -227,27 +221,41 @@ impl<'s> Source<'s> {
 
     /// The trailer section, once the body has ended.
     pub(crate) fn trailers(&self) -> Option<&Trailers> {
-        Some(self.core.trailers()).filter(|trailers| !trailers.is_empty())
+        let trailers = match &self.from {
+            From::Http1(body) => body.trailers(),
+            From::Message(body) => body.trailers(),
+        };
+        Some(trailers).filter(|trailers| !trailers.is_empty())
     }
 
     /// Whether bytes are there that do not belong to the body.
     pub(crate) fn has_rest(&self) -> bool {
-        available(self.first, self.first_done, self.buffer.as_ref(), self.at).len() > self.shown
+        match &self.from {
+            From::Http1(body) => body.has_rest(),
+            From::Message(_) => false,
+        }
     }
 
     /// What was read beyond the body: the one move of a pipelined request.
-    ///
-    /// INVARIANT: bytes that were shown as content are never in it, whether they were taken or not: they would be read as the
-    /// next request.
     pub(crate) fn take_rest(&mut self) -> Option<Buffer> {
-        self.consume();
-        if !self.first_done {
-            let rest = self.first.get(self.at..).unwrap_or_default();
-            return (!rest.is_empty()).then(|| Buffer::copied_from(rest));
+        match &mut self.from {
+            From::Http1(body) => body.take_rest(),
+            From::Message(_) => None,
         }
-        let mut buffer = self.buffer.take()?;
-        buffer.consume(self.at);
-        (!buffer.is_empty()).then_some(buffer)
+    }
+
+    /// The rest of the body is not wanted. What HTTP/1 still brings is the connection's to read or to end.
+    pub(crate) fn stop(&mut self) {
+        if let From::Message(body) = &mut self.from {
+            body.stop();
+        }
+    }
+
+    /// Takes the deadline away that a wait left behind which was given up.
+    pub(crate) fn disarm(&self) {
+        if let From::Http1(body) = &self.from {
+            body.stream().deadline().disarm(Side::Read);
+        }
     }
 
     /// Waits for bytes and reads them.
@@ -256,43 +264,16 @@ impl<'s> Source<'s> {
     /// The peer ended, reset or was too slow.
     pub(crate) async fn fill(&mut self) -> Result<(), SourceEnd> {
         loop {
-            let class = self.read_class();
-            let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::take(class));
-            if self.at == buffer.len() {
-                buffer.clear();
-                if buffer.class() < class {
-                    buffer = Buffer::take(class);
-                }
-                self.at = 0;
-            } else if buffer.spare() == 0 {
-                buffer.consume(self.at);
-                self.at = 0;
+            if let From::Http1(body) = &mut self.from
+                && body.try_fill()?
+            {
+                return Ok(());
             }
-            match self.stream.try_read_append(buffer.vec_mut()) {
-                Ok(Some(0)) => {
-                    self.buffer = Some(buffer);
-                    return self.core.finish().map_err(|_| SourceEnd::Short);
-                }
-                Ok(Some(_)) => {
-                    self.class = class_after(&buffer, self.class);
-                    self.buffer = Some(buffer);
-                    return Ok(());
-                }
-                Ok(None) => {
-                    // A silent peer holds no buffer, unless a part of a chunk head lies in it.
-                    self.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
-                    self.wait().await?;
-                }
-                Err(error) => return Err(ended(&error)),
+            self.wait().await?;
+            if let From::Message(_) = &self.from {
+                return Ok(());
             }
         }
-    }
-
-    /// How large a read is worth while: what is certain to come, up to 64 KiB at once, and more once reads fill their buffers.
-    fn read_class(&self) -> Class {
-        let sure = self.core.run_len().unwrap_or(0).min(Class::K64.bytes() as u64);
-        let sure = usize::try_from(sure).ok().and_then(Class::holding).unwrap_or(Class::K16);
-        sure.max(self.class)
     }
 
     async fn wait(&mut self) -> Result<(), SourceEnd> {
@@ -306,44 +287,11 @@ impl<'s> Source<'s> {
             let due_ns = self.started_ns.saturating_add(self.limits.rate_grace_ns).saturating_add(earned_ns);
             until_ns = until_ns.min(due_ns);
         }
-        self.stream.deadline().arm(Side::Read, until_ns);
-        let woken = self.stream.readable().await;
-        self.stream.deadline().disarm(Side::Read);
+        let woken = match &mut self.from {
+            From::Http1(body) => body.wait(until_ns).await,
+            From::Message(body) => body.wait(until_ns).await,
+        };
         self.waited_ns += ringway_rt::now().mono_ns.saturating_sub(from_ns);
-        woken.map_err(|error| ended(&error))
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.at += count;
-        if !self.first_done && self.at >= self.first.len() {
-            self.first_done = true;
-            self.at = 0;
-        }
-    }
-}
-
-fn available<'b>(first: &'b [u8], first_done: bool, buffer: Option<&'b Buffer>, at: usize) -> &'b [u8] {
-    let bytes = if first_done { buffer.map_or(&[][..], |buffer| buffer) } else { first };
-    bytes.get(at..).unwrap_or_default()
-}
-
-/// A read that filled its buffer asks for a larger one next time, while there is memory: 16 KiB buffers cost a quarter of the
-/// throughput of large bodies.
-fn class_after(buffer: &Buffer, class: Class) -> Class {
-    if buffer.spare() > 0 {
-        class
-    } else if memory::in_use() >= MEMORY_BYTES_SHORT {
-        Class::K16
-    } else {
-        class.larger().unwrap_or(class)
-    }
-}
-
-fn ended(error: &std::io::Error) -> SourceEnd {
-    match error.kind() {
-        std::io::ErrorKind::TimedOut => SourceEnd::Timeout,
-        // A TLS peer that ended without close_notify: whatever came may have been cut.
-        std::io::ErrorKind::UnexpectedEof => SourceEnd::Short,
-        _ => SourceEnd::Reset,
+        woken
     }
 }

@@ -1,17 +1,19 @@
 //! The shell of an HTTP/1.1 connection: waits for a request with nothing but a small future, reads its
 //! head, hands it to [`crate::request`] and decides whether another may follow.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
 use ringway_record::Outcome;
 use ringway_rt::{Now, Side};
+use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::RequestHead;
 use ringway_wire::http1::{Parse, parse_request};
 use ringway_wire::reject::Reject;
 
-use super::Connection;
+use super::{Channel, Connection};
 use crate::entry::Entry;
 use crate::malformed;
 use crate::reply;
@@ -38,12 +40,61 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// And for how long.
 const LINGER_NS_MAX: u64 = 2_000_000_000;
 
-/// Serves requests until the connection ends.
-pub(crate) async fn serve(connection: &Rc<Connection>) {
+/// The bytes of an HTTP/1 connection, and how it waits.
+pub(super) struct Http1 {
+    stream: Stream,
+    /// No request is in progress.
+    idle: Cell<bool>,
+    /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
+    warm_since_ns: Cell<u64>,
+}
+
+impl Http1 {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, idle: Cell::new(true), warm_since_ns: Cell::new(0) }
+    }
+
+    /// As [`Connection::cool`].
+    pub(super) fn cool(&self, before_ns: u64) {
+        let since_ns = self.warm_since_ns.get();
+        if since_ns != 0 && since_ns < before_ns {
+            self.warm_since_ns.set(0);
+            self.stream.call_off();
+        }
+    }
+
+    /// As [`Connection::end_if_idle`].
+    pub(super) fn end_if_idle(&self, now_ns: u64) {
+        if self.idle.get() {
+            self.stream.deadline().arm(Side::Read, now_ns);
+        }
+    }
+
+    /// As [`Connection::cut`].
+    pub(super) fn cut(&self, now_ns: u64) {
+        self.stream.deadline().arm(Side::Write, now_ns);
+        self.stream.deadline().arm(Side::Read, now_ns);
+    }
+
+    /// Serves requests until the connection ends.
+    pub(super) async fn serve(&self, connection: &Rc<Connection>) {
+        serve(On { connection, http1: self, stream: &self.stream }).await;
+    }
+}
+
+/// A connection with its bytes.
+#[derive(Clone, Copy)]
+struct On<'c> {
+    connection: &'c Rc<Connection>,
+    http1: &'c Http1,
+    stream: &'c Stream,
+}
+
+async fn serve(on: On<'_>) {
     let mut first = true;
     let mut rows = 0u32;
     loop {
-        let bytes = match wait(connection, first).await {
+        let bytes = match wait(on, first).await {
             Woken::Bytes(bytes) => Some(bytes),
             Woken::Readable => None,
             Woken::Ended => return,
@@ -55,11 +106,11 @@ pub(crate) async fn serve(connection: &Rc<Connection>) {
             ringway_rt::turn().await;
         }
         // What serves requests is large: it lives only while they come, and is not made anew for each.
-        match Box::pin(requests(connection, bytes)).await {
+        match Box::pin(requests(on, bytes)).await {
             After::Silence => {}
             After::End => return,
-            After::Close => return linger(connection).await,
-            After::Abort => return connection.stream.reset_on_close(),
+            After::Close => return linger(on.stream).await,
+            After::Abort => return on.stream.reset_on_close(),
         }
     }
 }
@@ -77,10 +128,10 @@ enum After {
 }
 
 /// Serves requests for as long as one follows the other within a moment.
-async fn requests(connection: &Rc<Connection>, mut rest: Option<Buffer>) -> After {
+async fn requests(on: On<'_>, mut rest: Option<Buffer>) -> After {
     let mut pipelined = 0u32;
     loop {
-        match one(connection, rest.take()).await {
+        match one(on, rest.take()).await {
             Next::Again(Some(bytes)) => {
                 rest = Some(bytes);
                 pipelined += 1;
@@ -89,7 +140,7 @@ async fn requests(connection: &Rc<Connection>, mut rest: Option<Buffer>) -> Afte
                     ringway_rt::turn().await;
                 }
             }
-            Next::Again(None) => match warm(connection).await {
+            Next::Again(None) => match warm(on).await {
                 Some(Woken::Bytes(bytes)) => (rest, pipelined) = (Some(bytes), 0),
                 Some(Woken::Readable) => pipelined = 0,
                 Some(Woken::Ended) => return After::End,
@@ -112,42 +163,42 @@ enum Woken {
 }
 
 /// Waits for the first byte of a request with nothing but a small future.
-async fn wait(connection: &Connection, first: bool) -> Woken {
-    if connection.worker.draining() && !first {
-        return last_look(connection);
+async fn wait(on: On<'_>, first: bool) -> Woken {
+    if on.connection.worker.draining() && !first {
+        return last_look(on.stream);
     }
-    if begin_rest(connection, first).is_none() {
+    if begin_rest(on, first).is_none() {
         return Woken::Ended;
     }
-    let woken = connection.stream.readable().await;
-    end_rest(connection);
+    let woken = on.stream.readable().await;
+    end_rest(on);
     match woken {
         Ok(()) => Woken::Readable,
-        Err(_) => last_look(connection),
+        Err(_) => last_look(on.stream),
     }
 }
 
 /// Waits for the next request with a buffer in the kernel's hands, which is the cheapest wait. `None`: nothing came for a moment, or
 /// this is no time or place to wait so.
-async fn warm(connection: &Connection) -> Option<Woken> {
-    let worker = &connection.worker;
-    if connection.is_tls() || worker.draining() || worker.warm.get() >= WARM_CONNECTIONS_MAX {
+async fn warm(on: On<'_>) -> Option<Woken> {
+    let worker = &on.connection.worker;
+    if on.connection.tls || worker.draining() || worker.warm.get() >= WARM_CONNECTIONS_MAX {
         return None;
     }
-    let since_ns = begin_rest(connection, false)?;
+    let since_ns = begin_rest(on, false)?;
     worker.warm.set(worker.warm.get() + 1);
-    connection.warm_since_ns.set(since_ns);
+    on.http1.warm_since_ns.set(since_ns);
     let mut buffer = Buffer::take(Class::K4);
-    let read = connection.stream.read_warm(buffer.vec_mut()).await;
-    connection.warm_since_ns.set(0);
+    let read = on.stream.read_warm(buffer.vec_mut()).await;
+    on.http1.warm_since_ns.set(0);
     worker.warm.set(worker.warm.get().saturating_sub(1));
-    end_rest(connection);
+    end_rest(on);
     match read {
         Ok(0) => Some(Woken::Ended),
         Ok(_) => Some(Woken::Bytes(buffer)),
         Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Unsupported) => {
             // It goes on resting, since when it did.
-            connection.rests_since(since_ns);
+            on.connection.rests_since(since_ns);
             None
         }
         Err(_) => Some(Woken::Ended),
@@ -155,7 +206,8 @@ async fn warm(connection: &Connection) -> Option<Woken> {
 }
 
 /// The connection rests from here on: until its patience ends, or the worker drains. Since when; `None`: no generation.
-fn begin_rest(connection: &Connection, first: bool) -> Option<u64> {
+fn begin_rest(on: On<'_>, first: bool) -> Option<u64> {
+    let connection = on.connection;
     let pinned = connection.worker.pinned()?;
     let settings = &pinned.generation.settings;
     let patience_ms = if first { settings.head_read_ms_max } else { settings.keep_alive_ms };
@@ -163,37 +215,38 @@ fn begin_rest(connection: &Connection, first: bool) -> Option<u64> {
         0 => ringway_rt::now().mono_ns,
         known => known,
     };
-    connection.idle.set(true);
+    on.http1.idle.set(true);
     let until_ns = since_ns.saturating_add(u64::from(patience_ms) * 1_000_000);
-    connection.stream.deadline().arm(Side::Read, until_ns);
+    on.stream.deadline().arm(Side::Read, until_ns);
     Some(since_ns)
 }
 
-fn end_rest(connection: &Connection) {
-    connection.stream.deadline().disarm(Side::Read);
-    connection.idle.set(false);
+fn end_rest(on: On<'_>) {
+    on.stream.deadline().disarm(Side::Read);
+    on.http1.idle.set(false);
 }
 
 /// What came in the moment in which we end the wait: it was sent before its sender could know, and is answered.
-fn last_look(connection: &Connection) -> Woken {
+fn last_look(stream: &Stream) -> Woken {
     let mut buffer = Buffer::take(Class::K4);
-    match connection.stream.try_read_append(buffer.vec_mut()) {
+    match stream.try_read_append(buffer.vec_mut()) {
         Ok(Some(count)) if count > 0 => Woken::Bytes(buffer),
         _ => Woken::Ended,
     }
 }
 
 /// Serves one request.
-async fn one(connection: &Rc<Connection>, rest: Option<Buffer>) -> Next {
+async fn one(on: On<'_>, rest: Option<Buffer>) -> Next {
     let started = ringway_rt::now();
-    match read_head(connection, rest, started).await {
-        Ok(head) => request::serve(connection, head, started).await,
+    match read_head(on, rest, started).await {
+        Ok(head) => request::serve(on.connection, head, Channel::Http1(on.stream), started).await,
         Err(next) => next,
     }
 }
 
 /// Reads a whole head, within its time from its first byte.
-async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) -> Result<RequestHead, Next> {
+async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<RequestHead, Next> {
+    let On { connection, stream, .. } = on;
     let Some(pinned) = connection.worker.pinned() else { return Err(Next::Close) };
     let limits = pinned.generation.head_limits;
     let until_ns = started.mono_ns.saturating_add(pinned.generation.head_read_ns_max);
@@ -210,28 +263,28 @@ async fn read_head(connection: &Connection, rest: Option<Buffer>, started: Now) 
                 Parse::Complete(head) => return Ok(head),
                 Parse::Partial(back) => buffer = back,
                 Parse::Reject(reject, _) => {
-                    return Err(refuse(connection, started, Ending::Malformed(reject)).await);
+                    return Err(refuse(on, started, Ending::Malformed(reject)).await);
                 }
             }
         }
         if buffer.spare() == 0 {
             buffer = buffer.grown();
         }
-        fresh = match connection.stream.try_read_append(buffer.vec_mut()) {
+        fresh = match stream.try_read_append(buffer.vec_mut()) {
             Ok(Some(0)) if buffer.is_empty() => return Err(Next::Close),
-            Ok(Some(0)) => return Err(refuse(connection, started, Ending::Closed).await),
+            Ok(Some(0)) => return Err(refuse(on, started, Ending::Closed).await),
             Ok(Some(_)) => true,
             Ok(None) => {
                 connection.head_waited.set(true);
-                connection.stream.deadline().arm(Side::Read, until_ns);
-                let woken = connection.stream.readable().await;
-                connection.stream.deadline().disarm(Side::Read);
+                stream.deadline().arm(Side::Read, until_ns);
+                let woken = stream.readable().await;
+                stream.deadline().disarm(Side::Read);
                 match woken {
                     Ok(()) => false,
-                    Err(error) => return Err(refuse(connection, started, Ending::of(&error, &buffer)).await),
+                    Err(error) => return Err(refuse(on, started, Ending::of(&error, &buffer)).await),
                 }
             }
-            Err(error) => return Err(refuse(connection, started, Ending::of(&error, &buffer)).await),
+            Err(error) => return Err(refuse(on, started, Ending::of(&error, &buffer)).await),
         };
     }
 }
@@ -256,8 +309,8 @@ impl Ending {
 }
 
 /// Says no where somebody can still hear it, and files the record.
-async fn refuse(connection: &Connection, started: Now, ending: Ending) -> Next {
-    let mut entry = Entry::begin(connection, None, started);
+async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
+    let mut entry = Entry::begin(on.connection, None, started);
     entry.outcome = match ending {
         Ending::Malformed(reject) => malformed::request(reject),
         Ending::TooSlow => Outcome::HeadTimeout,
@@ -276,29 +329,29 @@ async fn refuse(connection: &Connection, started: Now, ending: Ending) -> Next {
         Ending::Malformed(reject) => Some(reject.name()),
         _ => None,
     };
-    reply::refuse_unparsed(connection, &mut entry, detail).await;
+    reply::refuse_unparsed(on.connection, on.stream, &mut entry, detail).await;
     Next::Close
 }
 
 /// Ends our side and reads on for a moment: a peer that is still sending must not lose our reply to the
 /// reset that closing with unread bytes would send.
-async fn linger(connection: &Connection) {
+async fn linger(stream: &Stream) {
     let until_ns = ringway_rt::now().mono_ns.saturating_add(LINGER_NS_MAX);
-    connection.stream.deadline().arm(Side::Write, until_ns);
-    if connection.stream.shutdown_write().await.is_err() {
+    stream.deadline().arm(Side::Write, until_ns);
+    if stream.shutdown_write().await.is_err() {
         return;
     }
-    connection.stream.deadline().arm(Side::Read, until_ns);
+    stream.deadline().arm(Side::Read, until_ns);
     let mut left = LINGER_BYTES_MAX;
     loop {
         let mut buffer = Buffer::take(Class::K16);
-        match connection.stream.try_read_append(buffer.vec_mut()) {
+        match stream.try_read_append(buffer.vec_mut()) {
             Ok(Some(0)) | Err(_) => return,
             Ok(Some(count)) if count >= left => return,
             Ok(Some(count)) => left -= count,
             Ok(None) => {
                 drop(buffer);
-                if connection.stream.readable().await.is_err() {
+                if stream.readable().await.is_err() {
                     return;
                 }
             }
@@ -312,7 +365,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_waits_with_a_small_future() {
-        fn bytes_of<F>(_: fn(&'static Rc<Connection>) -> F) -> usize {
+        fn bytes_of<F>(_: fn(On<'static>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(bytes_of(serve) <= 512, "{}", bytes_of(serve));
@@ -320,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_serves_requests_stays_in_a_cheap_size_class() {
-        fn bytes_of<F>(_: fn(&'static Rc<Connection>, Option<Buffer>) -> F) -> usize {
+        fn bytes_of<F>(_: fn(On<'static>, Option<Buffer>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(bytes_of(requests) <= 8192, "{}", bytes_of(requests));

@@ -7,12 +7,10 @@ use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, ResponseHead, Version};
 use ringway_wire::http1::{
-    Interim, Interims, Parse, RequestFacts, ResponseExtra, WantsContinue, parse_response, write_interim,
-    write_response_head,
+    Interim, Interims, Parse, RequestFacts, ResponseExtra, WantsContinue, parse_response,
 };
 use ringway_wire::limits::HeadLimits;
 use ringway_wire::method::Method;
-use ringway_wire::overlay::Overlay;
 
 use super::upload::{Beside, Upload};
 use super::{Ended, Job, Reply};
@@ -95,14 +93,16 @@ pub(super) async fn relay_reply(
         || coding == Coding::UntilClose
         || job.connection.worker.draining()
         || (unsent && reply.status() >= 400);
-    write_head(job, entry, sink, &reply, framing, coding, close);
+    if write_head(job, entry, sink, &reply, framing, coding, close).is_err() {
+        return Came::cut(Outcome::ClientClosed);
+    }
     let limits = SourceLimits {
         body_bytes_max: u64::MAX,
         idle_ns_max: job.upstream.prepared.idle_ns_max,
         rate_min: 0,
         rate_grace_ns: 0,
     };
-    let mut source = Source::new(wait.stream, reply.framing(), reply.rest(), limits);
+    let mut source = Source::http1(wait.stream, reply.framing(), reply.rest(), limits);
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
     entry.ended_ns = ringway_rt::now().mono_ns;
@@ -149,7 +149,11 @@ async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> R
             }
         }
         let silent = buffer.is_empty() && !answered;
-        let read = if wait.beside.is_none() {
+        let read = if sink.is_message() {
+            // A caller that takes its stream back ends the wait: nobody needs the reply any more.
+            let read = wait.stream.read_when_there(buffer.vec_mut());
+            sink.unless_closed(read).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?
+        } else if wait.beside.is_none() {
             wait.stream.read_soon(buffer.vec_mut()).await
         } else {
             wait.stream.read_when_there(buffer.vec_mut()).await
@@ -167,10 +171,7 @@ async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> R
 
 /// Passes an interim reply on.
 async fn relay_interim(sink: &mut Sink<'_>, reply: &ResponseHead) -> Result<(), Came> {
-    write_interim(sink.head(Coding::None), reply, &Overlay::take());
-    sink.flush().await.map_err(|end| Came::cut(outcome_of(RelayEnd::Sink(end))))?;
-    sink.forget_interim();
-    Ok(())
+    sink.interim(reply).await.map_err(|end| Came::cut(outcome_of(RelayEnd::Sink(end))))
 }
 
 /// Writes the head under the chain's edits.
@@ -182,13 +183,12 @@ fn write_head(
     framing: Framing,
     coding: Coding,
     close: bool,
-) {
+) -> Result<(), SinkEnd> {
     let date = job.connection.worker.date(entry.started_unix_ms());
     let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
-    let out = sink.head(coding);
-    let before = out.len();
-    write_response_head(out, reply, &job.reply_overlay, framing, &extra);
-    entry.head_out_bytes = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
+    let bytes = sink.reply(reply, &job.reply_overlay, framing, coding, &extra)?;
+    entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Ok(())
 }
 
 /// How the reply's body is framed towards the caller.
@@ -213,7 +213,9 @@ async fn relay_tunnel(
     entry.tunnel = true;
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    write_response_head(sink.head(Coding::None), &reply, &job.reply_overlay, Framing::Empty, &extra);
+    if sink.reply(&reply, &job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
+        return Came::cut(Outcome::ClientClosed);
+    }
     // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.
     let first_down = reply.rest().to_vec();
     drop(reply);
@@ -221,7 +223,7 @@ async fn relay_tunnel(
         return Came::cut(outcome_of(RelayEnd::Sink(end)));
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
-    let down = &job.connection.stream;
+    let Some(down) = sink.connection() else { return Came::cut(Outcome::Internal) };
     let idle_ns_max = job.upstream.prepared.tunnel_idle_ns_max;
     let tunnelled = tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await;
     entry.body_in_bytes = tunnelled.up_bytes;

@@ -78,7 +78,7 @@ pub(super) async fn beside(
         .await
     };
     // An upload that was given up while it waited leaves its deadline behind, which would end the wait for a later request.
-    job.connection.stream.deadline().disarm(Side::Read);
+    source.disarm();
     match failed {
         Ok(mut came) => {
             // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would

@@ -2,7 +2,8 @@
 //! (contract, rule 17; RFC 9113 §8.2 and §8.3).
 
 use super::{
-    Fields, Framing, RequestHead, RequestParts, ResponseHead, ResponseParts, Span, TargetForm, Version,
+    Fields, Framing, RequestHead, RequestParts, ResponseHead, ResponseParts, Span, TargetForm, Upgrade,
+    Version,
 };
 use crate::buffer::{Buffer, Class};
 use crate::field::FieldId;
@@ -113,6 +114,8 @@ pub struct RequestAssembler {
     scheme: Option<Span>,
     authority: Option<Span>,
     path: Option<Span>,
+    /// `:protocol` of an extended CONNECT (RFC 8441 §4, RFC 9220).
+    protocol: Option<Span>,
 }
 
 impl RequestAssembler {
@@ -120,7 +123,7 @@ impl RequestAssembler {
     #[must_use]
     pub fn new(version: Version, limits: &HeadLimits) -> Self {
         let assembly = Assembly::new(limits);
-        Self { assembly, version, method: None, scheme: None, authority: None, path: None }
+        Self { assembly, version, method: None, scheme: None, authority: None, path: None, protocol: None }
     }
 
     /// Takes the next pair; a name that begins with `:` is a pseudo-field.
@@ -138,6 +141,7 @@ impl RequestAssembler {
             b":authority" => true,
             b":path" if value.len() > self.assembly.limits.target_max() => return Err(Reject::TargetTooLong),
             b":path" => is_target(value) && matches!(value.first(), Some(b'/' | b'*')),
+            b":protocol" => is_token(value),
             _ => false,
         };
         if late || !good {
@@ -148,25 +152,31 @@ impl RequestAssembler {
             b":method" => &mut self.method,
             b":scheme" => &mut self.scheme,
             b":authority" => &mut self.authority,
+            b":protocol" => &mut self.protocol,
             _ => &mut self.path,
         };
         if place.replace(span).is_some() { Err(Reject::PseudoField) } else { Ok(()) }
     }
 
-    /// The head. Content of unknown length is [`Framing::Chunked`].
+    /// The head. Content of unknown length is [`Framing::Chunked`]. An extended CONNECT for a WebSocket becomes the GET with
+    /// [`Upgrade::WebSocket`] that it is in HTTP/1.1; what follows it is a tunnel's and no content of its own.
     ///
     /// # Errors
     /// The class of what is missing or contradicts itself.
     pub fn finish(mut self, content: Content) -> Result<RequestHead, Reject> {
         self.assembly.join_cookies()?;
         let length = self.assembly.content_length()?;
-        let framing = framing(length, content).ok_or(Reject::LengthConflict)?;
+        let upgrade = self.upgrade(content, length)?;
+        let framing = match upgrade {
+            Some(_) => Framing::Empty,
+            None => framing(length, content).ok_or(Reject::LengthConflict)?,
+        };
+        let method_span = match upgrade {
+            Some(_) => self.assembly.keep(b"GET")?,
+            None => self.method.ok_or(Reject::PseudoField)?,
+        };
         let Assembly { mut buffer, fields, .. } = self.assembly;
-        let method_span = self.method.ok_or(Reject::PseudoField)?;
         let method = Method::from_token(method_span.of(&buffer));
-        if method == Method::Connect {
-            return Err(Reject::Connect);
-        }
         let (Some(path), Some(_)) = (self.path, self.scheme) else { return Err(Reject::PseudoField) };
         let target = read_target(&buffer, path, method)?;
         let authority = agreed_authority(&buffer, &fields, self.authority)?;
@@ -195,9 +205,23 @@ impl RequestAssembler {
             persistent: true,
             expects_continue,
             accepts_trailers: true,
-            upgrade: None,
+            upgrade,
         };
         Ok(RequestHead::new(buffer, parts))
+    }
+
+    /// What a CONNECT asks for: a WebSocket, or it is refused.
+    fn upgrade(&self, content: Content, length: Option<u64>) -> Result<Option<Upgrade>, Reject> {
+        let bytes = &self.assembly.buffer;
+        let connects = self.method.is_some_and(|span| span.of(bytes) == b"CONNECT");
+        match self.protocol {
+            None if connects => Err(Reject::Connect),
+            None => Ok(None),
+            Some(_) if !connects => Err(Reject::PseudoField),
+            Some(protocol) if protocol.of(bytes) != b"websocket" => Err(Reject::Connect),
+            Some(_) if content == Content::None || length.is_some() => Err(Reject::Upgrade),
+            Some(_) => Ok(Some(Upgrade::WebSocket)),
+        }
     }
 }
 
@@ -290,7 +314,9 @@ impl ResponseAssembler {
 mod tests {
     use super::{Content, RequestAssembler, ResponseAssembler};
     use crate::http1::{RequestExtra, RequestLine, write_request_head};
-    use crate::{Framing, HeadLimits, Method, Overlay, Reject, RequestHead, ResponseReject, Version};
+    use crate::{
+        Framing, HeadLimits, Method, Overlay, Reject, RequestHead, ResponseReject, Upgrade, Version,
+    };
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -317,6 +343,36 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "POST /p?q HTTP/1.1\r\nHost: a.example\r\ncookie: a=1; c=2\r\nx-a: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_extended_connect_is_the_get_that_asks_for_a_websocket() {
+        let connect = |protocol, more: Pairs<'_>, content| {
+            let pairs = [
+                (":method", "CONNECT"),
+                (":protocol", protocol),
+                (":scheme", "https"),
+                (":authority", "a.example"),
+                (":path", "/chat?x"),
+                ("sec-websocket-version", "13"),
+            ];
+            assemble(&pairs, more, content)
+        };
+        let head = connect("websocket", &[], Content::Follows).unwrap();
+        assert_eq!((head.method(), head.method_bytes()), (Method::Get, &b"GET"[..]));
+        assert_eq!((head.upgrade(), head.framing()), (Some(Upgrade::WebSocket), Framing::Empty));
+        assert_eq!((head.path(), head.query()), (&b"/chat"[..], Some(&b"x"[..])));
+        let fault = |result: Result<RequestHead, Reject>| result.map(drop).unwrap_err();
+        assert_eq!(fault(connect("connect-udp", &[], Content::Follows)), Reject::Connect);
+        assert_eq!(fault(connect("websocket", &[], Content::None)), Reject::Upgrade);
+        assert_eq!(
+            fault(connect("websocket", &[("content-length", "0")], Content::Follows)),
+            Reject::Upgrade
+        );
+        assert_eq!(
+            fault(assemble(PSEUDO, &[(":protocol", "websocket")], Content::Follows)),
+            Reject::PseudoField
         );
     }
 

@@ -1,0 +1,100 @@
+//! Writing on an HTTP/1 connection: bytes are gathered while they are small and written beside the gathered ones, uncopied,
+//! when they are large.
+
+use std::io::{self, IoSlice};
+
+use ringway_transport::Stream;
+use ringway_wire::buffer::{Buffer, Class};
+use ringway_wire::http1;
+use ringway_wire::trailers::Trailers;
+
+/// Up to here data is copied behind what is gathered; above, it is written from where it lies.
+const COPY_BYTES_MAX: usize = 4096;
+
+/// A connection and what is to be written on it.
+pub(super) struct Http1Writer<'s> {
+    stream: &'s Stream,
+    gathered: Buffer,
+}
+
+impl<'s> Http1Writer<'s> {
+    pub(super) fn new(stream: &'s Stream) -> Self {
+        Self { stream, gathered: Buffer::take(Class::K4) }
+    }
+
+    pub(super) fn stream(&self) -> &'s Stream {
+        self.stream
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.gathered.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.gathered.clear();
+    }
+
+    /// Gathers what `write` writes. Its bytes.
+    #[inline]
+    pub(super) fn head(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let out = self.gathered.vec_mut();
+        let before = out.len();
+        write(out);
+        out.len().saturating_sub(before)
+    }
+
+    /// Gathers content. `false`: it is to be written from where it lies, its chunk's head is gathered.
+    pub(super) fn gather(&mut self, bytes: &[u8], chunked: bool) -> bool {
+        if chunked {
+            http1::write_chunk_head(self.gathered.vec_mut(), bytes.len() as u64);
+        }
+        let small = bytes.len() <= COPY_BYTES_MAX.min(self.gathered.spare().saturating_sub(2));
+        if small {
+            self.gathered.vec_mut().extend_from_slice(bytes);
+            if chunked {
+                self.end_chunk();
+            }
+        }
+        small
+    }
+
+    pub(super) fn end_chunk(&mut self) {
+        self.gathered.vec_mut().extend_from_slice(b"\r\n");
+    }
+
+    pub(super) fn last_chunk(&mut self, trailers: Option<&Trailers>) {
+        http1::write_last_chunk(self.gathered.vec_mut(), trailers);
+    }
+
+    /// Writes what is gathered in one call. So many bytes went; `None`: nothing was gathered.
+    #[inline]
+    pub(super) fn try_flush(&mut self) -> Option<u64> {
+        if self.gathered.is_empty() {
+            return None;
+        }
+        // What went wrong shows at the next write, which waits or fails.
+        let Ok(Some(count)) = self.stream.try_write(&self.gathered) else { return Some(0) };
+        if count == self.gathered.len() {
+            self.gathered.clear();
+        } else {
+            self.gathered.consume(count);
+        }
+        Some(count as u64)
+    }
+
+    /// Bytes of what is gathered and `bytes` behind it.
+    pub(super) fn total(&self, bytes: &[u8]) -> usize {
+        self.gathered.len() + bytes.len()
+    }
+
+    /// Writes what is gathered and then `bytes`, of which `done` bytes went before.
+    pub(super) fn try_write(&self, done: usize, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let first = self.gathered.get(done..).unwrap_or_default();
+        let second = bytes.get(done.saturating_sub(self.gathered.len())..).unwrap_or_default();
+        if first.is_empty() {
+            self.stream.try_write(second)
+        } else {
+            self.stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+        }
+    }
+}

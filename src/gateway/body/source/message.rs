@@ -1,0 +1,85 @@
+//! A body on a stream of HTTP/2 or HTTP/3: its frames come parsed, and what went on is given back as flow-control credit.
+
+use bytes::Bytes;
+use ringway_transport::{Code, MessageEnd, Received, Receiver};
+use ringway_wire::head::Framing;
+use ringway_wire::trailers::Trailers;
+
+use super::{SourceEnd, Step};
+
+/// Content of one stream.
+pub(super) struct MessageBody {
+    receiver: Receiver,
+    /// What came last, and whether it was shown.
+    chunk: Bytes,
+    shown: bool,
+    trailers: Trailers,
+    /// Something came: the message cannot be sent once more.
+    begun: bool,
+    done: bool,
+}
+
+impl MessageBody {
+    pub(super) fn new(receiver: Receiver, framing: Framing) -> Self {
+        let done = framing == Framing::Empty;
+        Self {
+            receiver,
+            chunk: Bytes::new(),
+            shown: false,
+            trailers: Trailers::default(),
+            begun: false,
+            done,
+        }
+    }
+
+    pub(super) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
+        while !self.done {
+            match self.receiver.try_next().map_err(ended)? {
+                Received::Data(chunk) => {
+                    (self.chunk, self.shown, self.begun) = (chunk, true, true);
+                    return Ok(Step::Data(&self.chunk));
+                }
+                Received::Trailers(trailers) => self.trailers = trailers,
+                Received::End => self.done = true,
+                Received::Nothing => return Ok(Step::More),
+            }
+        }
+        Ok(Step::End)
+    }
+
+    pub(super) fn consume(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let chunk = std::mem::take(&mut self.chunk);
+            self.receiver.consumed(chunk.len());
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(super) fn pristine(&self) -> bool {
+        !self.begun
+    }
+
+    pub(super) fn trailers(&self) -> &Trailers {
+        &self.trailers
+    }
+
+    pub(super) fn stop(&mut self) {
+        if !self.done {
+            self.receiver.stop(Code::NoError);
+        }
+    }
+
+    pub(super) async fn wait(&mut self, until_ns: u64) -> Result<(), SourceEnd> {
+        ringway_rt::until_ns(until_ns, self.receiver.readable()).await.ok_or(SourceEnd::Timeout)
+    }
+}
+
+fn ended(end: MessageEnd) -> SourceEnd {
+    match end {
+        MessageEnd::Malformed(reject) => SourceEnd::Malformed(reject),
+        MessageEnd::Reset | MessageEnd::Refused | MessageEnd::Closed => SourceEnd::Reset,
+    }
+}
