@@ -150,6 +150,7 @@ mod tests {
             action: Action::Proxy { upstream: 0, rewrite: Rewrite::default() },
             websocket: false,
             encoded_slash: false,
+            grpc_web: false,
             body_bytes_max: None,
         }
     }

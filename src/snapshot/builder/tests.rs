@@ -138,8 +138,8 @@ fn each_fault_has_its_own_error() {
         opened(&file).map(|_| ()).unwrap_err()
     };
     assert_eq!(open(&|file| file[0] = b'X'), SnapshotError::Foreign);
-    assert_eq!(open(&|file| file[8] = 2), SnapshotError::Newer(2));
-    assert_eq!(open(&|file| file[8] = 0), SnapshotError::Older(0));
+    assert_eq!(open(&|file| file[8] = 0xff), SnapshotError::Newer(0xff));
+    assert_eq!(open(&|file| file[8] = 1), SnapshotError::Older(1));
     assert_eq!(open(&|file| file[1000] ^= 1), SnapshotError::Corrupt);
     assert_eq!(open(&|file| file[64] ^= 1), SnapshotError::Corrupt);
     assert_eq!(open(&|file| file[96..160].fill(0)), SnapshotError::Unsigned);
