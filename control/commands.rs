@@ -74,6 +74,8 @@ pub enum Command {
     Schema,
     /// Print the definitions of a generation as one canonical YAML file.
     Export(ExportArgs),
+    /// Check this host and say what to tune. Exit 1 when there is a problem.
+    Doctor,
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -295,8 +297,8 @@ pub struct ExportArgs {
     pub connect: ConnectArgs,
 }
 
-/// Carries a command out and says how the process ends. `gateway` and `completions` are the caller's: the one is
-/// another crate's, the other needs the whole grammar of the caller.
+/// Carries a command out and says how the process ends. `gateway`, `doctor` and `completions` are the caller's: the
+/// first two are another crate's, the last needs the whole grammar of the caller.
 pub fn run(cli: &Cli) -> u8 {
     let terminal = Terminal::new(cli.output);
     let done = match &cli.command {
@@ -312,7 +314,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Explain(args) => explain::run(args, terminal),
         Command::Schema => Ok(look::schema(terminal)),
         Command::Export(args) => look::export(args, terminal),
-        Command::Gateway(_) | Command::Completions { .. } => {
+        Command::Gateway(_) | Command::Doctor | Command::Completions { .. } => {
             Err(Failure::Usage("this command is carried out by the binary itself".to_owned()))
         }
     };
@@ -360,6 +362,7 @@ mod tests {
             "status --output json",
             "schema",
             "export --generation 2",
+            "doctor --output json",
             "completions bash",
         ] {
             let parsed = Cli::try_parse_from(std::iter::once("ringway").chain(line.split(' ')));

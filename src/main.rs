@@ -1,11 +1,12 @@
-//! Dispatches commands. The gateway's is carried out here, because nothing else may know both planes.
+//! Dispatches commands. The gateway's own are carried out here, because nothing else may know both planes.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use ringway_control::commands::{self, Cli, Command, GatewayArgs};
+use ringway_control::commands::{self, Cli, Command, GatewayArgs, OutputFormat};
+use ringway_gateway::doctor::{Colour, Level, Report};
 use ringway_gateway::{DriverChoice, GatewayOptions};
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Gateway(arguments) => gateway(arguments),
+        Command::Doctor => doctor(cli.output),
         _ => ExitCode::from(commands::run(&cli)),
     }
 }
@@ -43,6 +45,20 @@ fn log(command: &Command) {
     let filter = EnvFilter::try_from_env("RINGWAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     log.with_ansi(io::stderr().is_terminal()).init();
+}
+
+/// Looks at this host; a problem is a failure.
+fn doctor(format: OutputFormat) -> ExitCode {
+    let report = Report::of_this_host();
+    let mut stdout = io::stdout().lock();
+    let colour = if stdout.is_terminal() { Colour::Always } else { Colour::Never };
+    let text = match format {
+        OutputFormat::Text => report.text(colour),
+        OutputFormat::Json => report.json(),
+    };
+    // A reader that went away is not an error: `ringway doctor | head`.
+    writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()).ok();
+    if report.worst() == Level::Problem { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Runs the data plane until it is told to end.

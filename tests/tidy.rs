@@ -66,6 +66,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/rt/laws/accepting.rs", "asks the kernel for what the seam set"),
     ("src/rt/laws/cost.rs", "an allocator that counts, in tests"),
     ("src/rt/pinned.rs", "a buffer that the kernel writes"),
+    ("src/rt/probe.rs", "system calls of the doctor"),
     ("src/rt/sys.rs", "system calls"),
     ("src/rt/sys/udp.rs", "system calls of UDP sockets"),
     ("src/rt/task.rs", "one allocation a task"),

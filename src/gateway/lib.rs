@@ -18,6 +18,7 @@ mod admin;
 mod body;
 mod connection;
 mod control_link;
+pub mod doctor;
 mod entry;
 mod error;
 mod exchange;

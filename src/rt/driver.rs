@@ -175,13 +175,26 @@ fn build(options: &Options) -> Result<(Runtime, Driver), StartError> {
 }
 
 fn build_ring(driver: Driver, entries: u32) -> io::Result<Runtime> {
+    let flags = ring_flags(driver, entries);
+    probe(&flags)?;
+    Ok(RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags).with_entries(entries).build()?.into())
+}
+
+fn ring_flags(driver: Driver, entries: u32) -> io_uring::Builder {
     let mut flags = IoUring::builder();
     flags.setup_coop_taskrun().setup_cqsize(COMPLETIONS.max(entries));
     if driver == Driver::UringSingleIssuerCoop {
         flags.setup_single_issuer();
     }
-    probe(&flags)?;
-    Ok(RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags).with_entries(entries).build()?.into())
+    flags
+}
+
+/// Whether a worker could have this driver here: a ring with its flags is made and used once. epoll is always to be had.
+pub fn try_driver(driver: Driver) -> io::Result<()> {
+    match driver {
+        Driver::Epoll => Ok(()),
+        ring => probe(&ring_flags(ring, Options::default().entries)),
+    }
 }
 
 /// Makes a ring with these flags and carries one poll operation through it: a sandbox may allow the one and refuse the

@@ -42,6 +42,7 @@ mod laws;
 mod listener;
 mod local;
 mod pinned;
+pub mod probe;
 mod stream;
 mod sys;
 mod task;

@@ -12,6 +12,7 @@ pub mod head;
 pub mod host;
 pub mod http1;
 pub mod http2;
+pub mod http3;
 pub mod limits;
 pub mod message;
 pub mod method;
