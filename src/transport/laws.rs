@@ -3,6 +3,7 @@
 mod authority;
 mod flow;
 mod handshakes;
+mod http2;
 mod openssl;
 mod resumption;
 mod upstreams;

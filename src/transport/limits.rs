@@ -39,3 +39,39 @@ const _: () =
     assert!(RECORD_HEADER_BYTES + RECORD_PAYLOAD_BYTES_MAX_13 <= 32 * 1024, "a record fits a buffer");
 const _: () =
     assert!(CLIENT_HELLO_BYTES_MAX < HANDSHAKE_BYTES_MAX, "a ClientHello fits the handshake's buffer");
+
+/// Streams that a client may have open at once (contract §1, HTTP/2).
+pub(crate) const HTTP2_STREAMS_MAX: u32 = 128;
+/// Decoded bytes of a head, with 32 for each field (RFC 9113 §6.5.2).
+pub(crate) const HTTP2_HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
+/// Bytes of the table that a client's fields are compressed against (RFC 7541 §4.2).
+pub(crate) const HTTP2_TABLE_BYTES_MAX: u32 = 4096;
+/// Streams that were reset before we looked at them (rapid reset, CVE-2023-44487).
+pub(crate) const HTTP2_PENDING_RESETS_MAX: usize = 20;
+/// Streams that a client's faults made us reset (MadeYouReset, CVE-2025-8671).
+pub(crate) const HTTP2_LOCAL_RESETS_MAX: usize = 128;
+/// Streams that we reset and remember, so that late frames for them are no fault.
+pub(crate) const HTTP2_REMEMBERED_RESETS_MAX: usize = 64;
+/// Content of one stream that h2 holds for the socket.
+pub(crate) const HTTP2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+/// Content of all streams of a connection that h2 holds for the socket.
+pub(crate) const HTTP2_QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// The largest frame that we take (RFC 9113 §4.2: the least that may be asked for).
+pub(crate) const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// What one stream may send ahead of its consumption. The connection's window is the tighter bound.
+pub(crate) const HTTP2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a connection may send ahead at first (RFC 9113 §6.9.2: it cannot be less).
+pub(crate) const HTTP2_CONNECTION_WINDOW_BYTES_MIN: u32 = 65_535;
+/// And once what came was consumed promptly: 320 Mbit/s over a round trip of 100 ms.
+pub(crate) const HTTP2_CONNECTION_WINDOW_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// What all connections of a worker may be granted beyond their first window.
+pub(crate) const HTTP2_GRANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one connection reads before the others have their turn.
+pub(crate) const HTTP2_TURN_BYTES_MAX: usize = 256 * 1024;
+/// How long the last frames of a connection may take to leave, in nanoseconds.
+pub(crate) const HTTP2_CLOSE_NS_MAX: u64 = 2_000_000_000;
+/// Bytes that are read and thrown away before a close, so that our last frames are not lost to a reset.
+pub(crate) const HTTP2_LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(HTTP2_STREAM_SEND_BYTES_MAX <= HTTP2_QUEUED_BYTES_MAX);
+const _: () = assert!(HTTP2_CONNECTION_WINDOW_BYTES_MIN < HTTP2_CONNECTION_WINDOW_BYTES_MAX);

@@ -11,6 +11,8 @@ use ringway_wire::message::OutgoingHead;
 use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
 
+use crate::http2;
+
 /// What is there of a message's content without waiting.
 #[derive(Debug)]
 pub enum Received {
@@ -65,10 +67,16 @@ pub enum After {
 }
 
 /// The content that a peer sends.
-pub enum Receiver {}
+pub enum Receiver {
+    /// On a stream of HTTP/2.
+    Http2(http2::Receiver),
+}
 
 /// What goes to a peer. Dropped before its end, it resets the stream.
-pub enum Sender {}
+pub enum Sender {
+    /// On a stream of HTTP/2.
+    Http2(http2::Sender),
+}
 
 impl Receiver {
     /// What is there without waiting.
@@ -76,13 +84,16 @@ impl Receiver {
     /// # Errors
     /// Why nothing more comes.
     pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
-        match *self {}
+        match self {
+            Self::Http2(half) => half.try_next(),
+        }
     }
 
     /// Ready when [`Receiver::try_next`] has something to say.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let _ = context;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.poll_readable(context),
+        }
     }
 
     /// Waits until [`Receiver::try_next`] has something to say. May be given up at any time.
@@ -92,14 +103,20 @@ impl Receiver {
 
     /// So many bytes of content went on: the peer may send as many more.
     pub fn consumed(&mut self, bytes: usize) {
-        let _ = bytes;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.consumed(bytes),
+        }
     }
 
     /// The rest is not read: the peer is asked to stop.
     pub fn stop(&mut self, code: Code) {
-        let _ = code;
-        match *self {}
+        match self {
+            // The h2 crate says it by itself.
+            Self::Http2(half) => {
+                let _ = code;
+                half.stop();
+            }
+        }
     }
 }
 
@@ -109,8 +126,9 @@ impl Sender {
     /// # Errors
     /// The stream has ended.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
-        let _ = (head, after);
-        match *self {}
+        match self {
+            Self::Http2(half) => half.send_head(head, after),
+        }
     }
 
     /// Takes content from the front of `bytes`: what flow control and the stream's bounded buffer admit. 0: [`Sender::writable`].
@@ -118,14 +136,16 @@ impl Sender {
     /// # Errors
     /// The stream has ended.
     pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
-        let _ = bytes;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.try_send(bytes),
+        }
     }
 
     /// Ready when [`Sender::try_send`] takes more, or the stream has ended.
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let _ = context;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.poll_writable(context),
+        }
     }
 
     /// Waits until [`Sender::try_send`] takes more, or the stream has ended. May be given up at any time.
@@ -138,19 +158,22 @@ impl Sender {
     /// # Errors
     /// The stream has ended before.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
-        let _ = trailers;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.finish(trailers),
+        }
     }
 
     /// Breaks the stream off.
     pub fn reset(&mut self, code: Code) {
-        let _ = code;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.reset(code),
+        }
     }
 
     /// Ready when the peer has reset the stream or the connection is gone: watched while somebody else is waited for.
     pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<MessageEnd> {
-        let _ = context;
-        match *self {}
+        match self {
+            Self::Http2(half) => half.poll_closed(context),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::task::{Context, Poll};
 
 use ringway_rt as rt;
 
@@ -42,6 +43,27 @@ impl Stream {
             Self::Plain(io) => io.readable().await,
             Self::Tls(tls) => tls.readable().await,
         }
+    }
+
+    /// As [`Stream::readable`], for hand-written futures: wakes `context` when it returns `Pending`. One task at a time.
+    ///
+    /// # Errors
+    /// The socket's.
+    #[inline]
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tls(tls) if tls.has_pending_plaintext() => Poll::Ready(Ok(())),
+            _ => self.socket().poll_readable(context),
+        }
+    }
+
+    /// As [`Stream::writable`], for hand-written futures: wakes `context` when it returns `Pending`. One task at a time.
+    ///
+    /// # Errors
+    /// The socket's.
+    #[inline]
+    pub fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_writable(context)
     }
 
     /// Reads at least one byte, or the end (`0`), where an answer is due: on plain sockets the read waits on the ring,
@@ -166,6 +188,17 @@ impl Stream {
         match self {
             Self::Plain(io) => io.shutdown_write(),
             Self::Tls(tls) => tls.shutdown_write().await,
+        }
+    }
+
+    /// As [`Stream::shutdown_write`], for hand-written futures.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_shutdown_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => Poll::Ready(io.shutdown_write()),
+            Self::Tls(tls) => tls.poll_shutdown_write(context),
         }
     }
 

@@ -1,7 +1,9 @@
 //! A TLS connection on a socket: [`Session`] with the reading and writing around it.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
 
 use ringway_rt as rt;
 
@@ -129,12 +131,24 @@ impl TlsStream {
     /// # Errors
     /// The socket's.
     pub async fn shutdown_write(&self) -> io::Result<()> {
-        self.session.borrow_mut().seal_close().map_err(TlsFailure::into_io)?;
+        poll_fn(|context| self.poll_shutdown_write(context)).await
+    }
+
+    /// See [`crate::Stream::poll_shutdown_write`].
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_shutdown_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let session = &mut *self.session.borrow_mut();
+        session.seal_close().map_err(TlsFailure::into_io)?;
         loop {
-            if self.flush(&mut self.session.borrow_mut())? {
-                return self.io.shutdown_write();
+            if self.flush(session)? {
+                return Poll::Ready(self.io.shutdown_write());
             }
-            self.io.writable().await?;
+            match self.io.poll_writable(context) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 

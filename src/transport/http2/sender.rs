@@ -1,0 +1,314 @@
+//! What goes to a peer on one HTTP/2 stream.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ringway_wire::Version;
+use ringway_wire::message::OutgoingHead;
+use ringway_wire::priority::Priority;
+use ringway_wire::trailers::Trailers;
+
+use super::chunk::Chunk;
+use super::line::Line;
+use super::{end_of, reason_of};
+use crate::message::{After, Code, MessageEnd};
+
+/// Content that goes to h2 in one piece: a frame of the size that every peer takes.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// The sending half of a message. Dropped before its end, it resets the stream with INTERNAL_ERROR.
+pub struct Sender {
+    half: Half,
+    line: Rc<Line>,
+    stream: u32,
+    priority: Priority,
+    /// Bytes of content still to come, where the head announced them and no trailers can follow: the last one ends the stream.
+    left: Option<u64>,
+    /// What was wished for when the last piece was not taken.
+    wanted: usize,
+    /// It counts as an open stream of its connection.
+    counted: bool,
+}
+
+/// How far the message is.
+enum Half {
+    /// A reply whose final head is still to be sent.
+    Reply(SendResponse<Chunk>),
+    /// Content follows.
+    Content(SendStream<Chunk>),
+    /// All was sent. h2 keeps its handle, so that a reset that comes late is no surprise.
+    Ended,
+}
+
+impl Sender {
+    pub(super) fn of_reply(respond: SendResponse<Chunk>, line: Rc<Line>, priority: Priority) -> Self {
+        let stream = respond.stream_id().as_u32();
+        line.open_streams.set(line.open_streams.get() + 1);
+        Self { half: Half::Reply(respond), line, stream, priority, left: None, wanted: 0, counted: true }
+    }
+
+    /// The stream's number on its connection.
+    #[must_use]
+    pub fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    /// See [`crate::Sender::send_head`].
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
+        let Half::Reply(respond) = &mut self.half else { return Err(MessageEnd::Closed) };
+        let (fields, bytes) = Fields::of(head);
+        let length = fields.length;
+        let mut response = Response::new(());
+        *response.status_mut() = head
+            .status()
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.headers_mut() = fields.map;
+        if head.is_interim() {
+            respond.send_informational(response).map_err(|error| end_of(&error))?;
+            return Ok(bytes);
+        }
+        let ends = after == After::Nothing;
+        let content = respond.send_response(response, ends).map_err(|error| end_of(&error))?;
+        if ends {
+            self.ended();
+        } else {
+            self.half = Half::Content(content);
+            self.left = length.filter(|_| has_no_trailers(head));
+            if self.left == Some(0) {
+                self.left = None;
+                self.finish(None)?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// See [`crate::Sender::try_send`].
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            let sent = self.send_piece(rest)?;
+            if sent == 0 {
+                break;
+            }
+            taken += sent;
+        }
+        Ok(taken)
+    }
+
+    fn send_piece(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
+        self.take_priority();
+        let Half::Content(content) = &mut self.half else { return Err(MessageEnd::Closed) };
+        self.wanted = bytes.len().min(PIECE_BYTES_MAX);
+        let room = self.line.gate.room(self.priority).min(self.wanted);
+        if room == 0 {
+            return closed_or(content, 0);
+        }
+        // Never more than is sent at once: what a stream holds back of the connection's window, all others lack.
+        content.reserve_capacity(room);
+        let count = content.capacity().min(room);
+        let Some(piece) = bytes.get(..count).filter(|piece| !piece.is_empty()) else {
+            return closed_or(content, 0);
+        };
+        let left = self.left.map(|left| left.saturating_sub(count as u64));
+        let ends = left == Some(0);
+        let chunk = Chunk::of(piece, &self.line.gate);
+        content.send_data(chunk, ends).map_err(|error| end_of(&error))?;
+        self.left = left;
+        if let Some(meter) = &self.line.meter {
+            meter.borrow_mut().data_sent(1);
+        }
+        if ends {
+            self.ended();
+        }
+        Ok(count)
+    }
+
+    /// See [`crate::Sender::poll_writable`].
+    pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.take_priority();
+        let Half::Content(content) = &mut self.half else { return Poll::Ready(()) };
+        if content.poll_reset(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let gate = &self.line.gate;
+        if gate.room(self.priority) == 0 {
+            gate.wait(self.stream, self.priority, context);
+            return Poll::Pending;
+        }
+        gate.leave(self.stream);
+        if content.capacity() > 0 {
+            return Poll::Ready(());
+        }
+        content.reserve_capacity(self.wanted.max(1));
+        if content.capacity() > 0 {
+            return Poll::Ready(());
+        }
+        match content.poll_capacity(context) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => {
+                // Its own window is shut: whoever comes next may go.
+                gate.wake_next();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// See [`crate::Sender::finish`].
+    ///
+    /// # Errors
+    /// The stream has ended before.
+    pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
+        let Half::Content(content) = &mut self.half else {
+            return if matches!(self.half, Half::Ended) { Ok(()) } else { Err(MessageEnd::Closed) };
+        };
+        let sent = match trailers.filter(|trailers| trailers.fields().next().is_some()) {
+            None => content.send_data(Chunk::empty(&self.line.gate), true),
+            Some(trailers) => {
+                let mut fields = Fields::default();
+                trailers.fields().for_each(|(name, value, _)| fields.add(name, value));
+                content.send_trailers(fields.finished().map)
+            }
+        };
+        sent.map_err(|error| end_of(&error))?;
+        self.ended();
+        Ok(())
+    }
+
+    /// See [`crate::Sender::reset`].
+    pub fn reset(&mut self, code: Code) {
+        self.send_reset(reason_of(code));
+        self.half = Half::Ended;
+    }
+
+    /// See [`crate::Sender::poll_closed`].
+    pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<MessageEnd> {
+        let polled = match &mut self.half {
+            Half::Reply(respond) => respond.poll_reset(context),
+            Half::Content(content) => content.poll_reset(context),
+            Half::Ended => return Poll::Pending,
+        };
+        polled.map(|result| match result {
+            Ok(Reason::REFUSED_STREAM) => MessageEnd::Refused,
+            Ok(_) => MessageEnd::Reset,
+            Err(error) => end_of(&error),
+        })
+    }
+
+    fn take_priority(&mut self) {
+        if let Some(priority) = self.line.take_priority(self.stream) {
+            self.priority = priority;
+        }
+    }
+
+    fn send_reset(&mut self, reason: Reason) {
+        match &mut self.half {
+            Half::Reply(respond) => respond.send_reset(reason),
+            Half::Content(content) => content.send_reset(reason),
+            Half::Ended => {}
+        }
+    }
+
+    /// The message is whole.
+    fn ended(&mut self) {
+        self.half = Half::Ended;
+        if let Some(meter) = &self.line.meter {
+            meter.borrow_mut().reply_sent();
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.send_reset(Reason::INTERNAL_ERROR);
+        let line = &self.line;
+        line.gate.leave(self.stream);
+        line.gate.wake_next();
+        if !self.counted {
+            return;
+        }
+        line.open_streams.set(line.open_streams.get().saturating_sub(1));
+        if line.open_streams.get() == 0 {
+            line.rests_since_ns.set(line.now_ns.get());
+            // Its patience with an idle peer begins.
+            line.wake();
+        }
+    }
+}
+
+/// Nothing was taken: because the stream has ended, or because it is to be waited for.
+fn closed_or(content: &mut SendStream<Chunk>, count: usize) -> Result<usize, MessageEnd> {
+    match content.poll_reset(&mut Context::from_waker(std::task::Waker::noop())) {
+        Poll::Pending => Ok(count),
+        Poll::Ready(Ok(Reason::REFUSED_STREAM)) => Err(MessageEnd::Refused),
+        Poll::Ready(Ok(_)) => Err(MessageEnd::Reset),
+        Poll::Ready(Err(error)) => Err(end_of(&error)),
+    }
+}
+
+/// Whether the head's content is followed by nothing: our own replies, and those of HTTP/1, whose announced length excludes
+/// trailers.
+fn has_no_trailers(head: &OutgoingHead<'_>) -> bool {
+    match head {
+        OutgoingHead::Own(_) => true,
+        OutgoingHead::Reply { head, .. } => head.version() < Version::Http2,
+        _ => false,
+    }
+}
+
+/// Fields for h2: all values share one block of memory.
+#[derive(Default)]
+struct Fields {
+    map: HeaderMap,
+    values: BytesMut,
+    /// Names, and where their values end.
+    lines: Vec<(HeaderName, usize)>,
+    length: Option<u64>,
+}
+
+impl Fields {
+    /// The fields of a head, and their bytes.
+    fn of(head: &OutgoingHead<'_>) -> (Self, usize) {
+        let mut fields = Self { values: BytesMut::with_capacity(512), ..Self::default() };
+        let mut bytes = 0;
+        head.each(|name, value| {
+            bytes += name.len() + value.len();
+            fields.add(name, value);
+        });
+        (fields.finished(), bytes)
+    }
+
+    /// Names and values were checked when they were parsed or set; one that h2 would not take all the same is left out.
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        let Ok(name) = HeaderName::from_lowercase(name) else { return };
+        if name == http::header::CONTENT_LENGTH {
+            self.length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+        }
+        self.values.extend_from_slice(value);
+        self.lines.push((name, self.values.len()));
+    }
+
+    fn finished(mut self) -> Self {
+        let values: Bytes = std::mem::take(&mut self.values).freeze();
+        self.map.reserve(self.lines.len());
+        let mut start = 0;
+        for (name, end) in self.lines.drain(..) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(values.slice(start..end)) {
+                // Fails beyond 32,768 fields, which no head has.
+                let _ = self.map.try_append(name, value);
+            }
+            start = end;
+        }
+        self
+    }
+}
