@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod bell;
 pub mod http2;
 #[cfg(test)]
 mod laws;
@@ -14,6 +15,8 @@ mod message;
 mod stream;
 mod tls;
 
+pub use bell::{Bell, Heard};
+pub use http2::{ClientConnection, HeadEnd, Reply, ReplyHead, Requested, Slot};
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};

@@ -97,7 +97,10 @@ impl<'s> Sink<'s> {
     /// The same for content whose head, a request's, was sent when the stream was opened.
     pub(crate) fn begun(sender: Sender, coding: Coding, stall_ns_max: u64) -> Self {
         let ended = coding == Coding::None;
-        Self { coding, ..Self::new(To::Message(MessageWriter { sender, begun: true, ended }), stall_ns_max, 0) }
+        Self {
+            coding,
+            ..Self::new(To::Message(MessageWriter { sender, begun: true, ended }), stall_ns_max, 0)
+        }
     }
 
     fn new(to: To<'s>, stall_ns_max: u64, rate_min: u32) -> Self {

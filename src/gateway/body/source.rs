@@ -118,7 +118,8 @@ impl<'s> Source<'s> {
     pub(crate) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
         // A relay that was given up in the middle of a write has not marked what it was shown; the core has read it.
         self.consume();
-        if let Some(bytes) = self.replay.kept.get(self.replay.at..).filter(|bytes| !bytes.is_empty()) {
+        if self.replay.at < self.replay.kept.len() {
+            let bytes = self.replay.kept.get(self.replay.at..).unwrap_or_default();
             self.replay.shown = bytes.len();
             self.body_bytes += bytes.len() as u64;
             return Ok(Step::Data(bytes));

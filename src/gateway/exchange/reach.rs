@@ -151,13 +151,8 @@ impl Search<'_> {
             _ => return Ok(Opened::Http1(stream)),
         }
         let bell = Rc::clone(&endpoint.streams.bell);
-        let opened = ClientConnection::open(
-            stream,
-            prepared.streams_max,
-            self.stall_ns_max,
-            bell,
-            self.patience_ns(),
-        );
+        let opened =
+            ClientConnection::open(stream, prepared.streams_max, self.stall_ns_max, bell, self.patience_ns());
         opened.await.map(Opened::Http2).map_err(|end| match end {
             HeadEnd::Malformed(reject) => malformed::reply(reject),
             HeadEnd::Silent => Outcome::ConnectTimeout,
@@ -169,13 +164,14 @@ impl Search<'_> {
     async fn stream(&self, endpoint: &Endpoint) -> Result<(Stream, Option<Alpn>), Outcome> {
         let prepared = &self.upstream.prepared;
         let address = endpoint.key.address;
-        let stream = ringway_rt::Stream::connect(address, self.until_ns).await.map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
-                std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
-                _ => Outcome::ConnectFailed,
-            }
-        })?;
+        let stream =
+            ringway_rt::Stream::connect(address, self.until_ns).await.map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
+                    std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+                    _ => Outcome::ConnectFailed,
+                }
+            })?;
         self.worker.count(Metric::UpstreamConnectionsOpened);
         let tls = if self.need.tunnel { prepared.tunnel_tls() } else { prepared.tls.as_ref() };
         let Some(tls) = tls else { return Ok((Stream::Plain(stream), None)) };

@@ -173,11 +173,6 @@ pub(crate) struct Leased {
 }
 
 impl Leased {
-    /// Whose it is.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.lease.0
-    }
-
     /// The connection.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream

@@ -7,26 +7,26 @@ mod reply;
 mod request;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use ringway_rt as rt;
 use ringway_wire::limits::HeadLimits;
 use ringway_wire::message::OutgoingHead;
-use ringway_wire::method::Method;
-use tokio_io::io::{AsyncRead, AsyncWrite};
 
 pub use self::reply::{HeadEnd, Reply, ReplyHead};
+use super::chunk::Chunk;
+use super::line::{Io, Line};
+use crate::Stream;
 use crate::bell::Bell;
 use crate::limits::{
-    HPACK_TABLE_BYTES_MAX, STREAM_SEND_BYTES_MAX, UPSTREAM_ERROR_RESETS_MAX, UPSTREAM_FIELD_SECTION_BYTES_MAX,
-    UPSTREAM_FRAME_BYTES_MAX, UPSTREAM_RESET_STREAMS_MAX, UPSTREAM_STREAM_WINDOW_BYTES,
+    HTTP2_FRAME_BYTES_MAX, HTTP2_REPLY_LIST_BYTES_MAX, HTTP2_STREAM_SEND_BYTES_MAX, HTTP2_TABLE_BYTES_MAX,
+    HTTP2_UPSTREAM_RESETS_MAX, HTTP2_UPSTREAM_WINDOW_BYTES,
 };
 use crate::message::{After, Sender};
 
@@ -34,19 +34,22 @@ use crate::message::{After, Sender};
 const RESET_REMEMBERED: Duration = Duration::from_secs(10);
 
 /// An open connection. Dropped, it takes no more requests and ends when those on it have.
-#[derive(Debug)]
 pub struct ClientConnection {
     shared: Rc<Shared>,
 }
 
 /// What the connection, its task and its streams know of each other.
-#[derive(Debug)]
 struct Shared {
+    line: Rc<Line>,
     /// Taken away when no more requests are to go out: h2 ends the connection when nobody can make one.
-    requests: RefCell<Option<SendRequest<Bytes>>>,
+    requests: RefCell<Option<SendRequest<Chunk>>>,
     pings: RefCell<Option<PingPong>>,
     /// Requests on it.
     streams: Cell<u32>,
+    /// Requests that it has carried.
+    carried: Cell<u64>,
+    /// Since when it has carried none.
+    rests_since_ns: Cell<u64>,
     /// Most that we put on it.
     streams_max: u32,
     /// Most that the peer allows at this moment; 0 until its SETTINGS came.
@@ -55,13 +58,13 @@ struct Shared {
     leaving: Cell<bool>,
     /// It did not answer a PING: the task ends.
     given_up: Cell<bool>,
-    task: RefCell<Option<Waker>>,
+    /// The task has ended.
+    closed: Cell<bool>,
     /// Rung when a stream is free, and when the connection has opened or takes no more.
     bell: Rc<Bell>,
 }
 
 /// A request's place on a connection, until it is dropped.
-#[derive(Debug)]
 pub struct Slot(Rc<Shared>);
 
 /// A request that was sent.
@@ -74,46 +77,50 @@ pub struct Requested {
 
 impl ClientConnection {
     /// Opens HTTP/2 on a connection that was just made: sends the preface and waits for the peer's SETTINGS. Of at most
-    /// `streams_max` requests at once; `bell` is rung when one more may go, or when none may any more.
+    /// `streams_max` requests at once, and an end where the peer takes no bytes for `stall_ns`; `bell` is rung when one more
+    /// may go, or when none may any more.
     ///
     /// # Errors
     /// [`HeadEnd`]: what came was no HTTP/2, or nothing by `until_ns`.
-    pub async fn open<T>(io: T, streams_max: u32, bell: Rc<Bell>, until_ns: u64) -> Result<Self, HeadEnd>
-    where
-        T: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let made = rt::until_ns(until_ns, builder(streams_max).handshake(io)).await;
-        let (requests, mut connection) = match made {
-            Some(Ok(made)) => made,
-            Some(Err(error)) => return Err(HeadEnd::of(&error)),
-            None => return Err(HeadEnd::Silent),
-        };
+    pub async fn open(
+        stream: Stream,
+        streams_max: u32,
+        stall_ns: u64,
+        bell: Rc<Bell>,
+        until_ns: u64,
+    ) -> Result<Self, HeadEnd> {
+        let line = Line::new(stream, None, None, rt::now().mono_ns);
+        // The preface is gathered like all else: this waits for nobody.
+        let made = builder(streams_max).handshake(Io(Rc::clone(&line))).await;
+        let (requests, mut connection) = made.map_err(|error| HeadEnd::of(&error))?;
         let shared = Rc::new(Shared {
+            line,
             requests: RefCell::new(Some(requests)),
             pings: RefCell::new(connection.ping_pong()),
             streams: Cell::new(0),
+            carried: Cell::new(0),
+            rests_since_ns: Cell::new(rt::now().mono_ns),
             streams_max,
             streams_allowed: Cell::new(0),
             leaving: Cell::new(false),
             given_up: Cell::new(false),
-            task: RefCell::new(None),
+            closed: Cell::new(false),
             bell,
         });
         let opened = Self { shared: Rc::clone(&shared) };
-        let waiting = Rc::new(Bell::default());
-        let failure = Rc::new(Cell::new(None));
-        rt::spawn_foreign(drive(connection, shared, Rc::clone(&waiting), Rc::clone(&failure)));
-        let settled = async {
+        let settled = Rc::new(Settled::default());
+        rt::spawn_foreign(drive(connection, shared, stall_ns, Rc::clone(&settled)));
+        let settling = async {
             while opened.shared.streams_allowed.get() == 0 && !opened.shared.leaving.get() {
-                waiting.heard().await;
+                settled.bell.heard().await;
             }
         };
-        match rt::until_ns(until_ns, settled).await {
+        match rt::until_ns(until_ns, settling).await {
             None => {
                 opened.shared.give_up();
                 Err(HeadEnd::Silent)
             }
-            Some(()) if opened.shared.leaving.get() => Err(failure.take().unwrap_or(HeadEnd::Closed)),
+            Some(()) if opened.shared.leaving.get() => Err(settled.failure.take().unwrap_or(HeadEnd::Closed)),
             Some(()) => Ok(opened),
         }
     }
@@ -132,6 +139,18 @@ impl ClientConnection {
     #[must_use]
     pub fn streams(&self) -> u32 {
         self.shared.streams.get()
+    }
+
+    /// Since when it has been without a request, of the monotonic clock.
+    #[must_use]
+    pub fn rests_since_ns(&self) -> u64 {
+        self.shared.rests_since_ns.get()
+    }
+
+    /// Whether it is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.get()
     }
 
     /// Whether it takes no more requests, for ever.
@@ -163,15 +182,29 @@ impl Slot {
     /// # Errors
     /// Nothing was sent: [`HeadEnd::Refused`] where the connection takes no more, [`HeadEnd::Unsendable`] where the head holds
     /// what HTTP/2 cannot.
-    pub fn request(&self, head: &OutgoingHead<'_>, after: After, limits: &HeadLimits) -> Result<Requested, HeadEnd> {
+    pub fn request(
+        &self,
+        head: &OutgoingHead<'_>,
+        after: After,
+        limits: &HeadLimits,
+    ) -> Result<Requested, HeadEnd> {
         let (request, method) = request::of(head).ok_or(HeadEnd::Unsendable)?;
         // A clone of its own: one that was used waits for its last stream to be opened.
         let Some(mut requests) = self.0.requests.borrow().clone() else { return Err(HeadEnd::Refused) };
         // Whatever the reason: it was not sent.
         let (future, stream) =
             requests.send_request(request, after == After::Nothing).map_err(|_| HeadEnd::Refused)?;
-        let reply = Reply::new(future, method, limits);
-        Ok(Requested { sender: Sender::of_upstream(stream), reply })
+        self.0.carried.set(self.0.carried.get() + 1);
+        let line = &self.0.line;
+        let reply = Reply::new(future, Rc::clone(line), method, limits);
+        let sender = super::Sender::of_request(stream, Rc::clone(line), head, after);
+        Ok(Requested { sender: Sender::Http2(sender), reply })
+    }
+
+    /// Whether the connection carried another request before.
+    #[must_use]
+    pub fn reused(&self) -> bool {
+        self.0.carried.get() > 1
     }
 
     /// Asks the peer for a sign of life, because a request on it waited too long. Without one by `until_ns` the connection is
@@ -195,7 +228,11 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        let left = self.0.streams.get().saturating_sub(1);
+        self.0.streams.set(left);
+        if left == 0 {
+            self.0.rests_since_ns.set(rt::now().mono_ns);
+        }
         self.0.bell.ring_one();
     }
 }
@@ -215,6 +252,7 @@ impl Shared {
     }
 
     fn end(&self) {
+        self.closed.set(true);
         self.leaving.set(true);
         let requests = self.requests.borrow_mut().take();
         drop(requests);
@@ -224,57 +262,59 @@ impl Shared {
     fn give_up(&self) {
         self.given_up.set(true);
         self.leaving.set(true);
-        let task = self.task.borrow_mut().take();
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.line.wake();
     }
 }
 
-/// The connection's task: lets h2 read and write until the connection is over.
-async fn drive<T>(
-    connection: Connection<T, Bytes>,
-    shared: Rc<Shared>,
-    waiting: Rc<Bell>,
-    failure: Rc<Cell<Option<HeadEnd>>>,
-) where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    {
+/// What who opens a connection learns from its task.
+#[derive(Default)]
+struct Settled {
+    bell: Bell,
+    failure: Cell<Option<HeadEnd>>,
+}
+
+/// The connection's task: lets h2 read and write until the connection is over. The socket closes with it.
+async fn drive(connection: Connection<Io, Chunk>, shared: Rc<Shared>, stall_ns: u64, settled: Rc<Settled>) {
+    let ended = {
         let mut connection = pin!(connection);
-        let ended = poll_fn(|context| {
+        poll_fn(|context| {
             if shared.given_up.get() {
                 return Poll::Ready(Ok(()));
             }
+            shared.line.begin_turn(context);
             let polled = connection.as_mut().poll(context);
             shared.look();
-            *shared.task.borrow_mut() = Some(context.waker().clone());
-            waiting.ring_all();
+            settled.bell.ring_all();
+            if polled.is_pending() {
+                shared.line.gate.wake_next();
+                if let Poll::Ready(Err(_)) = shared.line.poll_flush(context, stall_ns) {
+                    return Poll::Ready(Ok(()));
+                }
+            }
             polled
         })
-        .await;
-        failure.set(ended.err().map(|error| HeadEnd::of(&error)));
-        // Here the connection is dropped, and the socket with it.
-    }
+        .await
+    };
+    settled.failure.set(ended.err().map(|error| HeadEnd::of(&error)));
     shared.end();
-    waiting.ring_all();
+    settled.bell.ring_all();
 }
 
 fn builder(streams_max: u32) -> Builder {
+    // Each stream has its window whatever the others do, so that a slow reader of one holds nobody up.
+    let connection_window = HTTP2_UPSTREAM_WINDOW_BYTES.saturating_mul(streams_max).min(i32::MAX as u32);
     let mut builder = Builder::new();
     builder
         .enable_push(false)
-        .header_table_size(HPACK_TABLE_BYTES_MAX)
-        .max_header_list_size(UPSTREAM_FIELD_SECTION_BYTES_MAX)
-        .max_frame_size(UPSTREAM_FRAME_BYTES_MAX)
-        .initial_window_size(UPSTREAM_STREAM_WINDOW_BYTES)
-        // Each stream has its window whatever the others do, so that a slow reader of one holds nobody up.
-        .initial_connection_window_size(UPSTREAM_STREAM_WINDOW_BYTES.saturating_mul(streams_max).min(i32::MAX as u32))
+        .header_table_size(HTTP2_TABLE_BYTES_MAX)
+        .max_header_list_size(HTTP2_REPLY_LIST_BYTES_MAX)
+        .max_frame_size(HTTP2_FRAME_BYTES_MAX)
+        .initial_window_size(HTTP2_UPSTREAM_WINDOW_BYTES)
+        .initial_connection_window_size(connection_window)
         .initial_max_send_streams(0)
-        .max_send_buffer_size(STREAM_SEND_BYTES_MAX)
-        .max_concurrent_reset_streams(UPSTREAM_RESET_STREAMS_MAX)
+        .max_send_buffer_size(HTTP2_STREAM_SEND_BYTES_MAX)
+        .max_concurrent_reset_streams(HTTP2_UPSTREAM_RESETS_MAX)
         .reset_stream_duration(RESET_REMEMBERED)
-        .max_local_error_reset_streams(Some(UPSTREAM_ERROR_RESETS_MAX))
-        .max_pending_accept_reset_streams(0);
+        .max_local_error_reset_streams(Some(HTTP2_UPSTREAM_RESETS_MAX));
     builder
 }

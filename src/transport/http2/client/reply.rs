@@ -2,16 +2,19 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use h2::Reason;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::Response;
 use ringway_wire::head::{Content, ResponseAssembler, ResponseHead, Version};
 use ringway_wire::limits::HeadLimits;
 use ringway_wire::method::Method;
 use ringway_wire::reject::ResponseReject;
 
+use super::super::line::Line;
+use crate::http2;
 use crate::message::Receiver;
 
 /// Why no head of a reply came.
@@ -44,14 +47,17 @@ impl HeadEnd {
         if error.is_library() {
             // h2 refuses a field section over its limit with this code; everything else is a breach of the protocol.
             let large = error.is_reset() && reason == Some(Reason::REFUSED_STREAM);
-            return Self::Malformed(if large { ResponseReject::HeadTooLarge } else { ResponseReject::Frames });
+            return Self::Malformed(if large {
+                ResponseReject::HeadTooLarge
+            } else {
+                ResponseReject::Frames
+            });
         }
         Self::Closed
     }
 }
 
 /// A head of a reply.
-#[derive(Debug)]
 pub enum ReplyHead {
     /// 1xx; another head follows.
     Interim(ResponseHead),
@@ -62,13 +68,14 @@ pub enum ReplyHead {
 /// A reply that has not begun. Dropped, its request is cancelled.
 pub struct Reply {
     future: ResponseFuture,
+    line: Rc<Line>,
     method: Method,
     limits: HeadLimits,
 }
 
 impl Reply {
-    pub(super) fn new(future: ResponseFuture, method: Method, limits: &HeadLimits) -> Self {
-        Self { future, method, limits: *limits }
+    pub(super) fn new(future: ResponseFuture, line: Rc<Line>, method: Method, limits: &HeadLimits) -> Self {
+        Self { future, line, method, limits: *limits }
     }
 
     /// The next head. Not to be called after the final one.
@@ -90,8 +97,8 @@ impl Reply {
         let ended = response.body().is_end_stream();
         let content = if ended { Content::None } else { Content::Follows };
         let head = self.assemble(&response, content)?;
-        let receiver: RecvStream = response.into_body();
-        Poll::Ready(Ok(ReplyHead::Final(head, Receiver::of_upstream(receiver))))
+        let receiver = http2::Receiver::new(response.into_body(), Rc::clone(&self.line));
+        Poll::Ready(Ok(ReplyHead::Final(head, Receiver::Http2(receiver))))
     }
 
     /// Waits for the next head. May be given up at any time.

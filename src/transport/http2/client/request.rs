@@ -75,7 +75,9 @@ fn path(target: Bytes) -> Option<PathAndQuery> {
     let mut encoded = String::with_capacity(target.len() + 16);
     for &byte in &target {
         match byte {
-            b'!' | b'$'..=b';' | b'=' | b'?'..=b'Z' | b'_' | b'a'..=b'z' | b'~' => encoded.push(char::from(byte)),
+            b'!' | b'$'..=b';' | b'=' | b'?'..=b'Z' | b'_' | b'a'..=b'z' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -115,8 +117,14 @@ mod tests {
         };
         let (overlay, extra) = (Overlay::take(), RequestExtra::default());
         let (line, framing) = (RequestLine::of(&head), head.framing());
-        let outgoing =
-            OutgoingHead::Request { head: &head, overlay: &overlay, line, framing, extra: &extra, scheme: "https" };
+        let outgoing = OutgoingHead::Request {
+            head: &head,
+            overlay: &overlay,
+            line,
+            framing,
+            extra: &extra,
+            scheme: "https",
+        };
         let (request, method) = of(&outgoing).unwrap();
         assert_eq!(method, Method::Patch);
         assert_eq!(request.uri(), "https://h.example:81/a?b");
