@@ -11,6 +11,7 @@ mod apply;
 mod explain;
 mod history;
 mod pipeline;
+mod snapshots;
 mod start;
 mod status;
 #[cfg(test)]
@@ -20,7 +21,7 @@ mod words;
 use std::sync::Arc;
 
 use crate::config::Definitions;
-use crate::domain::{Generation, GenerationNumber};
+use crate::domain::{Generation, GenerationNumber, Identities, Identity};
 use crate::keys::Keys;
 use crate::outside::Outside;
 use crate::publish::{Nodes, Publisher};
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError};
 pub use apply::{Applied, ApplyInput, Outcome, When};
 pub use explain::ExplainInput;
 pub use history::{Plan, RollbackInput};
+pub use snapshots::PinInput;
 pub use status::Status;
 
 /// The control plane's one entry for all that speak to it.
@@ -40,6 +42,8 @@ pub struct App {
     publisher: Arc<Publisher>,
     nodes: Arc<Nodes>,
     pipeline: tokio::sync::Mutex<pipeline::Pipeline>,
+    /// Held while a damaged snapshot is compiled again.
+    mending: tokio::sync::Mutex<()>,
     words: words::Words,
 }
 
@@ -48,6 +52,7 @@ pub struct App {
 struct Head {
     generation: Generation,
     definitions: Arc<Definitions>,
+    identities: Arc<Identities>,
 }
 
 /// Why something was not done.
@@ -135,6 +140,17 @@ impl App {
     /// [`AppError::NotFound`]; the store failed.
     pub async fn generation(&self, number: GenerationNumber) -> Result<Generation, AppError> {
         Ok(self.store.generation(number).await?)
+    }
+}
+
+impl App {
+    /// Whose an id was, in whatever generation it was given.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`]; the store failed.
+    pub async fn identity(&self, id: u128) -> Result<Identity, AppError> {
+        let found = self.store.identity(id).await?;
+        found.ok_or_else(|| AppError::NotFound("this id was never given to anything".to_owned()))
     }
 }
 

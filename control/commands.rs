@@ -62,6 +62,8 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Bring an older generation back, as a new generation.
     Rollback(RollbackArgs),
+    /// Keep a generation's snapshot for good: as a known-good one to go back to. Or let it go.
+    Pin(PinArgs),
     /// List the generations: who, when, why, and how long each was live.
     History(HistoryArgs),
     /// Show what changed between two generations.
@@ -221,12 +223,28 @@ pub struct ApplyArgs {
 pub struct RollbackArgs {
     /// Which generation to bring back; without, the newest one that differs, before what is live.
     pub generation: Option<u64>,
+    /// Keep its snapshot from being pruned from now on.
+    #[arg(long)]
+    pub pin: bool,
     /// Only if this is still the newest generation.
     #[arg(long, value_name = "GENERATION")]
     pub if_match: Option<u64>,
     /// Why, for the history.
     #[arg(long, short, default_value = "")]
     pub message: String,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway pin`.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// Which generation.
+    pub generation: u64,
+    /// Let it be pruned again.
+    #[arg(long)]
+    pub release: bool,
     /// The daemon.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -307,6 +325,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Plan(args) => change::plan(args, terminal),
         Command::Apply(args) => change::apply(args, terminal),
         Command::Rollback(args) => change::rollback(args, terminal),
+        Command::Pin(args) => change::pin(args, terminal),
         Command::History(args) => look::history(args, terminal),
         Command::Diff(args) => look::diff(args, terminal),
         Command::Status(args) => look::status(args, terminal),
@@ -355,7 +374,9 @@ mod tests {
             "plan site.yaml --against 7",
             "apply site.yaml --if-match 3 --message why",
             "rollback",
-            "rollback 3",
+            "rollback 3 --pin",
+            "pin 3",
+            "pin 3 --release",
             "history -n 5",
             "diff 1 2",
             "explain config listeners",

@@ -22,6 +22,8 @@ pub const APPLY_BODY_BYTES_MAX: usize = 512 << 20;
 pub const DOCUMENTS_MAX: usize = 10_000;
 /// Snapshot files kept beside the current and the pinned ones.
 pub const SNAPSHOT_FILES_KEPT: usize = 16;
+/// Generations whose snapshots may be pinned.
+pub const PINS_MAX: usize = 64;
 /// Most rows of one page of the history.
 pub const HISTORY_ROWS_MAX: u32 = 1_000;
 /// Acknowledgements that wait to be written to the store; beyond it they are dropped from the store alone.

@@ -87,8 +87,6 @@ impl Outside {
             seal_key,
             pepper: &self.pepper,
             self_signed: &|names| self.self_signed(names, now_unix_ms),
-            application_id: &|_| None,
-            credential_id: &|_, _| None,
             now_unix_ms,
         }))
     }

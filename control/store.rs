@@ -20,6 +20,7 @@ use crate::domain::GenerationNumber;
 mod acknowledgements;
 mod change;
 mod generations;
+mod identities;
 mod materials;
 mod resources;
 mod sources;
@@ -36,8 +37,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS_MAX: u32 = 4;
 
 /// The migrations in order. They are never edited once released: a changed checksum stops the start.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "generations", include_str!("migrations/sqlite/0001_generations.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "generations", include_str!("migrations/sqlite/0001_generations.sql")),
+    (2, "identities", include_str!("migrations/sqlite/0002_identities.sql")),
+];
 
 /// The open store.
 #[derive(Debug, Clone)]

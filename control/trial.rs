@@ -64,6 +64,8 @@ pub struct Trial {
     pub upstream: Option<String>,
     /// What the route does, in words.
     pub action: Option<String>,
+    /// Towards the upstream: name, milliseconds, and whether the route itself says so.
+    pub timeouts: Vec<TrialTimeout>,
     /// Status of a reply that the gateway makes itself.
     pub status: Option<u16>,
     /// How it ends, in the words of records, where the gateway ends it.
@@ -79,6 +81,17 @@ pub struct TrialCandidate {
     pub route: String,
     /// What became of it.
     pub reason: String,
+}
+
+/// A timeout that would hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrialTimeout {
+    /// As the key is called.
+    pub name: &'static str,
+    /// Milliseconds.
+    pub ms: u32,
+    /// The route says so; else its upstream does.
+    pub of_route: bool,
 }
 
 /// Why nothing can be tried.
@@ -227,10 +240,11 @@ impl Trials {
     fn act(&self, trial: &mut Trial, found: &Found, head: &RequestHead, overlay: &Overlay) {
         let action = self.snapshot.actions().get(found.row.action as usize);
         match action {
-            Some(Action::Proxy { upstream, rewrite }) => {
-                let name =
-                    self.snapshot.upstreams().get(*upstream as usize).map(|upstream| upstream.name.clone());
+            Some(Action::Proxy { upstream, rewrite, timeout }) => {
+                let upstream = self.snapshot.upstreams().get(*upstream as usize);
+                let name = upstream.map(|upstream| upstream.name.clone());
                 trial.action = Some(describe_proxy(name.as_deref(), rewrite));
+                trial.timeouts = upstream.map(|upstream| timeouts(upstream, timeout)).unwrap_or_default();
                 trial.upstream = name;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let field = |(name, value): (&[u8], &[u8])| (text(name), text(value));
@@ -279,6 +293,20 @@ fn describe_proxy(upstream: Option<&str>, rewrite: &model::Rewrite) -> String {
         words.push_str(&format!(", the host becomes {host}"));
     }
     words
+}
+
+fn timeouts(upstream: &model::Upstream, route: &model::RouteTimeout) -> Vec<TrialTimeout> {
+    let one = |name, route: Option<u32>, upstream| TrialTimeout {
+        name,
+        ms: route.unwrap_or(upstream),
+        of_route: route.is_some(),
+    };
+    vec![
+        one("connect", route.connect_ms_max, upstream.connect_ms_max),
+        one("request", route.request_ms_max, upstream.request_ms_max),
+        one("idle", route.idle_ms_max, upstream.idle_ms_max),
+        one("tunnel_idle", route.tunnel_idle_ms_max, upstream.tunnel_idle_ms_max),
+    ]
 }
 
 fn path_policy(policy: model::PathPolicy) -> PathPolicy {

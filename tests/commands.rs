@@ -187,6 +187,17 @@ fn a_rollback_is_a_new_generation_of_the_old_snapshot() {
     assert!(control.exits(&["diff", "1", "2"], 0).contains("127.0.0.1:2"));
     assert!(control.exits(&["export"], 0).contains("127.0.0.1:1"));
     control.exits(&["rollback", "77"], 1);
+    control.exits(&["rollback", "2", "--pin"], 0);
+    assert!(control.exits(&["pin", "1"], 0).contains("generation 1 is pinned"));
+    let pinned = || -> Vec<bool> {
+        let rows = control.json(&["history"]);
+        rows["generations"].as_array().unwrap().iter().map(|row| row["pinned"].as_bool().unwrap()).collect()
+    };
+    assert_eq!(pinned(), [true, false, false, true]);
+    assert!(control.exits(&["history"], 0).contains("  pinned"));
+    control.exits(&["pin", "1", "--release"], 0);
+    assert_eq!(pinned(), [true, false, false, false]);
+    control.exits(&["pin", "77"], 1);
 }
 
 #[test]
@@ -221,9 +232,16 @@ fn a_second_control_on_the_same_state_is_refused() {
 #[test]
 fn explain_says_which_route_and_why_not_the_others() {
     let control = Control::start();
-    control.exits(&["apply", path(&control.site("site.yaml", 1))], 0);
+    let site = control.site("site.yaml", 1);
+    let slow = fs::read_to_string(&site).unwrap().replace("{to: one}", "{to: one, timeout: {request: 2m}}");
+    fs::write(&site, slow).unwrap();
+    control.exits(&["apply", path(&site)], 0);
     let said = control.exits(&["explain", "GET https://api.example.com/a/b"], 0);
     assert!(said.contains("route /a/*: takes the request") && said.contains("forwards to one"), "{said}");
+    assert!(
+        said.contains("timeouts: connect 1s, request 2m (of the route), idle 1m, tunnel_idle 1h"),
+        "{said}"
+    );
     let said = control.exits(&["explain", "GET https://other.example.com/a/b"], 0);
     assert!(said.contains("status 404"), "{said}");
     control.exits(&["explain", "config", "upstreams"], 0);

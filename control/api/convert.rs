@@ -4,11 +4,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::views::{
-    ApplyOutcome, ApplyResponse, GenerationView, LiveView, NodeJson, RefusalView, SourceView, StatusView,
+    ApplyOutcome, ApplyResponse, GenerationView, IdentityView, LiveView, NodeJson, RefusalView, SourceView,
+    StatusView,
 };
 use crate::app::{Applied, Outcome, Status};
 use crate::config::{Colour, render_json, render_text};
-use crate::domain::Generation;
+use crate::domain::{Generation, Identity};
 use crate::publish::{LiveReport, NodeView};
 use crate::store::SourceState;
 
@@ -73,16 +74,27 @@ pub(super) fn applied(applied: Applied, now_unix_ms: u64) -> ApplyResponse {
     }
 }
 
-pub(super) fn node(node: NodeView) -> NodeJson {
+pub(super) fn node(node: NodeView, now_unix_ms: u64) -> NodeJson {
     NodeJson {
         id: node.id,
         connected: node.connected,
         heard_at: instant(node.heard_unix_ms),
+        silent_ms: now_unix_ms.saturating_sub(node.heard_unix_ms),
         generation: node.live.map(|(number, _)| number.0),
-        live_ms: node.live.map(|(_, ms)| ms),
+        live_ms: node.live.and_then(|(_, ms)| ms),
         refused_generation: node.refused.as_ref().map(|(number, _)| number.0),
         refused_reason: node.refused.map(|(_, reason)| reason),
         report: node.report,
+    }
+}
+
+pub(super) fn identity(identity: Identity) -> IdentityView {
+    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    IdentityView {
+        id: uuid::Uuid::from_u128(identity.id).to_string(),
+        application: identity.key.application,
+        credential: identity.key.credential.map(hex),
+        since: identity.since.0,
     }
 }
 
@@ -97,7 +109,7 @@ pub(super) fn status(status: Status, now_unix_ms: u64) -> StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         newest: status.newest.map(|newest| generation(&newest, None, now_unix_ms)),
         standing: status.standing,
-        nodes: status.nodes.into_iter().map(node).collect(),
+        nodes: status.nodes.into_iter().map(|one| node(one, now_unix_ms)).collect(),
         sources: status.sources.into_iter().map(source).collect(),
     }
 }

@@ -66,7 +66,7 @@ fn pointer(text: &str) -> Response {
 async fn snapshot(State(service): State<Service>, Path(hash): Path<String>) -> Result<Response, Problem> {
     let gone = || Problem::new(ProblemKind::NotFound, "no such snapshot is kept");
     let hash = ContentHash::parse(&hash).ok_or_else(gone)?;
-    let bytes = tokio::fs::read(service.app.publisher().path(hash)).await.map_err(|_| gone())?;
+    let bytes = service.app.snapshot(hash, now_unix_ms()).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }
 
@@ -109,6 +109,8 @@ async fn acknowledge(State(service): State<Service>, body: Bytes) -> Result<Stat
 struct Heartbeat {
     node: String,
     #[serde(default)]
+    generation: u64,
+    #[serde(default)]
     report: NodeReport,
 }
 
@@ -116,7 +118,10 @@ struct Heartbeat {
 async fn heartbeat(State(service): State<Service>, body: Bytes) -> Result<StatusCode, Problem> {
     let said: Heartbeat = read_json(&body)?;
     let node = checked(said.node)?;
-    service.app.nodes().heartbeat(&node, said.report, now_unix_ms()).map_err(too_many)?;
+    let nodes = service.app.nodes();
+    let now = now_unix_ms();
+    nodes.heartbeat(&node, said.report, now).map_err(too_many)?;
+    nodes.serves(&node, GenerationNumber(said.generation), now).map_err(too_many)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

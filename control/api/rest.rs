@@ -12,13 +12,15 @@ use super::authorise::{Token, authorise};
 use super::problem::{Problem, ProblemKind};
 use super::views::{
     ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
-    GenerationView, HistoryView, LiveView, NodesView, PlanRequest, ProblemView, RollbackRequest, StatusView,
+    GenerationView, HistoryView, IdentityView, LiveView, NodesView, PinRequest, PlanRequest, ProblemView,
+    RollbackRequest, StatusView,
 };
 use super::{Service, convert, now_unix_ms, read_json};
-use crate::app::{ApplyInput, ExplainInput, RollbackInput, When};
+use crate::app::{ApplyInput, ExplainInput, PinInput, RollbackInput, When};
 use crate::config::{Colour, Definitions, Document, diff, export, render_json, render_text};
 use crate::domain::GenerationNumber;
 use crate::limits::{APPLY_BODY_BYTES_MAX, LIVE_WAIT_MS_MAX};
+use crate::store::Pin;
 
 macro_rules! endpoints {
     ($($method:ident $path:literal $handler:ident;)+) => {
@@ -45,6 +47,7 @@ endpoints! {
     get "/v1/generations" history;
     post "/v1/generations" apply;
     get "/v1/generations/{number}" generation;
+    post "/v1/generations/{number}/pin" pin;
     get "/v1/generations/{number}/diff/{other}" compare;
     get "/v1/generations/{number}/live" live;
     get "/v1/generations/{number}/definitions" definitions;
@@ -52,6 +55,7 @@ endpoints! {
     post "/v1/plans" plan;
     post "/v1/rollbacks" rollback;
     post "/v1/explanations" explain;
+    get "/v1/identities/{id}" identity;
     get "/v1/openapi.json" openapi;
 }
 
@@ -76,7 +80,8 @@ async fn status(State(service): State<Service>) -> Result<axum::Json<StatusView>
 /// The nodes and what they serve.
 #[utoipa::path(get, path = "/v1/nodes", responses((status = 200, body = NodesView)))]
 async fn nodes(State(service): State<Service>) -> axum::Json<NodesView> {
-    let nodes = service.app.nodes().list().into_iter().map(convert::node).collect();
+    let now = now_unix_ms();
+    let nodes = service.app.nodes().list().into_iter().map(|node| convert::node(node, now)).collect();
     axum::Json(NodesView { nodes })
 }
 
@@ -185,10 +190,29 @@ async fn rollback(
         author: request.author,
         message: request.message,
         if_match: if_match(&headers)?,
+        pinned: request.pin,
         wait_ms: request.wait_ms,
         now_unix_ms,
     };
     Ok(axum::Json(convert::applied(service.app.rollback(input).await?, now_unix_ms)))
+}
+
+/// Keeps a generation's snapshot from being pruned, or lets it go.
+#[utoipa::path(post, path = "/v1/generations/{number}/pin", request_body = PinRequest,
+    params(("number" = u64, Path)),
+    responses((status = 200, body = GenerationView), (status = 404, body = ProblemView)))]
+async fn pin(
+    State(service): State<Service>,
+    Path(number): Path<u64>,
+    body: Bytes,
+) -> Result<axum::Json<GenerationView>, Problem> {
+    let request: PinRequest = read_json(&body)?;
+    let (number, now_unix_ms) = (GenerationNumber(number), now_unix_ms());
+    let pin = if request.pinned { Pin::Keep } else { Pin::Release };
+    let input = PinInput { number, pin, author: request.author, now_unix_ms };
+    let row = service.app.pin(input).await?;
+    let ended = service.app.successor(number).await?.map(|next| next.created_unix_ms);
+    Ok(axum::Json(convert::generation(&row, ended, now_unix_ms)))
 }
 
 /// The definitions of a generation as one canonical YAML document.
@@ -276,6 +300,18 @@ async fn explain(
     let (number, trial) = service.app.explain(input).await?;
     let trial = serde_json::to_value(trial).unwrap_or_default();
     Ok(axum::Json(ExplanationView { generation: number.0, trial }))
+}
+
+/// Whose an id of a record is or was: an application's or a credential's, whether it still exists or not.
+#[utoipa::path(get, path = "/v1/identities/{id}", params(("id" = String, Path, description = "UUID")),
+    responses((status = 200, body = IdentityView), (status = 404, body = ProblemView)))]
+async fn identity(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<IdentityView>, Problem> {
+    let id =
+        uuid::Uuid::parse_str(&id).map_err(|_| Problem::new(ProblemKind::Malformed, "this is no UUID"))?;
+    Ok(axum::Json(convert::identity(service.app.identity(id.as_u128()).await?)))
 }
 
 /// This document.

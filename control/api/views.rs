@@ -166,9 +166,23 @@ pub struct RollbackRequest {
     /// Why.
     #[serde(default)]
     pub message: String,
+    /// Keep the new generation's snapshot from being pruned.
+    #[serde(default)]
+    pub pin: bool,
     /// As for an apply.
     #[serde(default = "default_wait_ms")]
     pub wait_ms: u64,
+}
+
+/// Whether a generation's snapshot is kept from being pruned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PinRequest {
+    /// It is; or it may be pruned as any other.
+    pub pinned: bool,
+    /// Who asks.
+    #[serde(default)]
+    pub author: String,
 }
 
 /// What to compare with what.
@@ -237,6 +251,8 @@ pub struct NodeJson {
     pub connected: bool,
     /// Last word, RFC 3339.
     pub heard_at: String,
+    /// How long ago that was, in milliseconds.
+    pub silent_ms: u64,
     /// What it serves.
     pub generation: Option<u64>,
     /// How long it took to bring that live.
@@ -254,6 +270,19 @@ pub struct NodeJson {
 pub struct NodesView {
     /// Ordered by id.
     pub nodes: Vec<NodeJson>,
+}
+
+/// What an id was given to. Ids are never given to anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityView {
+    /// UUID.
+    pub id: String,
+    /// Name of the application.
+    pub application: String,
+    /// Digest of the credential's key, 64 hex digits, where the id is a credential's.
+    pub credential: Option<String>,
+    /// The generation in which it was given.
+    pub since: u64,
 }
 
 /// A source and what became of it.

@@ -108,7 +108,10 @@ impl App {
         source: Option<(String, ContentHash)>,
         started: Instant,
     ) -> Result<InFlight, AppError> {
-        let Compiled { definitions, model, .. } = compiled;
+        let Compiled { definitions, mut model, .. } = compiled;
+        // Under the pipeline's lock: nobody else gives an id to the same application meanwhile.
+        let before = pipeline.head.as_ref().map(|head| Arc::clone(&head.identities)).unwrap_or_default();
+        let identities = before.assign(&mut model, || uuid::Uuid::new_v4().as_u128());
         let number = GenerationNumber(pipeline.newest()).next();
         let parent =
             pipeline.head.as_ref().map_or_else(ContentHash::default, |head| head.generation.snapshot);
@@ -116,11 +119,13 @@ impl App {
         let built = blocking(move || build(&model, number, parent, &keys)).await??;
         let candidate = Candidate {
             definitions: Arc::new(definitions),
+            identities: Arc::new(identities),
             hash: built.hash,
             snapshot_bytes: built.bytes.len() as u64,
             bytes: Some(built.bytes),
             routes: built.routes,
             restores: None,
+            pinned: false,
             author: input.author,
             message: input.message,
             source,

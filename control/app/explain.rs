@@ -47,7 +47,10 @@ impl App {
         let kept = tokio::fs::read(self.publisher.path(generation.snapshot)).await;
         let bytes = match kept {
             Ok(bytes) => bytes,
-            Err(_) => self.rebuild(definitions, number, input.now_unix_ms).await?.bytes,
+            Err(_) => {
+                let identities = Arc::new(self.store.identities(number).await?);
+                self.rebuild(definitions, identities, number, input.now_unix_ms).await?.bytes
+            }
         };
         let keys = Arc::clone(&self.keys);
         let tried = blocking(move || {

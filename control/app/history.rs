@@ -11,7 +11,7 @@ use super::pipeline::{Candidate, InFlight, Pipeline, build};
 use super::{App, AppError, Head, blocking};
 use crate::compile;
 use crate::config::{Compiled, Definitions, Diagnostics, Document};
-use crate::domain::{AuditVerb, Generation, GenerationNumber};
+use crate::domain::{AuditVerb, Generation, GenerationNumber, Identities};
 use crate::limits::HISTORY_ROWS_MAX;
 
 /// What to go back to.
@@ -25,6 +25,8 @@ pub struct RollbackInput {
     pub message: String,
     /// Only if this is the newest generation.
     pub if_match: Option<u64>,
+    /// Its snapshot is kept from being pruned.
+    pub pinned: bool,
     /// How long to wait for the nodes.
     pub wait_ms: u64,
     /// Now.
@@ -158,21 +160,25 @@ impl App {
         started: Instant,
     ) -> Result<InFlight, AppError> {
         let definitions = Arc::new(self.store.definitions(target.number).await?);
+        let identities = Arc::new(self.store.identities(target.number).await?);
         let (hash, bytes, snapshot_bytes) = if self.usable(target).await? {
             (target.snapshot, None, target.snapshot_bytes)
         } else {
             let number = GenerationNumber(pipeline.newest()).next();
-            let built = self.rebuild(Arc::clone(&definitions), number, input.now_unix_ms).await?;
+            let known = Arc::clone(&identities);
+            let built = self.rebuild(Arc::clone(&definitions), known, number, input.now_unix_ms).await?;
             (built.hash, Some(built.bytes), 0)
         };
         let snapshot_bytes = bytes.as_ref().map_or(snapshot_bytes, |bytes| bytes.len() as u64);
         let candidate = Candidate {
             definitions,
+            identities,
             hash,
             bytes,
             snapshot_bytes,
             routes: target.routes,
             restores: Some(target.number),
+            pinned: input.pinned,
             author: input.author,
             message: input.message,
             source: None,
@@ -194,10 +200,11 @@ impl App {
         .await
     }
 
-    /// Compiles definitions from the store.
+    /// Compiles definitions from the store, under the ids that they had.
     pub(super) async fn rebuild(
         &self,
         definitions: Arc<Definitions>,
+        identities: Arc<Identities>,
         number: GenerationNumber,
         now_unix_ms: u64,
     ) -> Result<super::pipeline::Built, AppError> {
@@ -206,7 +213,8 @@ impl App {
             let compiled =
                 outside.with(now_unix_ms, |environment| compile::from_definitions(&definitions, environment));
             let compiled = compiled.map_err(AppError::Keys)?;
-            let (model, ..) = compiled.map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))?;
+            let (mut model, ..) = compiled.map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))?;
+            identities.restore(&mut model);
             build(&model, number, ContentHash::default(), &keys)
         })
         .await?

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{App, AppError, Head, blocking};
 use crate::config::Definitions;
-use crate::domain::{AuditVerb, Generation, GenerationNumber, GenerationState};
+use crate::domain::{AuditVerb, Generation, GenerationNumber, GenerationState, Identities};
 use crate::keys::Keys;
 use crate::limits::{LIVE_WAIT_MS_MAX, SNAPSHOT_FILES_KEPT};
 use crate::publish::LiveReport;
@@ -72,12 +72,14 @@ pub(super) fn build(
 /// A generation that is about to be.
 pub(super) struct Candidate {
     pub(super) definitions: Arc<Definitions>,
+    pub(super) identities: Arc<Identities>,
     pub(super) hash: ContentHash,
     /// Without when the file is on disk already.
     pub(super) bytes: Option<Vec<u8>>,
     pub(super) snapshot_bytes: u64,
     pub(super) routes: u64,
     pub(super) restores: Option<GenerationNumber>,
+    pub(super) pinned: bool,
     pub(super) author: String,
     pub(super) message: String,
     pub(super) source: Option<(String, ContentHash)>,
@@ -109,6 +111,8 @@ impl App {
         let materials = &candidate.definitions.materials;
         let materials = materials.iter().filter(|(digest, _)| new(*digest));
         let materials = materials.map(|(digest, material)| (*digest, material.clone())).collect();
+        let known = parent.map(|head| Arc::clone(&head.identities)).unwrap_or_default();
+        let identities = known.changes(&candidate.identities);
         let parent = parent.map(|head| head.generation.number);
         let generation = Generation {
             number: parent.map_or(GenerationNumber::FIRST, GenerationNumber::next),
@@ -125,7 +129,7 @@ impl App {
             created_unix_ms: candidate.now_unix_ms,
             compile_ms: candidate.compile_ms,
             state: GenerationState::Compiled,
-            pinned: false,
+            pinned: candidate.pinned,
         };
         if let Some(bytes) = candidate.bytes {
             let publisher = Arc::clone(&self.publisher);
@@ -133,11 +137,15 @@ impl App {
                 .await?
                 .map_err(|source| AppError::Files { doing: "write the snapshot", source })?;
         }
-        let appended =
-            Appended { generation, changes, materials, source: candidate.source, verb: candidate.verb };
+        let Candidate { source, verb, .. } = candidate;
+        let appended = Appended { generation, changes, materials, identities, source, verb };
         let committed = self.store.append(appended).await?;
         let generation = committed.generation().clone();
-        pipeline.head = Some(Head { generation: generation.clone(), definitions: candidate.definitions });
+        pipeline.head = Some(Head {
+            generation: generation.clone(),
+            definitions: candidate.definitions,
+            identities: candidate.identities,
+        });
         self.point(pipeline, generation).await
     }
 

@@ -39,6 +39,7 @@ impl App {
             publisher: Arc::new(Publisher::new(state)),
             nodes: Arc::new(Nodes::default()),
             pipeline: tokio::sync::Mutex::default(),
+            mending: tokio::sync::Mutex::default(),
             words,
             outside,
             keys,
@@ -67,7 +68,9 @@ impl App {
             }
         }
         let definitions = Arc::new(self.store.definitions(generation.number).await?);
-        *pipeline = Pipeline { head: Some(Head { generation: generation.clone(), definitions }), recent };
+        let identities = Arc::new(self.store.identities(generation.number).await?);
+        let head = Head { generation: generation.clone(), definitions, identities };
+        *pipeline = Pipeline { head: Some(head), recent };
         if self.usable(&generation).await? {
             if !self.points_at(&generation) {
                 tracing::warn!(
@@ -95,9 +98,10 @@ impl App {
         generation: Generation,
         now_unix_ms: u64,
     ) -> Result<(), AppError> {
-        let definitions =
-            pipeline.head.as_ref().map(|head| Arc::clone(&head.definitions)).unwrap_or_default();
-        let built = self.rebuild(definitions, generation.number, now_unix_ms).await?;
+        let head = pipeline.head.as_ref();
+        let definitions = head.map(|head| Arc::clone(&head.definitions)).unwrap_or_default();
+        let identities = head.map(|head| Arc::clone(&head.identities)).unwrap_or_default();
+        let built = self.rebuild(definitions, identities, generation.number, now_unix_ms).await?;
         tracing::warn!(
             generation = generation.number.0,
             "its snapshot is gone or of another version: compiled again"
@@ -115,6 +119,7 @@ impl App {
             author: "ringway".to_owned(),
             message: "compiled again at the start".to_owned(),
             if_match: None,
+            pinned: generation.pinned,
             wait_ms: 0,
             now_unix_ms,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ringway_snapshot::current::{ContentHash, Current};
 
-use super::{App, AppError, Applied, ApplyInput, ExplainInput, Outcome, RollbackInput, When};
+use super::{App, AppError, Applied, ApplyInput, ExplainInput, Outcome, PinInput, RollbackInput, When};
 use crate::config::Document;
 use crate::domain::{
     Acknowledgement, Generation, GenerationNumber, GenerationState, NodeReport, NodeVerdict,
@@ -13,6 +13,9 @@ use crate::keys::Keys;
 use crate::limits::SNAPSHOT_FILES_KEPT;
 use crate::outside::Outside;
 use crate::state::StateDir;
+use crate::store::Pin;
+use ringway_snapshot::reader::{AlignedBytes, Snapshot};
+use ringway_snapshot::tables::{ApplicationIndex, CredentialIndex};
 
 const NOW: u64 = 1_795_000_000_000;
 
@@ -64,6 +67,7 @@ fn back(to: Option<u64>) -> RollbackInput {
         author: "ada".to_owned(),
         message: String::new(),
         if_match: None,
+        pinned: false,
         wait_ms: 60_000,
         now_unix_ms: NOW,
     }
@@ -321,4 +325,113 @@ async fn a_request_is_explained_in_any_kept_generation() {
     assert_eq!((number.0, trial.status, trial.route), (2, Some(404), None));
     let (number, trial) = explain(Some(1)).await;
     assert_eq!((number.0, trial.route.as_deref(), trial.upstream.as_deref()), (1, Some("/*"), Some("one")));
+}
+
+/// Ids of the application `acme` and of its credential, in the snapshot that is current.
+fn acme(daemon: &Daemon) -> (u128, u128) {
+    let bytes = std::fs::read(daemon.state.snapshots().join(daemon.current().hash.file_name())).unwrap();
+    let snapshot = Snapshot::open(AlignedBytes::copy(&bytes), &daemon.keys.trust).unwrap();
+    let tables = snapshot.tables();
+    let application = tables.application(ApplicationIndex(0)).unwrap();
+    let credential = tables.credential(CredentialIndex(application.credential_first)).unwrap();
+    (application.id, credential.id)
+}
+
+fn with_acme(folder: &std::path::Path, port: u16) -> ApplyInput {
+    let key = folder.join("acme.key");
+    std::fs::write(&key, "rw_live_0123456789abcdef").unwrap();
+    let mut documents = site(port);
+    documents[0].text.push_str(&format!(
+        "applications: {{acme: {{credentials: [{{api_key: \"file:{}\"}}]}}}}\n",
+        key.display()
+    ));
+    input(documents)
+}
+
+#[tokio::test]
+async fn an_application_keeps_its_id_and_one_that_was_removed_never_comes_back_under_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    daemon.app.apply(with_acme(folder.path(), 1)).await.unwrap();
+    let first = acme(&daemon);
+    assert_eq!(uuid::Uuid::from_u128(first.0).get_version_num(), 4);
+    daemon.app.apply(with_acme(folder.path(), 2)).await.unwrap();
+    assert_eq!(acme(&daemon), first, "another change");
+    applied(&daemon.app, 2).await;
+    daemon.app.apply(with_acme(folder.path(), 2)).await.unwrap();
+    let second = acme(&daemon);
+    assert!(second.0 != first.0 && second.1 != first.1, "another one under an old name");
+    // Compiled again from the store, it is the one that it was.
+    let snapshot = daemon.app.generation(GenerationNumber(1)).await.unwrap().snapshot;
+    std::fs::remove_file(daemon.state.snapshots().join(snapshot.file_name())).unwrap();
+    let done = daemon.app.rollback(back(Some(1))).await.unwrap().generation;
+    assert_eq!((acme(&daemon), done.snapshot), (first, snapshot));
+    for (id, since) in [(first.0, 1), (second.0, 4)] {
+        let identity = daemon.app.identity(id).await.unwrap();
+        assert_eq!((identity.key.application.as_str(), identity.since.0), ("acme", since));
+    }
+    assert!(daemon.app.identity(first.1).await.unwrap().key.credential.is_some());
+    assert!(matches!(daemon.app.identity(7).await, Err(AppError::NotFound(_))));
+    daemon.app.stop().await;
+    let again = start(folder.path()).await;
+    again.app.apply(with_acme(folder.path(), 3)).await.unwrap();
+    assert_eq!(acme(&again), first, "and after a start");
+}
+
+fn pin(number: u64, pin: Pin) -> PinInput {
+    PinInput { number: GenerationNumber(number), pin, author: "ada".to_owned(), now_unix_ms: NOW }
+}
+
+#[tokio::test]
+async fn a_pinned_snapshot_is_never_pruned_and_one_that_is_released_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    let first = applied(&daemon.app, 1).await.generation;
+    let file = daemon.state.snapshots().join(first.snapshot.file_name());
+    assert!(daemon.app.pin(pin(1, Pin::Keep)).await.unwrap().pinned);
+    let fill = async |from: u16| {
+        for port in from..from + 2 * SNAPSHOT_FILES_KEPT as u16 {
+            applied(&daemon.app, port).await;
+        }
+    };
+    fill(2).await;
+    assert!(file.exists());
+    assert!(daemon.app.history(None, 1_000).await.unwrap().last().unwrap().pinned);
+    assert!(!daemon.app.pin(pin(1, Pin::Release)).await.unwrap().pinned);
+    fill(1_000).await;
+    assert!(!file.exists());
+    // Pinned when its file is gone already, it is compiled again.
+    daemon.app.pin(pin(1, Pin::Keep)).await.unwrap();
+    assert!(file.exists());
+    assert!(matches!(daemon.app.pin(pin(7_777, Pin::Keep)).await, Err(AppError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_rollback_may_pin_what_it_brings_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = start(folder.path()).await.app;
+    applied(&app, 1).await;
+    applied(&app, 2).await;
+    let done = app.rollback(RollbackInput { pinned: true, ..back(None) }).await.unwrap().generation;
+    assert!(done.pinned && app.generation(done.number).await.unwrap().pinned);
+}
+
+#[tokio::test]
+async fn a_damaged_snapshot_is_made_good_before_a_node_gets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    let hash = applied(&daemon.app, 1).await.generation.snapshot;
+    let file = daemon.state.snapshots().join(hash.file_name());
+    let good = std::fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    for damaged in [Some(bad.as_slice()), Some(&good[..100]), None] {
+        match damaged {
+            Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        assert!(daemon.app.snapshot(hash, NOW).await.unwrap() == good);
+        assert!(std::fs::read(&file).unwrap() == good);
+    }
+    assert!(matches!(daemon.app.snapshot(ContentHash([7; 32]), NOW).await, Err(AppError::NotFound(_))));
 }

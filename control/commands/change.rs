@@ -4,9 +4,10 @@ use super::client::Client;
 use super::documents;
 use super::failure::{EXIT_CHANGES, Failure};
 use super::terminal::Terminal;
-use super::{ApplyArgs, PlanArgs, RollbackArgs};
+use super::{ApplyArgs, PinArgs, PlanArgs, RollbackArgs};
 use crate::api::views::{
-    ApplyOutcome, ApplyRequest, ApplyResponse, ApplyWhen, DiffView, LiveView, PlanRequest, RollbackRequest,
+    ApplyOutcome, ApplyRequest, ApplyResponse, ApplyWhen, DiffView, GenerationView, LiveView, PinRequest,
+    PlanRequest, RollbackRequest,
 };
 
 /// `ringway apply`.
@@ -34,12 +35,26 @@ pub(super) fn rollback(args: &RollbackArgs, terminal: Terminal) -> Result<u8, Fa
         generation: args.generation,
         author: documents::author(),
         message: args.message.clone(),
+        pin: args.pin,
         wait_ms: crate::limits::LIVE_WAIT_MS,
     };
     let progress = terminal.progress("rolling back");
     let applied: ApplyResponse = client.post("/v1/rollbacks", &request, args.if_match)?;
     drop(progress);
     finish(&applied, terminal)
+}
+
+/// `ringway pin`.
+pub(super) fn pin(args: &PinArgs, terminal: Terminal) -> Result<u8, Failure> {
+    let client = Client::connect(&args.connect)?;
+    let request = PinRequest { pinned: !args.release, author: documents::author() };
+    let path = format!("/v1/generations/{}/pin", args.generation);
+    let generation: GenerationView = client.post(&path, &request, None)?;
+    terminal.result(&generation, |generation| {
+        let is = if generation.pinned { "is pinned: its snapshot is kept" } else { "is pinned no longer" };
+        format!("generation {} {is}", generation.number)
+    });
+    Ok(0)
 }
 
 /// `ringway plan`.

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::api::views::{ExplainRequest, ExplanationView};
 use crate::config;
+use crate::config::scalar::duration_text;
 
 /// `ringway explain`.
 pub(super) fn run(args: &ExplainArgs, terminal: Terminal) -> Result<u8, Failure> {
@@ -65,9 +66,22 @@ fn describe(explained: &ExplanationView) -> String {
     if !ends.is_empty() {
         lines.push(ends.join(", "));
     }
+    lines.extend(timeouts(list("timeouts")));
     for pair in list("forwarded") {
         let part = |at: usize| pair.get(at).and_then(Value::as_str).unwrap_or_default();
         lines.push(format!("  > {}: {}", part(0), part(1)));
     }
     lines.join("\n")
+}
+
+/// One line with each timeout that holds, and whose it is.
+fn timeouts<'v>(list: impl Iterator<Item = &'v Value>) -> Option<String> {
+    let one = |timeout: &Value| {
+        let name = timeout.get("name")?.as_str()?;
+        let written = duration_text(timeout.get("ms")?.as_u64()?);
+        let whose = if timeout.get("of_route")?.as_bool()? { " (of the route)" } else { "" };
+        Some(format!("{name} {written}{whose}"))
+    };
+    let words: Vec<String> = list.filter_map(one).collect();
+    (!words.is_empty()).then(|| format!("timeouts: {}", words.join(", ")))
 }

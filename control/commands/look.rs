@@ -79,11 +79,10 @@ fn describe(status: &StatusView) -> String {
 }
 
 fn describe_node(node: &NodeJson) -> String {
-    let state = if node.connected { "connected" } else { "gone since" };
-    let since = if node.connected { String::new() } else { format!(" {}", node.heard_at) };
+    let state = if node.connected { "connected" } else { "gone" };
     let serves =
         node.generation.map_or("serves nothing".to_owned(), |number| format!("serves generation {number}"));
-    let mut text = format!("node {}: {state}{since}, {serves}", node.id);
+    let mut text = format!("node {}: {state}, {serves}, seen {} ago", node.id, duration(node.silent_ms));
     if let Some(ms) = node.live_ms {
         // A String takes everything.
         write!(text, ", live in {ms} ms").ok();
@@ -105,13 +104,14 @@ fn describe_node(node: &NodeJson) -> String {
 /// `  42  2026-11-21T12:00:00Z  live 3m  ada@host  why`.
 fn row(generation: &GenerationView) -> String {
     let mark = if generation.newest { '*' } else { ' ' };
+    let pinned = if generation.pinned { "  pinned" } else { "" };
     let why = match generation.restores {
         Some(restored) if generation.message.is_empty() => format!("(back to {restored})"),
         Some(restored) => format!("{} (back to {restored})", generation.message),
         None => generation.message.clone(),
     };
     format!(
-        "{mark}{:>5}  {}  {:<9}  {:>7}  {}, {}  {}  {why}",
+        "{mark}{:>5}  {}  {:<9}  {:>7}  {}, {}  {}{pinned}  {why}",
         generation.number,
         generation.created_at,
         generation.state,

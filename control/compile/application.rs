@@ -13,8 +13,7 @@ use crate::config::{Class, Diagnostic, Digest, Kind, Place, Value};
 pub(super) fn compile(compiler: &mut Compiler<'_>) {
     let mut keys: HashMap<Digest, Place> = HashMap::new();
     for (name, value) in compiler.resources(Kind::Application) {
-        let id = (compiler.environment.application_id)(name)
-            .unwrap_or_else(|| derived_id("application", name.as_bytes()));
+        let id = derived_id("application", name.as_bytes());
         let written = value.find("credentials").map(Value::elements).unwrap_or_default();
         let mut credentials = Vec::new();
         for (index, credential) in written.iter().enumerate() {
@@ -38,8 +37,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
                 );
                 compiler.found.push(diagnostic.hint("requests with it are refused; take it out"));
             }
-            let derived = || derived_id("credential", &[name.as_bytes(), &[0], &key.digest.0].concat());
-            let id = (compiler.environment.credential_id)(name, key.digest).unwrap_or_else(derived);
+            let id = derived_id("credential", &[name.as_bytes(), &[0], &key.digest.0].concat());
             credentials.push(Credential {
                 id,
                 pepper_id: key.key_id,
@@ -59,7 +57,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
     }
 }
 
-/// A UUID (version 8, RFC 9562 §5.8) of a name, where no store gives one.
+/// A UUID (version 8, RFC 9562 §5.8) of a name, for where no store gives one: `check`, and trying out.
 fn derived_id(kind: &str, name: &[u8]) -> u128 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(kind.as_bytes()).update(&[0]).update(name);

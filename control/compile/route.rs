@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use ringway_policy::headers::check_edit;
 use ringway_snapshot::id;
 use ringway_snapshot::model::{
-    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, UpstreamProtocol,
-    ValueMatch,
+    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, RouteTimeout,
+    UpstreamProtocol, ValueMatch,
 };
 
 use super::policy::{refused, steps};
 use super::{Compiler, damaged};
 use crate::config::path::RouteKey;
-use crate::config::scalar::parse_size;
+use crate::config::scalar::{parse_duration, parse_size};
 use crate::config::{Class, Diagnostic, Kind, Place, Value};
 
 /// Where a route stands: its key in the host, and its index where that key has a list.
@@ -81,7 +81,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             body_bytes_max: None,
         };
         let mut actions = 0;
-        let mut rewrite = None;
+        let (mut rewrite, mut timeout) = (None, None);
         for (key, value) in entries {
             match key.as_str() {
                 "match" => self.conditions(&maker, &mut route, &value),
@@ -91,8 +91,11 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                     // What is no text was refused before.
                     let find = |name| self.compiler.find(Kind::Upstream, name, || maker.place().key("to"));
                     let found = value.text().and_then(find);
-                    route.action =
-                        Action::Proxy { upstream: found.unwrap_or(0), rewrite: Rewrite::default() };
+                    route.action = Action::Proxy {
+                        upstream: found.unwrap_or(0),
+                        rewrite: Rewrite::default(),
+                        timeout: RouteTimeout::default(),
+                    };
                 }
                 "redirect" => {
                     actions += 1;
@@ -103,6 +106,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                     route.action = self.respond(&maker, &value);
                 }
                 "rewrite" => rewrite = Some(value),
+                "timeout" => timeout = Some(value),
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
                 "grpc_web" => route.grpc_web = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
@@ -115,6 +119,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
         self.check_actions(&maker, actions);
         self.check_forwarding(&maker, &route);
         self.rewrite(&maker, &mut route, rewrite);
+        self.timeout(&maker, &mut route, timeout);
         route.id = id::route(self.pattern, &route).0;
         self.routes.push((route, origin));
     }
@@ -193,6 +198,25 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             // `/v2/` in place of `/v1` would double the slash that the rest begins with.
             prefix.pop();
         }
+    }
+
+    fn timeout(&mut self, maker: &Maker<'_>, route: &mut Route, value: Option<Value>) {
+        let Some(value) = value else { return };
+        let Action::Proxy { timeout, .. } = &mut route.action else {
+            let at = maker.place().key("timeout").as_key();
+            self.report(Diagnostic::error(Class::Conflict, at, "only a route with `to` has timeouts"));
+            return;
+        };
+        let ms = |key: &str| {
+            let written = value.find(key).and_then(Value::text)?;
+            parse_duration(written).ok().and_then(|ms| u32::try_from(ms).ok())
+        };
+        *timeout = RouteTimeout {
+            connect_ms_max: ms("connect"),
+            request_ms_max: ms("request"),
+            idle_ms_max: ms("idle"),
+            tunnel_idle_ms_max: ms("tunnel_idle"),
+        };
     }
 
     fn chain(&mut self, maker: &Maker<'_>, value: &Value) -> u32 {

@@ -140,8 +140,7 @@ pub(super) fn listeners(compiler: &mut Compiler<'_>) {
             redirects.push((compiler.model.listeners.len(), port, place.clone()));
         }
         overlap(compiler, address, &place);
-        // Other protocols are refused by the key table as long as they are not available.
-        let protocols = Protocols { http1: true, http2: false, http3: false };
+        let protocols = protocols(compiler, &view, &place);
         compiler.model.listeners.push(Listener { address, protocols, tls, redirect_https_port: None });
     }
     for (index, port, place) in redirects {
@@ -150,6 +149,29 @@ pub(super) fn listeners(compiler: &mut Compiler<'_>) {
             listener.redirect_https_port = port;
         }
     }
+}
+
+/// What a listener speaks. HTTP/3 has TLS in it, and clients hear of it over HTTP/1.1 or HTTP/2 (RFC 9114 §3.1.1).
+fn protocols(compiler: &mut Compiler<'_>, view: &View<'_>, place: &Place) -> Protocols {
+    let written = view.at("protocols");
+    let names: Vec<&str> = written.elements().iter().filter_map(|name| name.text()).collect();
+    let has = |name: &str| names.contains(&name);
+    let absent = written.value().is_none();
+    let protocols = Protocols { http1: has("http1") || absent, http2: has("http2"), http3: has("http3") };
+    let found = if protocols.http3 && view.at("tls").value().is_none() {
+        Some(("HTTP/3 is not spoken without TLS", "name a TLS profile: tls: default"))
+    } else if protocols.http3 && !(protocols.http1 || protocols.http2) {
+        Some(("clients hear of HTTP/3 over HTTP/1.1 or HTTP/2 only", "write [http1, http2, http3]"))
+    } else if names.is_empty() && !absent {
+        Some(("a listener speaks some protocol", "write [http1], or leave it out"))
+    } else {
+        None
+    };
+    if let Some((message, hint)) = found {
+        let diagnostic = Diagnostic::error(Class::Conflict, place.clone().key("protocols"), message);
+        compiler.found.push(diagnostic.hint(hint));
+    }
+    protocols
 }
 
 /// The one port of the TLS listeners.

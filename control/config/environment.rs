@@ -6,8 +6,6 @@ use std::path::Path;
 use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::seal::SealKey;
 
-use super::value::Digest;
-
 /// A self-signed certificate and its key.
 pub struct SelfSigned {
     /// DER, one certificate.
@@ -29,10 +27,6 @@ pub struct CompileEnvironment<'a> {
     pub pepper: &'a Pepper,
     /// Gives the self-signed certificate for these names: the same one as long as it is valid.
     pub self_signed: &'a dyn Fn(&[String]) -> Result<SelfSigned, String>,
-    /// The store's id of an application; derived from its name without.
-    pub application_id: &'a dyn Fn(&str) -> Option<u128>,
-    /// The store's id of an application's credential; derived from both without.
-    pub credential_id: &'a dyn Fn(&str, Digest) -> Option<u128>,
     /// For the validity of certificates and credentials.
     pub now_unix_ms: u64,
 }

@@ -52,8 +52,6 @@ impl World {
             seal_key: &self.seal_key,
             pepper: &self.pepper,
             self_signed: &self_signed,
-            application_id: &|_| None,
-            credential_id: &|_, _| None,
             now_unix_ms: NOW_UNIX_MS,
         })
     }

@@ -9,6 +9,10 @@ pub enum AuditVerb {
     Apply,
     /// An older generation was brought back.
     Rollback,
+    /// A generation's snapshot is kept from being pruned.
+    Pin,
+    /// It may be pruned again.
+    Release,
 }
 
 impl AuditVerb {
@@ -17,12 +21,14 @@ impl AuditVerb {
         match self {
             Self::Apply => "apply",
             Self::Rollback => "rollback",
+            Self::Pin => "pin",
+            Self::Release => "release",
         }
     }
 
     /// The inverse of [`Self::name`].
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Apply, Self::Rollback].into_iter().find(|verb| verb.name() == name)
+        [Self::Apply, Self::Rollback, Self::Pin, Self::Release].into_iter().find(|verb| verb.name() == name)
     }
 }
 

@@ -60,6 +60,15 @@ impl Publisher {
         }
     }
 
+    /// Brings a snapshot to disk in place of what has its name. Blocks.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn replace(&self, hash: ContentHash, bytes: &[u8]) -> io::Result<()> {
+        write_whole(&self.path(hash), 0o600, bytes)?;
+        sync_folder(&self.folder)
+    }
+
     /// Points `current` at a generation whose snapshot was kept, then tells the nodes. Blocks. One sync of the
     /// folder covers the renames of both files.
     ///

@@ -31,7 +31,7 @@ struct Node {
     gone: bool,
     /// It has polled since the start.
     polled: bool,
-    live: Option<(GenerationNumber, u64)>,
+    live: Option<(GenerationNumber, Option<u64>)>,
     refused: Option<(GenerationNumber, String)>,
 }
 
@@ -44,8 +44,8 @@ pub struct NodeView {
     pub connected: bool,
     /// Its last word, Unix milliseconds.
     pub heard_unix_ms: u64,
-    /// The generation that it serves, and how long it took to bring it live.
-    pub live: Option<(GenerationNumber, u64)>,
+    /// The generation that it serves, and how long it took to bring it live, where the node said so.
+    pub live: Option<(GenerationNumber, Option<u64>)>,
     /// A newer one that it refused, and why.
     pub refused: Option<(GenerationNumber, String)>,
     /// What it says about itself.
@@ -104,6 +104,18 @@ impl Nodes {
         self.update(id, now_unix_ms, |node| node.report = report)
     }
 
+    /// Notes which generation a node says to serve, 0 for none. An acknowledgement says more, and may have overtaken this.
+    ///
+    /// # Errors
+    /// [`TooManyNodes`].
+    pub fn serves(&self, id: &str, number: GenerationNumber, now_unix_ms: u64) -> Result<(), TooManyNodes> {
+        self.update(id, now_unix_ms, |node| {
+            if number.0 > 0 && node.live.is_none_or(|(live, _)| live < number) {
+                node.live = Some((number, None));
+            }
+        })
+    }
+
     /// Notes what a node says about a generation.
     ///
     /// # Errors
@@ -111,7 +123,7 @@ impl Nodes {
     pub fn acknowledge(&self, said: &Acknowledgement) -> Result<(), TooManyNodes> {
         self.update(&said.node, said.received_unix_ms, |node| match &said.verdict {
             NodeVerdict::Live { live_ms } => {
-                node.live = Some((said.generation, *live_ms));
+                node.live = Some((said.generation, Some(*live_ms)));
                 node.refused = node.refused.take().filter(|(refused, _)| *refused > said.generation);
             }
             NodeVerdict::Refused { reason } => node.refused = Some((said.generation, reason.clone())),

@@ -5,7 +5,9 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Change, Store, StoreError, failed, from_sql, hash_from_sql, to_sql};
 use crate::config::{Digest, Material};
-use crate::domain::{AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState};
+use crate::domain::{
+    AuditEntry, AuditVerb, ContentHash, Generation, GenerationNumber, GenerationState, IdentityKey,
+};
 
 const COLUMNS: &str = "number, parent, restores, snapshot, snapshot_bytes, root, changes, routes, author, \
                        message, source, created_unix_ms, compile_ms, state, pinned";
@@ -19,6 +21,8 @@ pub struct Appended {
     pub changes: Vec<Change>,
     /// What the definitions refer to and the store may not have yet.
     pub materials: Vec<(Digest, Material)>,
+    /// Ids that are given or taken away with it.
+    pub identities: Vec<(IdentityKey, Option<u128>)>,
     /// Content hash of the source that it was applied from.
     pub source: Option<(String, ContentHash)>,
     /// Who did what.
@@ -127,6 +131,9 @@ impl Store {
             .await
             .map_err(failed(doing))?;
         super::materials::insert(&mut transaction, &appended.materials).await.map_err(failed(doing))?;
+        super::identities::insert(&mut transaction, appended.generation.number, &appended.identities)
+            .await
+            .map_err(failed(doing))?;
         insert_audit(&mut transaction, &audit_of(&appended)).await.map_err(failed(doing))?;
         if let Some((source, hash)) = &appended.source {
             super::sources::upsert(&mut transaction, source, *hash, &appended.generation)
@@ -137,18 +144,57 @@ impl Store {
         Ok(Committed(appended.generation))
     }
 
-    /// Keeps a generation's snapshot file from being pruned, or lets it go.
+    /// Keeps a generation's snapshot file from being pruned, or lets it go, with its line in the audit trail.
     ///
     /// # Errors
     /// [`StoreError::NoGeneration`], or the database failed.
-    pub async fn pin(&self, number: GenerationNumber, pin: Pin) -> Result<(), StoreError> {
+    pub async fn pin(
+        &self,
+        number: GenerationNumber,
+        pin: Pin,
+        author: &str,
+        now_unix_ms: u64,
+    ) -> Result<(), StoreError> {
+        let doing = "pin a generation";
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(doing))?;
         let done = sqlx::query("UPDATE generations SET pinned = $1 WHERE number = $2")
             .bind(i64::from(pin == Pin::Keep))
             .bind(to_sql(number.0))
-            .execute(&self.writer)
+            .execute(&mut *transaction)
             .await
-            .map_err(failed("pin a generation"))?;
-        if done.rows_affected() == 0 { Err(StoreError::NoGeneration(number)) } else { Ok(()) }
+            .map_err(failed(doing))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::NoGeneration(number));
+        }
+        let (verb, detail) = match pin {
+            Pin::Keep => (AuditVerb::Pin, "its snapshot is kept"),
+            Pin::Release => (AuditVerb::Release, "its snapshot may be pruned"),
+        };
+        let entry = AuditEntry {
+            at_unix_ms: now_unix_ms,
+            author: author.to_owned(),
+            verb,
+            generation: number,
+            detail: detail.to_owned(),
+        };
+        insert_audit(&mut transaction, &entry).await.map_err(failed(doing))?;
+        transaction.commit().await.map_err(failed(doing))
+    }
+
+    /// The newest generation with this snapshot.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn generation_of(&self, snapshot: ContentHash) -> Result<Option<Generation>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM generations WHERE snapshot = $1 ORDER BY number DESC LIMIT 1");
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(snapshot.0.as_slice())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed("read a generation"))?
+            .map(|row| read_row(&row))
+            .transpose()
     }
 
     /// Snapshots that must stay on disk: those of pinned generations.

@@ -51,6 +51,7 @@ fn appended(number: u64, changes: Vec<Change>) -> Appended {
         },
         changes,
         materials: vec![],
+        identities: vec![],
         source: None,
         verb: AuditVerb::Apply,
     }
@@ -222,11 +223,11 @@ async fn pinned_snapshots_are_listed_until_they_are_released() {
     let store = &opened.store;
     store.append(appended(1, vec![put("a", "1")])).await.unwrap();
     let number = GenerationNumber(1);
-    store.pin(number, super::Pin::Keep).await.unwrap();
+    store.pin(number, super::Pin::Keep, "ada", 1).await.unwrap();
     assert_eq!(store.pinned_snapshots().await.unwrap().len(), 1);
-    store.pin(number, super::Pin::Release).await.unwrap();
+    store.pin(number, super::Pin::Release, "ada", 2).await.unwrap();
     assert_eq!(store.pinned_snapshots().await.unwrap(), []);
-    let unknown = store.pin(GenerationNumber(9), super::Pin::Keep).await;
+    let unknown = store.pin(GenerationNumber(9), super::Pin::Keep, "ada", 3).await;
     assert!(matches!(unknown, Err(StoreError::NoGeneration(GenerationNumber(9)))));
 }
 

@@ -27,8 +27,6 @@ fn with<T>(run: impl FnOnce(&CompileEnvironment<'_>) -> T) -> Option<T> {
         seal_key: &seal_key,
         pepper: &pepper,
         self_signed: &|_| Err("not here".to_owned()),
-        application_id: &|_| None,
-        credential_id: &|_, _| None,
         now_unix_ms: 1_793_491_200_000,
     }))
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_transport::{Receiver, Sender, ServerTls, Stream};
+use ringway_transport::{QuicConnection, Receiver, Sender, ServerTls, Stream};
 
 use crate::tls;
 use crate::worker::{Admitted, Worker};
@@ -95,6 +95,17 @@ impl Drop for Entered {
     fn drop(&mut self) {
         self.worker.leave(self.slot);
     }
+}
+
+/// Serves an HTTP/3 connection whose handshake is done, to its end.
+pub(crate) async fn serve_http3(
+    _worker: Rc<Worker>,
+    _admitted: Admitted,
+    quic: QuicConnection,
+    _configured: SocketAddr,
+) {
+    // H3_VERSION_FALLBACK (RFC 9114 §8.1): to be asked again over TCP.
+    quic.close(0x110u32.into(), b"");
 }
 
 /// Serves a connection that was just accepted.

@@ -153,7 +153,17 @@ impl GenerationError {
     /// Whether the same snapshot may be good a moment later.
     #[must_use]
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Bind { .. } | Self::Crowded(_) | Self::File { .. })
+        matches!(self, Self::Bind { .. } | Self::Crowded(_)) || self.is_of_the_file()
+    }
+
+    /// Whether the file is missing or damaged, and another copy of it would do.
+    #[must_use]
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Hash => true,
+            Self::Snapshot(source) => !matches!(source, SnapshotError::Newer(_) | SnapshotError::Older(_)),
+            _ => false,
+        }
     }
 
     /// What the person on call should do.
@@ -163,7 +173,7 @@ impl GenerationError {
             Self::File { .. } => "the snapshot is fetched again from control when it answers",
             Self::Pointer(source) => source.hint(),
             Self::Snapshot(source) => source.hint(),
-            Self::Hash => "remove the file; it is fetched again from control",
+            Self::Hash => "it is fetched again from control when it answers",
             Self::Policy(_) | Self::Expression(_) | Self::NoProfile(_) => {
                 "control compiled what this gateway cannot carry out: are their versions the same?"
             }

@@ -28,6 +28,7 @@ use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Leased;
+use crate::upstream::prepared::Timeouts;
 
 /// Attempts at an upstream, the first included.
 const ATTEMPTS_MAX: u8 = 2;
@@ -45,6 +46,8 @@ pub(crate) struct Job<'r> {
     pub(crate) reply_overlay: Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
+    /// How long is waited for the upstream.
+    pub(crate) timeouts: Timeouts,
     /// How long a peer may take no bytes.
     pub(crate) write_stall_ns_max: u64,
     /// What is written beside the fields.
@@ -163,7 +166,7 @@ async fn over_http1(
     let coding = coding_of(job.head.framing());
     up.request_text(job.head, &job.overlay, job.line, coding, &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
-    let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
+    let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
     let came = carry(job, entry, source, sink, &mut up, wait).await;
     drop(up);
@@ -205,13 +208,13 @@ async fn over_http2(
     source.keep();
     let mut up = Sink::begun(requested.sender, coding, job.write_stall_ns_max);
     let (reply, due_ns) = (RefCell::new(requested.reply), Cell::new(u64::MAX));
-    let until_ns = sent_ns.saturating_add(job.upstream.prepared.request_ns_max);
+    let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let from = From::Http2 { reply: &reply, due_ns: &due_ns };
     let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
     if matches!(came.ended.outcome, Outcome::UpstreamHeadTimeout | Outcome::UpstreamIdleTimeout) {
         // Either this request is slow or the connection is dead: the others on it are told which.
         let now_ns = ringway_rt::now().mono_ns;
-        slot.probe(now_ns.saturating_add(job.upstream.prepared.connect_ns_max));
+        slot.probe(now_ns.saturating_add(job.timeouts.connect_ns_max));
     }
     let may_repeat = match came.repeat {
         Repeat::Never => false,

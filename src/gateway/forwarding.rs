@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use ringway_snapshot::model::{Network, Settings, TraceTrust};
 use ringway_wire::field::FieldId;
-use ringway_wire::forwarded::{Hop, client_address, write_forwarded, write_via, write_x_forwarded_for};
+use ringway_wire::forwarded::client_address;
 use ringway_wire::head::RequestHead;
-use ringway_wire::overlay::{BadEdit, Overlay};
+use ringway_wire::overlay::BadEdit;
 use ringway_wire::request_id::{self, RequestId};
+use ringway_wire::told::Told;
 use ringway_wire::trace_context::TraceParent;
 
 use crate::connection::Connection;
@@ -78,45 +79,32 @@ pub(crate) fn identify(
 /// # Errors
 /// None with the values made here; it is the overlay's own check.
 pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
-    let Some(pinned) = turn.pinned.clone() else { return Ok(()) };
+    let Some(pinned) = turn.pinned.as_deref() else { return Ok(()) };
     let Turn { connection, head, entry, known_as, overlay, .. } = turn;
     let settings = &pinned.generation.settings;
     let peer = connection.peer.ip();
     let trusted = !settings.trusted.is_empty() && is_trusted(&settings.trusted, peer);
-    overlay.set_known(FieldId::XRequestId, |out| out.extend_from_slice(known_as.as_bytes()))?;
-    trace(connection, settings, head, entry, trusted, overlay)?;
-    let hop = Hop { address: peer, scheme: connection.scheme(), host: head.authority() };
-    let before = |id| head.values(id).filter(move |_| trusted);
-    overlay.set_known(FieldId::Forwarded, |out| write_forwarded(out, before(FieldId::Forwarded), &hop))?;
-    overlay.set_known(FieldId::XForwardedFor, |out| {
-        write_x_forwarded_for(out, before(FieldId::XForwardedFor), peer);
-    })?;
-    if !trusted || head.field(FieldId::XForwardedProto).is_none() {
-        overlay.set_known(FieldId::XForwardedProto, |out| {
-            out.extend_from_slice(connection.scheme().as_bytes())
-        })?;
-    }
-    if !trusted || head.field(FieldId::XForwardedHost).is_none() {
-        overlay.set_known(FieldId::XForwardedHost, |out| out.extend_from_slice(head.authority()))?;
-    }
-    if !trusted {
-        remove_present(head, FieldId::XForwardedPort, overlay)?;
-        remove_present(head, FieldId::XForwardedPrefix, overlay)?;
-    }
-    overlay.set_known(FieldId::Via, |out| {
-        write_via(out, head.values(FieldId::Via), head.version(), &settings.name)
-    })
+    let (trace, continued) = trace(connection, settings, head, entry, trusted);
+    let told = Told {
+        request_id: known_as.as_bytes(),
+        trace,
+        keeps_tracestate: continued,
+        peer,
+        trusted,
+        scheme: connection.scheme(),
+        pseudonym: &settings.name,
+    };
+    told.add_to(head, overlay)
 }
 
-/// Continues or begins a trace (W3C Trace Context §4).
+/// Continues or begins a trace (W3C Trace Context §4). Whether it is the caller's that goes on.
 fn trace(
     connection: &Connection,
     settings: &Settings,
     head: &RequestHead,
     entry: &mut Entry<'_>,
     trusted: bool,
-    overlay: &mut Overlay,
-) -> Result<(), BadEdit> {
+) -> (TraceParent, bool) {
     let worker = &connection.worker;
     let theirs = head.field(FieldId::Traceparent).and_then(TraceParent::parse);
     let believed = match settings.trace {
@@ -124,24 +112,16 @@ fn trace(
         TraceTrust::Trusted => trusted,
         TraceTrust::None => false,
     };
-    let ours = match theirs {
-        Some(theirs) if believed => theirs.child(worker.random()),
+    let (ours, continued) = match theirs {
+        Some(theirs) if believed => (theirs.child(worker.random()), true),
         other => {
             entry.linked_trace_id = other.map_or([0; 16], |theirs| theirs.trace_id.to_be_bytes());
-            remove_present(head, FieldId::Tracestate, overlay)?;
-            TraceParent::root([worker.random(), worker.random(), worker.random()], false)
+            (TraceParent::root([worker.random(), worker.random(), worker.random()], false), false)
         }
     };
     entry.trace_id = ours.trace_id.to_be_bytes();
     entry.span_id = ours.parent_id.to_be_bytes();
-    overlay.set_known(FieldId::Traceparent, |out| out.extend_from_slice(&ours.to_text()))
-}
-
-fn remove_present(head: &RequestHead, id: FieldId, overlay: &mut Overlay) -> Result<(), BadEdit> {
-    match head.field(id) {
-        Some(_) => overlay.remove(id.name().as_bytes()),
-        None => Ok(()),
-    }
+    (ours, continued)
 }
 
 #[cfg(test)]

@@ -16,12 +16,13 @@ use ringway_snapshot::model::{
 };
 use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{
-    Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, ServerProfile, ServerTls,
-    TicketSeed, Verify, Version,
+    Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, QuicKeys, QuicLimits, QuicTls,
+    ServerProfile, ServerTls, TicketSeed, Verify, Version,
 };
 use ringway_wire::limits::HeadLimits;
 
 use crate::error::GenerationError;
+use crate::limits::{HTTP3_STREAMS_MAX, QUIC_SILENCE_MS_MAX};
 use crate::resolver::Resolver;
 use crate::upstream::prepared::PreparedUpstream;
 
@@ -42,6 +43,8 @@ pub(crate) struct Generation {
     pub(crate) upstreams: Vec<Arc<PreparedUpstream>>,
     /// TLS of each listener; none in plain text.
     tls: Vec<Option<Arc<ServerTls>>>,
+    /// The same for HTTP/3; none where a listener does not speak it.
+    quic: Vec<Option<Arc<QuicTls>>>,
     /// Limits, timeouts and identity.
     pub(crate) settings: Settings,
     /// Of request heads.
@@ -57,6 +60,8 @@ pub(crate) struct Workshop<'n> {
     pub(crate) keys: &'n KeyRing,
     /// Of session tickets.
     pub(crate) tickets: &'n TicketSeed,
+    /// Of QUIC endpoints.
+    pub(crate) quic: &'n QuicKeys,
     /// Keeps endpoint names fresh.
     pub(crate) resolver: &'n Resolver,
     /// How many workers share a rate of core scope.
@@ -85,11 +90,15 @@ impl Generation {
             })
             .collect::<Result<_, GenerationError>>()?;
         workshop.resolver.settle(RESOLVE_PATIENCE);
-        let tls = snapshot
-            .listeners()
-            .iter()
-            .map(|listener| listener_tls(listener, snapshot.tls(), workshop))
-            .collect::<Result<_, GenerationError>>()?;
+        let (mut tls, mut quic) = (Vec::new(), Vec::new());
+        for listener in snapshot.listeners() {
+            let profile = listener_profile(listener, snapshot.tls(), workshop)?;
+            quic.push(
+                profile.as_ref().map(|profile| quic_tls(listener, profile, workshop)).transpose()?.flatten(),
+            );
+            let built = profile.map(|profile| ServerTls::build(&[profile], workshop.tickets)).transpose()?;
+            tls.push(built.map(Arc::new));
+        }
         let settings = snapshot.settings().clone();
         let pool_idle_ms = snapshot.upstreams().iter().map(|upstream| upstream.pool_idle_ms_max).min();
         Ok(Self {
@@ -99,6 +108,7 @@ impl Generation {
             pool_idle_ns_max: u64::from(pool_idle_ms.unwrap_or(60_000)) * 1_000_000,
             upstreams,
             tls,
+            quic,
             head_limits: HeadLimits {
                 head_bytes_max: settings.head_bytes_max,
                 target_bytes_max: settings.target_bytes_max,
@@ -117,17 +127,35 @@ impl Generation {
         self.snapshot.listeners().get(at).map(|listener| (listener, tls))
     }
 
+    /// What HTTP/3 is served by at the listener configured at this address, if it speaks that.
+    pub(crate) fn quic(&self, configured: SocketAddr) -> Option<&Arc<QuicTls>> {
+        let at = self.snapshot.listeners().iter().position(|listener| listener.address == configured)?;
+        self.quic.get(at).and_then(Option::as_ref)
+    }
+
     /// How long idle upstream connections are kept: the least of all upstreams'.
     pub(crate) fn pool_idle_ns_max(&self) -> u64 {
         self.pool_idle_ns_max
     }
 }
 
-fn listener_tls(
+fn quic_tls(
+    listener: &Listener,
+    profile: &ServerProfile,
+    workshop: &Workshop<'_>,
+) -> Result<Option<Arc<QuicTls>>, GenerationError> {
+    if !listener.protocols.http3 {
+        return Ok(None);
+    }
+    let limits = QuicLimits { streams: HTTP3_STREAMS_MAX, idle_ms: QUIC_SILENCE_MS_MAX };
+    Ok(Some(Arc::new(QuicTls::build(profile, workshop.tickets, workshop.quic, limits)?)))
+}
+
+fn listener_profile(
     listener: &Listener,
     profiles: &[TlsProfile],
     workshop: &Workshop<'_>,
-) -> Result<Option<Arc<ServerTls>>, GenerationError> {
+) -> Result<Option<ServerProfile>, GenerationError> {
     let Some(index) = listener.tls else { return Ok(None) };
     let Some(profile) = profiles.get(index as usize) else { return Err(GenerationError::NoProfile(index)) };
     let certificates = profile
@@ -135,7 +163,7 @@ fn listener_tls(
         .iter()
         .map(|certificate| certificate_of(certificate, workshop))
         .collect::<Result<_, _>>()?;
-    let built = ServerProfile {
+    Ok(Some(ServerProfile {
         name: profile.name.clone(),
         certificates,
         serve_without_sni: profile.serve_without_sni,
@@ -149,9 +177,7 @@ fn listener_tls(
         client_crls: profile.client_crls.clone(),
         // HTTP/2 is negotiated once the connection shell for it stands.
         alpn: vec![Alpn::Http1],
-    };
-    let tls = ServerTls::build(&[built], workshop.tickets)?;
-    Ok(Some(Arc::new(tls)))
+    }))
 }
 
 /// TLS to an upstream with what it may speak, and with HTTP/1.1 alone where that is less.

@@ -7,6 +7,16 @@ pub(crate) const MEMORY_BYTES_MAX: usize = 512 << 20;
 /// From here on bodies flow through small buffers only: four fifths of the most.
 pub(crate) const MEMORY_BYTES_SHORT: usize = MEMORY_BYTES_MAX / 5 * 4;
 
+/// Requests that one HTTP/3 connection may have open.
+pub(crate) const HTTP3_STREAMS_MAX: u32 = 128;
+/// After how long without a packet the other end of a QUIC connection is taken for gone. It is probed at half of it; when an
+/// idle connection ends is `settings.timeouts.keep_alive`'s business.
+pub(crate) const QUIC_SILENCE_MS_MAX: u32 = 60_000;
+/// Before a QUIC endpoint that failed is started again.
+pub(crate) const QUIC_RESTART_NS: u64 = 100_000_000;
+/// How long the end of QUIC connections that a drain has cut is given to go out.
+pub(crate) const QUIC_CLOSE_NS_MAX: u64 = 300_000_000;
+
 const _: () = assert!(MEMORY_BYTES_SHORT < MEMORY_BYTES_MAX);
 
 /// What killed gateways whose state directories still stand may leave on tmpfs, all together.

@@ -1,7 +1,7 @@
 //! What the node asks of a worker: a short list under a lock, and a bell. Never on the request's way.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ringway_rt::Doorbell;
 
@@ -14,6 +14,20 @@ pub(crate) enum Command {
         configured: SocketAddr,
         /// This worker's own socket of the reuseport group.
         socket: TcpListener,
+    },
+    /// Serve HTTP/3 on this socket; if the listener's endpoint still lives, take newcomers in again.
+    ListenQuic {
+        /// As the definition names it.
+        configured: SocketAddr,
+        /// This worker's own socket of the steered group.
+        socket: UdpSocket,
+        /// To be kept as long as the socket is served.
+        held: Arc<()>,
+    },
+    /// Serve no new HTTP/3 connection there; open ones live on.
+    StopQuic {
+        /// As the definition names it.
+        configured: SocketAddr,
     },
     /// Accept there no longer; open connections live on.
     Stop {

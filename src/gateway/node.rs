@@ -12,6 +12,7 @@ use ringway_record::metrics::{Metric, Metrics};
 use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
 
 use crate::admin;
+use crate::datagrams::{Datagrams, Group};
 use crate::error::{GatewayError, GenerationError};
 use crate::generation::Generation;
 use crate::mailbox::{Command, Mailbox};
@@ -67,6 +68,8 @@ pub(crate) struct Node {
     /// What the upstreams' endpoints are doing, as the workers report it.
     pub(crate) upstreams: crate::health::Board,
     mailboxes: Vec<Arc<Mailbox>>,
+    /// INVARIANT: holds every UDP socket until the process ends, so that no group is reordered while one of its members is served.
+    datagrams: Datagrams,
     /// INVARIANT: holds every listening socket, so that they survive a worker's panic.
     listening: Mutex<BTreeMap<SocketAddr, Listening>>,
     admin: Mutex<Option<SocketAddr>>,
@@ -105,6 +108,7 @@ impl Node {
             metrics: Metrics::new(workers),
             upstreams: crate::health::Board::new(workers),
             mailboxes,
+            datagrams: Datagrams::default(),
             listening: Mutex::default(),
             admin: Mutex::default(),
             driver: Mutex::default(),
@@ -165,9 +169,16 @@ impl Node {
     /// # Errors
     /// A new listener cannot be bound; nothing has changed then.
     pub(crate) fn make_live(&self, generation: Generation) -> Result<(), GenerationError> {
-        let wanted: Vec<SocketAddr> =
-            generation.snapshot.listeners().iter().map(|listener| listener.address).collect();
+        let of = |http3: bool| -> Vec<SocketAddr> {
+            let listeners = generation.snapshot.listeners().iter();
+            listeners
+                .filter(|listener| listener.protocols.http3 || !http3)
+                .map(|listener| listener.address)
+                .collect()
+        };
+        let (wanted, http3) = (of(false), of(true));
         let fresh = self.bind_new(&wanted)?;
+        let groups = self.bind_groups(&http3, &fresh)?;
         self.drain_ns_max.store(u64::from(generation.settings.drain_ms_max) * 1_000_000, Ordering::Relaxed);
         self.metrics.node().set(Metric::Generation, generation.current.generation);
         self.published.publish(Arc::new(generation));
@@ -183,6 +194,7 @@ impl Node {
             listening.keys().filter(|address| !wanted.contains(address)).copied().collect();
         listening.retain(|address, _| wanted.contains(address));
         drop(listening);
+        self.datagrams.make_live(groups, &http3, &self.mailboxes);
         for mailbox in &self.mailboxes {
             for configured in &gone {
                 mailbox.put(Command::Stop { configured: *configured });
@@ -219,8 +231,35 @@ impl Node {
         Ok(fresh)
     }
 
+    /// Binds a steered group of UDP sockets for each listener with HTTP/3 that has none, to the address of its TCP sockets.
+    fn bind_groups(
+        &self,
+        http3: &[SocketAddr],
+        fresh: &[Bound],
+    ) -> Result<Vec<(SocketAddr, Group)>, GenerationError> {
+        let mut groups = Vec::new();
+        for configured in http3.iter().copied().filter(|address| !self.datagrams.has(*address)) {
+            let new = fresh.iter().find(|(address, ..)| *address == configured).map(|(_, new, _)| new.bound);
+            let known = || lock(&self.listening).get(&configured).map(|listening| listening.bound);
+            let address = new.or_else(known).unwrap_or(configured);
+            let group = Group::bind(address, self.workers());
+            let group = group.map_err(|source| GenerationError::Bind { address: configured, source })?;
+            tracing::info!(%configured, %address, "serving HTTP/3");
+            groups.push((configured, group));
+        }
+        Ok(groups)
+    }
+
+    /// Hands a worker its UDP sockets again.
+    pub(crate) fn hand_over_datagrams(&self, worker: u16) {
+        if let Some(mailbox) = self.mailbox(worker) {
+            self.datagrams.hand_over(worker, &mailbox);
+        }
+    }
+
     /// Hands a worker that was started again its listening sockets.
     fn hand_over_all(&self, worker: u16) {
+        self.hand_over_datagrams(worker);
         let Some(mailbox) = self.mailbox(worker) else { return };
         for (configured, listening) in lock(&self.listening).iter() {
             if let Some(socket) = listening.sockets.get(usize::from(worker)) {
@@ -237,6 +276,10 @@ impl Node {
         let mut open = 0;
         worker.endpoints.each(|endpoint| open += u64::from(endpoint.connections()));
         shard.set(Metric::UpstreamConnectionsOpen, open);
+        worker.each_quic(|listener| listener.report(worker));
+        if worker.index == 0 {
+            self.datagrams.sweep();
+        }
         self.upstreams.report(worker);
     }
 
@@ -299,6 +342,10 @@ fn serve(node: &Arc<Node>, cores: Option<&[usize]>, signals: &Signals) -> Result
     {
         let node = Arc::clone(node);
         thread("reload", move || reload::run(&node))?;
+    }
+    {
+        let node = Arc::clone(node);
+        thread("heartbeat", move || reload::run_heartbeat(&node))?;
     }
     {
         let node = Arc::clone(node);

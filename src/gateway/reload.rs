@@ -14,17 +14,22 @@ use crate::generation::{Generation, Workshop};
 use crate::node::Node;
 use crate::published::GENERATIONS_LIVE_MAX;
 
+/// Between two words to control on how the node fares.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at the pointer while control does not answer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What control answers when the generation is still the same.
 const NOTHING_NEW: u16 = 204;
+/// How long the same complaint is not made again.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Complaints that are remembered.
+const COMPLAINTS_MAX: usize = 16;
 /// How long publishing waits for requests to let go of old generations before it refuses.
 const CROWDED_MAX: Duration = Duration::from_secs(5);
 
 /// Runs for as long as the process does.
 pub(crate) fn run(node: &Node) {
-    let socket = node.options.control.clone().unwrap_or_else(|| node.state.root().join("control.sock"));
-    let mut link = ControlLink::new(&socket);
+    let mut link = link_to_control(node);
     let mut served = Served::default();
     served.follow_disk(node, &mut link);
     loop {
@@ -74,7 +79,7 @@ struct Served {
     refused: Option<Current>,
     /// Refused for what may pass: an address in use, too many generations alive, a file that is not there yet.
     again: Option<Current>,
-    complaint: String,
+    complaints: Vec<(String, Instant)>,
 }
 
 impl Served {
@@ -133,16 +138,16 @@ impl Served {
         }
     }
 
-    /// Logs an error once, not every second.
+    /// Logs an error once a minute, not every second.
     fn complain(&mut self, error: &GenerationError) {
         let text = chain(error);
-        if text != self.complaint {
-            tracing::error!(
-                error = text,
-                hint = error.hint(),
-                "snapshot refused; the last good one serves on"
-            );
-            self.complaint = text;
+        self.complaints.retain(|(_, at)| at.elapsed() < COMPLAIN_EVERY);
+        if self.complaints.iter().any(|(known, _)| *known == text) {
+            return;
+        }
+        tracing::error!(error = text, hint = error.hint(), "snapshot refused; the last good one serves on");
+        if self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push((text, Instant::now()));
         }
     }
 }
@@ -151,10 +156,15 @@ fn make_live(node: &Node, current: Current, link: &mut ControlLink) -> Result<()
     wait_for_room(node)?;
     let snapshot = match node.state.snapshot(&current.hash) {
         Ok(snapshot) => snapshot,
-        Err(error @ GenerationError::File { .. }) => {
+        // What is damaged on disk is refused and fetched again, as what is not there.
+        Err(error) if error.is_of_the_file() => {
             let fetched = link.get(&format!("/v1/node/snapshots/{}", current.hash));
             match fetched {
-                Ok(reply) if reply.status == 200 => node.state.keep(&current.hash, &reply.body)?,
+                Ok(reply) if reply.status == 200 => {
+                    let snapshot = node.state.keep(&current.hash, &reply.body)?;
+                    tracing::info!(hash = %current.hash, because = chain(&error), "snapshot fetched from control");
+                    snapshot
+                }
                 _ => return Err(error),
             }
         }
@@ -163,6 +173,7 @@ fn make_live(node: &Node, current: Current, link: &mut ControlLink) -> Result<()
     let workshop = Workshop {
         keys: &node.state.keys,
         tickets: &node.state.tickets,
+        quic: &node.state.quic,
         resolver: &node.resolver,
         workers: u32::from(node.workers()),
     };
@@ -184,6 +195,29 @@ fn wait_for_room(node: &Node) -> Result<(), GenerationError> {
     }
 }
 
-fn id(node: &Node) -> String {
+/// The node's id, as it is said to control.
+pub(crate) fn id(node: &Node) -> String {
     format!("{:032x}", u128::from_be_bytes(node.state.node))
+}
+
+/// Tells control what the node serves and how it fares, for as long as the process runs. On a link and a thread of its own: the
+/// reload thread waits for control for most of its life.
+pub(crate) fn run_heartbeat(node: &Node) {
+    let mut link = link_to_control(node);
+    while !node.draining() {
+        std::thread::sleep(HEARTBEAT_EVERY);
+        let said = serde_json::json!({
+            "node": id(node),
+            "generation": node.published.current().map_or(0, |generation| generation.current.generation),
+            "report": crate::admin::report(node),
+        });
+        if let Err(error) = link.post("/v1/node/heartbeat", &said) {
+            tracing::debug!(%error, "heartbeat not sent");
+        }
+    }
+}
+
+fn link_to_control(node: &Node) -> ControlLink {
+    let socket = node.options.control.clone().unwrap_or_else(|| node.state.root().join("control.sock"));
+    ControlLink::new(&socket)
 }

@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let Some(host) = host else { return turn.refuse(Outcome::UnknownHost).await };
 
     let expressions = &pinned.generation.expressions;
-    let found = match match_path(snapshot, expressions, host, &RouteQuery::of(&head)) {
+    let found = match match_path(&tables, expressions, host, &RouteQuery::of(&head)) {
         RouteMatch::Found(found) => found,
         RouteMatch::MethodNotAllowed { allow, .. } => return turn.refuse_method(&allow).await,
         RouteMatch::UnknownHost => return turn.refuse(Outcome::UnknownHost).await,
@@ -72,12 +72,13 @@ pub(crate) async fn serve(
         Some(Action::Redirect { status, scheme, authority, path }) => {
             turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref()).await
         }
-        Some(Action::Proxy { upstream, rewrite }) => {
+        Some(Action::Proxy { upstream, rewrite, timeout }) => {
             let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
             let rewritten = turn.rewrite(rewrite, &found, passed.query);
+            let timeout = *timeout;
             // What waits for an upstream pins no generation: the turn lets go of its own hold before it asks.
             drop(pinned);
-            turn.proxy(upstream, &rewritten).await
+            turn.proxy(upstream, &rewritten, &timeout).await
         }
         None => turn.refuse(Outcome::Internal).await,
     }

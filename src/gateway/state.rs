@@ -6,7 +6,7 @@ use ringway_snapshot::current::{ContentHash, Current};
 use ringway_snapshot::keys::{Purpose, Trust};
 use ringway_snapshot::reader::Snapshot;
 use ringway_snapshot::seal::KeyRing;
-use ringway_transport::TicketSeed;
+use ringway_transport::{QuicKeys, TicketSeed};
 
 use crate::error::{GatewayError, GenerationError};
 use crate::sealed_map::SealedMap;
@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) keys: KeyRing,
     /// Of session tickets, shared by all nodes of the cluster.
     pub(crate) tickets: TicketSeed,
+    /// Of QUIC's resets and Retry tokens.
+    pub(crate) quic: QuicKeys,
     /// This node's id: 16 random bytes made at its first start.
     pub(crate) node: [u8; 16],
 }
@@ -36,11 +38,13 @@ impl State {
         let keys_file = root.join("trust/seal.key");
         let keys = KeyRing::decode(&read(&keys_file)?)
             .map_err(|source| GatewayError::Key { path: keys_file, source })?;
-        let seed = keys.newest().and_then(|key| key.derive(Purpose::Tickets, 0));
-        let seed: [u8; 32] =
-            seed.as_ref().and_then(|seed| seed.expose().try_into().ok()).ok_or(GatewayError::Random)?;
+        let tickets = TicketSeed::new(derived(&keys, Purpose::Tickets)?);
         let node = node_id(&root.join("node.id"))?;
-        Ok(Self { root: root.to_owned(), trust, keys, tickets: TicketSeed::new(seed), node })
+        // Window 0: a connection, and what resets it after a restart, may be older than any window.
+        let reset = derived(&keys, Purpose::StatelessReset)?;
+        let quic = QuicKeys::new(&reset, &derived(&keys, Purpose::Retry)?, &node);
+        let quic = quic.ok_or(GatewayError::Random)?;
+        Ok(Self { root: root.to_owned(), trust, keys, tickets, quic, node })
     }
 
     /// The directory itself.
@@ -61,16 +65,20 @@ impl State {
         }
     }
 
-    /// Keeps a snapshot that was fetched from control, and opens it.
+    /// Opens a snapshot that was fetched from control, and keeps it in place of what has its name.
     ///
     /// # Errors
-    /// It cannot be written, or is not what its name says; then it does not stay.
+    /// It cannot be written, or is not what its name says; then everything stays as it was.
     pub(crate) fn keep(&self, hash: &ContentHash, bytes: &[u8]) -> Result<Snapshot, GenerationError> {
         let path = self.root.join("snapshots").join(hash.file_name());
         let failed = |source| GenerationError::File { path: path.clone(), source };
         std::fs::create_dir_all(self.root.join("snapshots")).map_err(failed)?;
-        write_whole(&path, bytes).map_err(failed)?;
-        self.snapshot(hash).inspect_err(|_| drop(std::fs::remove_file(&path)))
+        let fetched = path.with_extension("fetched");
+        write_whole(&fetched, bytes).map_err(failed)?;
+        let snapshot =
+            self.open_file(&fetched, hash).inspect_err(|_| drop(std::fs::remove_file(&fetched)))?;
+        std::fs::rename(&fetched, &path).map_err(failed)?;
+        Ok(snapshot)
     }
 
     /// Opens the snapshot of this hash.
@@ -78,8 +86,12 @@ impl State {
     /// # Errors
     /// It is missing, damaged or not what its name says.
     pub(crate) fn snapshot(&self, hash: &ContentHash) -> Result<Snapshot, GenerationError> {
-        let path = self.root.join("snapshots").join(hash.file_name());
-        let map = SealedMap::open(&path).map_err(|source| GenerationError::File { path, source })?;
+        self.open_file(&self.root.join("snapshots").join(hash.file_name()), hash)
+    }
+
+    fn open_file(&self, path: &Path, hash: &ContentHash) -> Result<Snapshot, GenerationError> {
+        let map = SealedMap::open(path)
+            .map_err(|source| GenerationError::File { path: path.to_owned(), source })?;
         let snapshot = Snapshot::open(map, &self.trust)?;
         if snapshot.header().hash != *hash {
             return Err(GenerationError::Hash);
@@ -88,12 +100,18 @@ impl State {
     }
 }
 
+/// What the newest seal key gives for a purpose.
+fn derived(keys: &KeyRing, purpose: Purpose) -> Result<[u8; 32], GatewayError> {
+    let secret = keys.newest().and_then(|key| key.derive(purpose, 0));
+    secret.as_ref().and_then(|secret| secret.expose().try_into().ok()).ok_or(GatewayError::Random)
+}
+
 /// Writes bytes under a temporary name, flushes them and gives them their own.
 ///
 /// # Errors
 /// The file system's.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("fetched");
+    let temporary = path.with_extension("new");
     let mut file = std::fs::File::create(&temporary)?;
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;

@@ -10,14 +10,14 @@ use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::Outcome;
 use ringway_rt::Now;
-use ringway_snapshot::model::Rewrite;
+use ringway_snapshot::model::{Rewrite, RouteTimeout};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
-use ringway_wire::field::FieldId;
 use ringway_wire::head::{Framing, RequestHead, Upgrade};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
 use ringway_wire::overlay::Overlay;
 use ringway_wire::path::PathPolicy;
+use ringway_wire::told;
 
 use crate::body::{Sink, SinkEnd, Source, SourceLimits};
 use crate::connection::{Channel, Connection, Next};
@@ -323,8 +323,7 @@ impl<'r> Turn<'r> {
 
     /// The reply says which request it answers.
     fn name_reply(&mut self) {
-        let known_as = self.known_as.as_bytes();
-        let named = self.reply_overlay.set_known(FieldId::XRequestId, |out| out.extend_from_slice(known_as));
+        let named = told::name_reply(self.known_as.as_bytes(), &mut self.reply_overlay);
         // INVARIANT: an id is visible ASCII, ours or checked when it was taken over.
         debug_assert!(named.is_ok());
     }
@@ -358,7 +357,12 @@ impl<'r> Turn<'r> {
     }
 
     /// Forwards the request and relays the reply.
-    pub(crate) async fn proxy(&mut self, upstream: Option<Rc<Upstream>>, rewritten: &Rewritten) -> Next {
+    pub(crate) async fn proxy(
+        &mut self,
+        upstream: Option<Rc<Upstream>>,
+        rewritten: &Rewritten,
+        timeout: &RouteTimeout,
+    ) -> Next {
         let told = forwarding::tell(self);
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
@@ -385,6 +389,7 @@ impl<'r> Turn<'r> {
         let mut job = Job {
             connection: self.connection,
             head: self.head,
+            timeouts: upstream.prepared.timeouts.under(timeout),
             upstream,
             overlay: std::mem::take(&mut self.overlay),
             reply_overlay: std::mem::take(&mut self.reply_overlay),

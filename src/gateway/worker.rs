@@ -1,7 +1,7 @@
 //! One worker: one thread, one core, nothing shared on the request's way but the generation.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use ringway_record::metrics::{Metric, Shard};
 use ringway_wire::date::{DateCache, FixDate};
 
 use crate::connection::Connection;
-use crate::limits::MEMORY_BYTES_MAX;
+use crate::limits::{MEMORY_BYTES_MAX, QUIC_CLOSE_NS_MAX};
 use crate::listener;
 use crate::mailbox::{Command, Mailbox};
 use crate::node::Node;
 use crate::pinned::Pinned;
+use crate::quic::{self, QuicListener};
 use crate::records::Ledger;
 use crate::upstream::Endpoints;
 
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     turn: Cell<u64>,
     connections: RefCell<Connections>,
     listeners: RefCell<Vec<(SocketAddr, Rc<ringway_rt::Listener>)>>,
+    quic: RefCell<Vec<Rc<QuicListener>>>,
     random: Cell<u64>,
     dates: RefCell<DateCache>,
     draining: Cell<bool>,
@@ -72,6 +74,7 @@ impl Worker {
             turn: Cell::new(0),
             connections: RefCell::default(),
             listeners: RefCell::default(),
+            quic: RefCell::default(),
             random: Cell::new(seed()),
             dates: RefCell::new(DateCache::new()),
             draining: Cell::new(false),
@@ -210,6 +213,7 @@ impl Worker {
     fn attend(self: &Rc<Self>, mailbox: &Mailbox) {
         // Let go of the generation before: an idle worker must not keep it alive.
         drop(self.pinned());
+        self.each_quic(|listener| listener.refresh(self));
         for command in mailbox.take() {
             match command {
                 Command::Listen { configured, socket } => match ringway_rt::Listener::from_std(socket) {
@@ -220,6 +224,14 @@ impl Worker {
                     }
                     Err(error) => tracing::error!(%configured, %error, "listener not taken over"),
                 },
+                Command::ListenQuic { configured, socket, held } => {
+                    self.listen_quic(configured, socket, held)
+                }
+                Command::StopQuic { configured } => self.each_quic(|listener| {
+                    if listener.configured == configured {
+                        listener.stop();
+                    }
+                }),
                 Command::Stop { configured } => {
                     self.listeners.borrow_mut().retain(|(address, listener)| {
                         if *address == configured {
@@ -232,12 +244,37 @@ impl Worker {
         }
     }
 
+    /// Serves HTTP/3 on a socket, or takes newcomers in again where its endpoint still lives.
+    fn listen_quic(self: &Rc<Self>, configured: SocketAddr, socket: UdpSocket, held: Arc<()>) {
+        let known = self.quic.borrow().iter().find(|listener| listener.configured == configured).cloned();
+        if let Some(listener) = known {
+            listener.refresh(self);
+            return listener.resume();
+        }
+        if let Some(listener) = QuicListener::open(self, configured, socket, held) {
+            self.quic.borrow_mut().push(Rc::clone(&listener));
+            ringway_rt::spawn(quic::accept(Rc::clone(self), listener));
+        }
+    }
+
+    /// Calls `see` with each endpoint of HTTP/3.
+    pub(crate) fn each_quic(&self, see: impl Fn(&Rc<QuicListener>)) {
+        let listeners = self.quic.borrow().clone();
+        listeners.iter().for_each(see);
+    }
+
+    /// Strikes an endpoint out that is closed.
+    pub(crate) fn forget_quic(&self, gone: &Rc<QuicListener>) {
+        self.quic.borrow_mut().retain(|listener| !Rc::ptr_eq(listener, gone));
+    }
+
     /// Stops accepting, ends idle connections at once and waits for the others until the deadline.
     async fn drain(&self) {
         self.draining.set(true);
         for (_, listener) in self.listeners.borrow_mut().drain(..) {
             listener.stop();
         }
+        self.each_quic(QuicListener::stop);
         let until_ns = ringway_rt::now().mono_ns.saturating_add(self.node.drain_ns_max());
         while self.open_connections() > 0 {
             let now_ns = ringway_rt::now().mono_ns;
@@ -257,6 +294,10 @@ impl Worker {
             ringway_rt::sleep_until_ns(now_ns + DRAIN_LOOK_NS).await;
         }
         self.endpoints.close_idle();
+        let closing = self.quic.take();
+        for listener in closing {
+            listener.close(ringway_rt::now().mono_ns + QUIC_CLOSE_NS_MAX).await;
+        }
     }
 }
 

@@ -162,20 +162,19 @@ pub fn match_host(snapshot: &Snapshot, host: &[u8]) -> Option<HostIndex> {
 /// Finds the route of a request whose host is already known.
 #[must_use]
 pub fn match_path(
-    snapshot: &Snapshot,
+    tables: &Tables<'_>,
     expressions: &RouteExpressions,
     host: HostIndex,
     query: &RouteQuery<'_>,
 ) -> RouteMatch {
-    let tables = snapshot.tables();
-    let asked = Asked::new(&tables, expressions, query);
+    let asked = Asked::new(tables, expressions, query);
     let mut first = First { asked: &asked, host, found: None };
-    let _ = walk::walk(&tables, host, query.path, &mut first);
+    let _ = walk::walk(tables, host, query.path, &mut first);
     if let Some(found) = first.found {
         return RouteMatch::Found(found);
     }
     let mut allow = Allow { asked: &asked, methods: AllowedMethods::default(), any: false };
-    let _ = walk::walk(&tables, host, query.path, &mut allow);
+    let _ = walk::walk(tables, host, query.path, &mut allow);
     if allow.any {
         RouteMatch::MethodNotAllowed { host, allow: allow.methods }
     } else {
@@ -190,8 +189,9 @@ pub fn match_route(
     expressions: &RouteExpressions,
     query: &RouteQuery<'_>,
 ) -> RouteMatch {
-    match match_host(snapshot, query.host) {
-        Some(host) => match_path(snapshot, expressions, host, query),
+    let tables = snapshot.tables();
+    match tables.find_host(query.host) {
+        Some(host) => match_path(&tables, expressions, host, query),
         None => RouteMatch::UnknownHost,
     }
 }

@@ -172,6 +172,9 @@ metrics! {
     TlsHandshakesFailed "ringway_tls_handshakes_failed_total" Counter Cell [],
         "TLS handshakes with callers that failed or took too long.",
         "Scanners cause a few; many at once after a change of certificates means that the chain is wrong.";
+    QuicRetries "ringway_quic_retries_total" Counter Cell [],
+        "HTTP/3 clients that were asked to prove their address before a handshake, because many handshakes were in progress.",
+        "A few come with a burst of clients; many mean a flood of forged packets, which costs little as long as this rises.";
     UpstreamConnectionsOpen "ringway_upstream_connections_open" Gauge Cell [],
         "Upstream connections that are open, idle ones included.",
         "Nothing by itself.";

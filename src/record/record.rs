@@ -221,6 +221,7 @@ impl<'a> Record<'a> {
 
     /// Writes it to the start of `into`, texts cut to their limits; the number of bytes, or none when `into` is
     /// too short ([`RECORD_BYTES_MAX`] always suffices).
+    #[inline]
     pub fn encode(&self, into: &mut [u8]) -> Option<usize> {
         let texts = self.bounded_texts();
         let (fixed, mut rest) = into.split_first_chunk_mut::<FIXED_BYTES>()?;
@@ -235,6 +236,7 @@ impl<'a> Record<'a> {
         Some(bytes)
     }
 
+    #[inline]
     fn bounded_texts(&self) -> [Text<'a>; 5] {
         [
             self.host.bounded(HOST_BYTES_MAX),

@@ -133,7 +133,9 @@ mod tests {
     use expect_test::expect;
 
     use super::{limit, upstream};
-    use crate::model::{Action, FieldMatch, HostPattern, PathPattern, Rewrite, Route, Segment, ValueMatch};
+    use crate::model::{
+        Action, FieldMatch, HostPattern, PathPattern, Rewrite, Route, RouteTimeout, Segment, ValueMatch,
+    };
 
     fn sample() -> Route {
         Route {
@@ -147,7 +149,11 @@ mod tests {
             headers: vec![FieldMatch { name: "x-beta".to_owned(), value: ValueMatch::Present }],
             query: Vec::new(),
             chain: 0,
-            action: Action::Proxy { upstream: 0, rewrite: Rewrite::default() },
+            action: Action::Proxy {
+                upstream: 0,
+                rewrite: Rewrite::default(),
+                timeout: RouteTimeout::default(),
+            },
             websocket: false,
             encoded_slash: false,
             grpc_web: false,

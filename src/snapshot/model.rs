@@ -586,6 +586,8 @@ pub enum Action {
         upstream: u32,
         /// Edits of path and host.
         rewrite: Rewrite,
+        /// Timeouts of its own.
+        timeout: RouteTimeout,
     },
     /// Send elsewhere.
     Redirect {
@@ -618,6 +620,19 @@ pub struct Rewrite {
     pub path: Option<String>,
     /// `Host` towards the upstream becomes this; kept without.
     pub host: Option<String>,
+}
+
+/// Timeouts of a route, in milliseconds; without, its upstream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
+pub struct RouteTimeout {
+    /// To a connection, TLS included.
+    pub connect_ms_max: Option<u32>,
+    /// From the sent head to the reply's head.
+    pub request_ms_max: Option<u32>,
+    /// Longest silence inside a reply's body.
+    pub idle_ms_max: Option<u32>,
+    /// Longest silence in a tunnel.
+    pub tunnel_idle_ms_max: Option<u32>,
 }
 
 /// Who calls.

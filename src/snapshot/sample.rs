@@ -8,7 +8,7 @@ use crate::keys::{SigningKey, Trust};
 use crate::model::{
     Action, Application, Balance, Chain, Credential, Endpoint, EndpointAddress, FieldMatch, Host,
     HostPattern, Limit, LimitKey, LimitScope, Mode, Model, OnMissing, PathPattern, PathPolicy, Policy,
-    Rewrite, Route, Segment, Step, Upstream, UpstreamProtocol, ValueMatch,
+    Rewrite, Route, RouteTimeout, Segment, Step, Upstream, UpstreamProtocol, ValueMatch,
 };
 use crate::reader::{AlignedBytes, Snapshot};
 
@@ -47,7 +47,7 @@ fn route(host: &HostPattern, name: &str, path: PathPattern) -> Route {
         headers: Vec::new(),
         query: Vec::new(),
         chain: 0,
-        action: Action::Proxy { upstream: 0, rewrite: Rewrite::default() },
+        action: Action::Proxy { upstream: 0, rewrite: Rewrite::default(), timeout: RouteTimeout::default() },
         websocket: false,
         encoded_slash: false,
         grpc_web: false,

@@ -5,6 +5,7 @@ mod flow;
 mod handshakes;
 mod http2;
 mod openssl;
+mod quic;
 mod resumption;
 mod upstreams;
 

@@ -12,12 +12,17 @@ pub mod http2;
 mod laws;
 mod limits;
 mod message;
+mod quic;
 mod stream;
 mod tls;
 
 pub use bell::{Bell, Heard};
 pub use http2::{ClientConnection, HeadEnd, Reply, ReplyHead, Requested, Slot};
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
+pub use quic::{
+    Arriving, QuicClient, QuicConnection, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits,
+    QuicTls,
+};
 pub use stream::Stream;
 pub use tls::certificate::{Certificate, CertificateFault, PrivateKey};
 pub use tls::client::{ClientProfile, ClientTls, Verify, connect};

@@ -84,3 +84,32 @@ pub(crate) const HTTP2_UPSTREAM_WINDOW_BYTES: u32 = 128 * 1024;
 pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 256;
 
 const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX >= 60 * 1024 + 256 * 32);
+// QUIC, for each connection.
+
+/// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones
+/// (RFC 9114 §6.2 asks for at least three).
+pub(crate) const QUIC_STREAMS_UNI_MAX: u32 = 8;
+/// What a peer may send on one stream before we have read it: 100 Mbit/s over 80 ms.
+pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a peer may send on all streams before we have read it. What a connection can make us hold.
+pub(crate) const QUIC_CONNECTION_WINDOW_BYTES: u32 = 1536 * 1024;
+/// What we keep for a peer until it has acknowledged it: bounds the rate to a far one, 160 Mbit/s over 100 ms.
+pub(crate) const QUIC_SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+
+// QUIC, for each endpoint (a listener of a worker).
+
+/// Handshakes in progress, beyond which a newcomer is refused.
+pub(crate) const QUIC_HANDSHAKES_MAX: u32 = 1024;
+/// Handshakes in progress of clients whose address is not proved, beyond which a newcomer is sent a Retry (RFC 9000 §8.1.2).
+pub(crate) const QUIC_UNVALIDATED_MAX: u32 = 32;
+/// First packets that wait to be looked at; beyond it they are dropped unseen.
+pub(crate) const QUIC_INCOMING_MAX: usize = 1024;
+/// Bytes of further packets that are kept for a connection that was not looked at yet: the rest of a ClientHello.
+pub(crate) const QUIC_INCOMING_BYTES_MAX: u64 = 16 * 1024;
+/// The same for all of them.
+pub(crate) const QUIC_INCOMING_BUFFERED_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// First packets looked at before the other tasks get their turn.
+pub(crate) const QUIC_ARRIVALS_PER_TURN: u32 = 16;
+
+const _: () = assert!(QUIC_UNVALIDATED_MAX < QUIC_HANDSHAKES_MAX, "Retry comes before refusal");
+const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_CONNECTION_WINDOW_BYTES, "one stream can be filled");

@@ -111,16 +111,16 @@ const SLOTS: usize = 512;
 /// Room for the longest name; a longer row does not compile.
 const NAME_BYTES_MAX: usize = 32;
 
-/// What a name is compared with.
+/// What a name is compared with: four words, whatever its length.
 #[derive(Clone, Copy)]
 struct Known {
     id: FieldId,
     len: u8,
     class: u8,
-    /// The lower-case name.
-    bytes: [u8; NAME_BYTES_MAX],
-    /// 0x20 where the byte is a letter, whose case does not count.
-    case: [u8; NAME_BYTES_MAX],
+    /// The lower-case name, then zeros.
+    words: [u64; 4],
+    /// The bits that count: not those beyond the name, and not the case of a letter.
+    masks: [u64; 4],
 }
 
 static KNOWN: [Known; ROWS.len()] = known();
@@ -140,13 +140,7 @@ const fn slot(len: usize, first: u8, middle: u8, before_last: u8, last: u8) -> u
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
 const fn known() -> [Known; ROWS.len()] {
-    let none = Known {
-        id: FieldId::Other,
-        len: 0,
-        class: PLAIN,
-        bytes: [0; NAME_BYTES_MAX],
-        case: [0; NAME_BYTES_MAX],
-    };
+    let none = Known { id: FieldId::Other, len: 0, class: PLAIN, words: [0; 4], masks: [0; 4] };
     let mut table = [none; ROWS.len()];
     let mut row = 0;
     while row < ROWS.len() {
@@ -157,8 +151,9 @@ const fn known() -> [Known; ROWS.len()] {
         table[row].class = class;
         let mut at = 0;
         while at < name.len() {
-            table[row].bytes[at] = name[at];
-            table[row].case[at] = if name[at].is_ascii_lowercase() { 0x20 } else { 0 };
+            let mask = if name[at].is_ascii_lowercase() { !0x20u8 } else { 0xff };
+            table[row].words[at / 8] |= (name[at] as u64) << (at % 8 * 8);
+            table[row].masks[at / 8] |= (mask as u64) << (at % 8 * 8);
             at += 1;
         }
         row += 1;
@@ -181,34 +176,13 @@ const fn table() -> [u8; SLOTS] {
 }
 
 impl Known {
-    /// Whether a name is this one in any case: eight bytes at a time, the last eight overlapping.
+    /// Whether the first `len` of these bytes are this name in any case.
     #[inline]
-    fn is(&self, name: &[u8]) -> bool {
-        if name.len() != self.len as usize {
-            return false;
-        }
-        let Some(last) = name.len().checked_sub(8) else {
-            return name.iter().zip(&self.bytes).zip(&self.case).all(|((a, b), case)| (a ^ b) & !case == 0);
-        };
-        let mut at = 0;
-        while at < last {
-            if !self.is_at(name, at) {
-                return false;
-            }
-            at += 8;
-        }
-        self.is_at(name, last)
-    }
-
-    #[inline]
-    fn is_at(&self, name: &[u8], at: usize) -> bool {
-        let word = |bytes: &[u8]| {
-            bytes
-                .get(at..at + 8)
-                .and_then(|bytes| bytes.first_chunk())
-                .map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
-        (word(name) ^ word(&self.bytes)) & !word(&self.case) == 0
+    fn is(&self, text: &[u8; NAME_BYTES_MAX], len: usize) -> bool {
+        let words = text.as_chunks::<8>().0.iter().zip(&self.words).zip(&self.masks);
+        let differs = words
+            .fold(0, |differs, ((bytes, word), mask)| differs | (u64::from_le_bytes(*bytes) ^ word) & mask);
+        differs == 0 && len == self.len as usize
     }
 }
 
@@ -217,13 +191,36 @@ impl FieldId {
     #[must_use]
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        let [first, .., before_last, last] = name else {
-            return if name.eq_ignore_ascii_case(b"te") { Self::Te } else { Self::Other };
+        let mut text = [0; NAME_BYTES_MAX];
+        match text.get_mut(..name.len()) {
+            Some(place) => place.copy_from_slice(name),
+            None => return Self::Other,
+        }
+        Self::of_first(&text, name.len())
+    }
+
+    /// As [`Self::of`] for the name between two places in a head, whose bytes behind the name are compared as well where there are
+    /// enough, and do not count.
+    #[inline]
+    pub(crate) fn within(bytes: &[u8], start: usize, end: usize) -> Self {
+        match bytes.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(text) => Self::of_first(text, end.saturating_sub(start)),
+            None => Self::of(bytes.get(start..end).unwrap_or_default()),
+        }
+    }
+
+    #[inline]
+    fn of_first(text: &[u8; NAME_BYTES_MAX], len: usize) -> Self {
+        let at = |at: usize| text.get(at).copied();
+        let (Some(before_last), Some(last), Some(middle)) =
+            (at(len.wrapping_sub(2)), at(len.wrapping_sub(1)), at(len / 2))
+        else {
+            return Self::Other;
         };
-        let middle = name.get(name.len() / 2).copied().unwrap_or(0);
-        let row = BY_HASH.get(slot(name.len(), *first, middle, *before_last, *last)).copied().unwrap_or(0);
+        let [first, ..] = *text;
+        let row = BY_HASH.get(slot(len, first, middle, before_last, last)).copied().unwrap_or(0);
         match KNOWN.get(row as usize) {
-            Some(known) if known.is(name) => known.id,
+            Some(known) if known.is(text, len) => known.id,
             _ => Self::Other,
         }
     }
@@ -285,6 +282,19 @@ impl FieldSet {
     #[inline]
     pub fn insert(&mut self, id: FieldId) {
         self.0 |= 1 << (id as u8);
+    }
+
+    /// Adds all of another set.
+    #[inline]
+    pub fn insert_all(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    /// With one more.
+    #[must_use]
+    #[inline]
+    pub const fn with(self, id: FieldId) -> Self {
+        Self(self.0 | 1 << (id as u8))
     }
 
     /// Whether it holds this one.

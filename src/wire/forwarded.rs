@@ -1,7 +1,7 @@
 //! `Forwarded` (RFC 7239), `X-Forwarded-For` and `Via`: what we add, and whose address we believe.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::head::Version;
 use crate::syntax::{is_token, list_members, trim};
@@ -42,8 +42,14 @@ pub fn write_forwarded<'a>(out: &mut Vec<u8>, existing: impl Iterator<Item = &'a
             out.extend_from_slice(b"]\"");
         }
     }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(hop.scheme.as_bytes());
+    match hop.scheme {
+        "http" => out.extend_from_slice(b";proto=http"),
+        "https" => out.extend_from_slice(b";proto=https"),
+        other => {
+            out.extend_from_slice(b";proto=");
+            out.extend_from_slice(other.as_bytes());
+        }
+    }
     if !hop.host.is_empty() {
         out.extend_from_slice(b";host=");
         write_word(out, hop.host);
@@ -57,11 +63,15 @@ fn write_word(out: &mut Vec<u8>, word: &[u8]) {
         return;
     }
     out.push(b'"');
-    for byte in word {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
+    if memchr::memchr2(b'"', b'\\', word).is_none() {
+        out.extend_from_slice(word);
+    } else {
+        for byte in word {
+            if matches!(byte, b'"' | b'\\') {
+                out.push(b'\\');
+            }
+            out.push(*byte);
         }
-        out.push(*byte);
     }
     out.push(b'"');
 }
@@ -76,20 +86,44 @@ pub fn write_x_forwarded_for<'a>(
     write_address(out, address);
 }
 
-/// An address as text. IPv4 is written digit by digit: `fmt` would cost as much as parsing a head.
+/// An address as text. IPv4 is written digit by digit, in one copy of constant size: `fmt` would cost as much as parsing a head.
 fn write_address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            for (at, octet) in address.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
-            }
+            let (text, len) = ipv4_text(address);
+            let end = out.len() + len;
+            out.extend_from_slice(&text);
+            out.truncate(end);
         }
         // A vector takes every write.
         IpAddr::V6(address) => write!(out, "{address}").unwrap_or_default(),
     }
+}
+
+/// The text and how much of it counts.
+fn ipv4_text(address: Ipv4Addr) -> ([u8; 16], usize) {
+    let mut text = [b'.'; 16];
+    let mut places = text.iter_mut();
+    let mut len = 0;
+    let mut put = |byte| {
+        if let Some(place) = places.next() {
+            *place = byte;
+            len += 1;
+        }
+    };
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            put(b'.');
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        put(b'0' + octet % 10);
+    }
+    (text, len)
 }
 
 /// Writes the value of `Via` (RFC 9110 §7.6.3).
@@ -186,6 +220,9 @@ mod tests {
             text(|out| write_x_forwarded_for(out, before(), ip("::1"))),
             "1.1.1.1, 2.2.2.2, 3.3.3.3, ::1"
         );
+        for address in ["0.0.0.0", "255.255.255.255", "10.200.3.99", "100.9.90.1"] {
+            assert_eq!(text(|out| write_x_forwarded_for(out, [].into_iter(), ip(address))), address);
+        }
         let via = text(|out| write_via(out, [&b"1.0 fred"[..]].into_iter(), Version::Http11, "ringway"));
         assert_eq!(via, "1.0 fred, 1.1 ringway");
         assert_eq!(via_count([via.as_bytes()].into_iter(), "ringway"), 1);

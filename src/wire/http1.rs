@@ -1,5 +1,5 @@
-//! HTTP/1.1 (RFC 9112) as pure cores: heads, bodies and their writers. httparse reads heads; whatever it lets pass
-//! and the contract does not is refused by a strict pass after it.
+//! HTTP/1.1 (RFC 9112) as pure cores: heads, bodies and their writers. Heads of the common form are read in words; httparse
+//! reads the others, and whatever it lets pass and the contract does not is refused by a strict pass after it.
 
 mod body;
 mod chunk;
@@ -9,6 +9,7 @@ mod interim;
 mod lines;
 mod request;
 mod response;
+mod words;
 mod write;
 
 pub use body::{BodyEvent, BodyReader, BytesIn};

@@ -25,6 +25,7 @@ pub mod request_id;
 pub mod status;
 pub mod syntax;
 mod target;
+pub mod told;
 pub mod trace_context;
 pub mod trailers;
 

@@ -26,6 +26,12 @@ struct Text {
     len: u32,
 }
 
+impl Text {
+    fn end(self) -> usize {
+        self.start as usize + self.len as usize
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Drop what has the name, then add.
@@ -36,6 +42,8 @@ enum Kind {
     Remove,
     /// Give what has the name another one.
     Rename,
+    /// Drop what has one of several names, then add whole lines.
+    Lines,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +55,25 @@ struct Edit {
     operand: Text,
     /// The new name's id.
     operand_id: FieldId,
+    /// The names of [`Kind::Lines`], whose text is `operand`.
+    ids: FieldSet,
+}
+
+impl Edit {
+    fn of(kind: Kind, id: FieldId, name: Text) -> Self {
+        let none = Text { start: 0, len: 0 };
+        Self { kind, id, name, operand: none, operand_id: FieldId::Other, ids: FieldSet::EMPTY }
+    }
+
+    /// Whether it is about this name.
+    #[inline]
+    fn names(&self, overlay: &Overlay, id: FieldId, name: &[u8]) -> bool {
+        match self.kind {
+            Kind::Lines => self.ids.contains(id),
+            _ if self.id != id => false,
+            _ => id != FieldId::Other || overlay.text(self.name).eq_ignore_ascii_case(name),
+        }
+    }
 }
 
 /// Edits in the order in which they were made: each sees what those before it left. Its memory comes from a free list of its
@@ -123,8 +150,7 @@ impl Overlay {
     pub fn remove(&mut self, name: &[u8]) -> Result<(), BadEdit> {
         let id = editable(name)?;
         let name = self.keep(name);
-        let none = Text { start: 0, len: 0 };
-        self.push(Edit { kind: Kind::Remove, id, name, operand: none, operand_id: FieldId::Other });
+        self.push(Edit::of(Kind::Remove, id, name));
         Ok(())
     }
 
@@ -137,21 +163,10 @@ impl Overlay {
         let operand_id = editable(to)?;
         let name = self.keep(from);
         let operand = self.keep(to);
-        self.push(Edit { kind: Kind::Rename, id, name, operand, operand_id });
+        self.push(Edit { operand, operand_id, ..Edit::of(Kind::Rename, id, name) });
         // A later edit of the new name must see the renamed field.
         self.touched.insert(operand_id);
         Ok(())
-    }
-
-    /// As [`Self::set_with`] for a name of the table: it is not looked up and not checked again.
-    ///
-    /// # Errors
-    /// [`BadEdit`]; nothing changes then.
-    pub fn set_known(&mut self, id: FieldId, value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
-        if id == FieldId::Other || id.is_ours_to_write() || id == FieldId::Host {
-            return Err(BadEdit::Reserved);
-        }
-        self.add_line(Kind::Set, id, id.name().as_bytes(), value)
     }
 
     fn add(&mut self, kind: Kind, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
@@ -178,8 +193,21 @@ impl Overlay {
         }
         let operand = Text { start: offset(start), len: offset(self.text.len().saturating_sub(start)) };
         self.text.extend_from_slice(b"\r\n");
-        self.push(Edit { kind, id, name, operand, operand_id: FieldId::Other });
+        self.push(Edit { operand, ..Edit::of(kind, id, name) });
         Ok(())
+    }
+
+    /// Drops all fields of these names and adds whole lines (`name: value CRLF`): many fields of ours in one edit.
+    ///
+    /// INVARIANT: `write` writes lines of names in `ids` alone, in lower case, whose values are checked or ours. Nothing of it is
+    /// looked at again.
+    pub(crate) fn set_lines(&mut self, ids: FieldSet, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.text.len();
+        write(&mut self.text);
+        let none = Text { start: 0, len: 0 };
+        let operand = Text { start: offset(start), len: offset(self.text.len().saturating_sub(start)) };
+        self.touched.insert_all(ids);
+        self.edits.push(Edit { operand, ids, ..Edit::of(Kind::Lines, FieldId::Other, none) });
     }
 
     fn push(&mut self, edit: Edit) {
@@ -194,7 +222,7 @@ impl Overlay {
     }
 
     fn text(&self, text: Text) -> &[u8] {
-        self.text.get(text.start as usize..text.start as usize + text.len as usize).unwrap_or_default()
+        self.text.get(text.start as usize..text.end()).unwrap_or_default()
     }
 
     /// Whether some edit names this one.
@@ -212,11 +240,11 @@ impl Overlay {
     /// What the edits from `first` on make of a name.
     fn fate<'a>(&'a self, first: usize, mut id: FieldId, mut name: &'a [u8]) -> Option<&'a [u8]> {
         for edit in self.edits.get(first..).unwrap_or_default() {
-            if edit.id != id || (id == FieldId::Other && !self.text(edit.name).eq_ignore_ascii_case(name)) {
+            if !edit.names(self, id, name) {
                 continue;
             }
             match edit.kind {
-                Kind::Set | Kind::Remove => return None,
+                Kind::Set | Kind::Remove | Kind::Lines => return None,
                 Kind::Append => {}
                 Kind::Rename => {
                     id = edit.operand_id;
@@ -229,12 +257,18 @@ impl Overlay {
 
     /// Name and value of each field that the edits add, in order.
     pub(crate) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.edits.iter().enumerate().filter_map(|(at, edit)| {
-            if !matches!(edit.kind, Kind::Set | Kind::Append) {
-                return None;
-            }
-            let name = self.fate(at + 1, edit.id, self.text(edit.name))?;
-            Some((name, self.text(edit.operand)))
+        self.edits.iter().enumerate().flat_map(move |(at, edit)| {
+            let one = match edit.kind {
+                Kind::Set | Kind::Append => {
+                    let name = self.fate(at + 1, edit.id, self.text(edit.name));
+                    name.map(|name| (name, self.text(edit.operand)))
+                }
+                Kind::Lines | Kind::Remove | Kind::Rename => None,
+            };
+            let lines = if edit.kind == Kind::Lines { self.text(edit.operand) } else { &[] };
+            let many = lines_of(lines)
+                .filter_map(move |(name, value)| Some((self.fate(at + 1, FieldId::of(name), name)?, value)));
+            one.into_iter().chain(many)
         })
     }
 
@@ -242,29 +276,49 @@ impl Overlay {
     pub(crate) fn write_added(&self, out: &mut Vec<u8>) {
         let mut run = 0..0;
         for (at, edit) in self.edits.iter().enumerate() {
-            if !matches!(edit.kind, Kind::Set | Kind::Append) {
-                continue;
-            }
-            let name = self.text(edit.name);
-            let Some(fate) = self.fate(at + 1, edit.id, name) else { continue };
-            let start = edit.name.start as usize;
-            let end = edit.operand.start as usize + edit.operand.len as usize + 2;
-            if std::ptr::eq(fate, name) {
-                if run.end != start {
-                    out.extend_from_slice(self.text.get(run).unwrap_or_default());
-                    run = start..start;
+            let line = match edit.kind {
+                Kind::Set | Kind::Append => {
+                    let name = self.text(edit.name);
+                    let Some(fate) = self.fate(at + 1, edit.id, name) else { continue };
+                    if !std::ptr::eq(fate, name) {
+                        out.extend_from_slice(self.text.get(std::mem::take(&mut run)).unwrap_or_default());
+                        out.extend_from_slice(fate);
+                        // From the colon on, the line stands as it is.
+                        let rest = edit.name.end()..edit.operand.end() + 2;
+                        out.extend_from_slice(self.text.get(rest).unwrap_or_default());
+                        continue;
+                    }
+                    edit.name.start as usize..edit.operand.end() + 2
                 }
-                run.end = end;
-            } else {
+                Kind::Lines if self.edits.get(at + 1..).is_none_or(<[Edit]>::is_empty) => {
+                    edit.operand.start as usize..edit.operand.end()
+                }
+                Kind::Lines => {
+                    out.extend_from_slice(self.text.get(std::mem::take(&mut run)).unwrap_or_default());
+                    self.write_lines(at, edit, out);
+                    continue;
+                }
+                Kind::Remove | Kind::Rename => continue,
+            };
+            if run.end != line.start {
                 out.extend_from_slice(self.text.get(run).unwrap_or_default());
-                run = 0..0;
-                out.extend_from_slice(fate);
-                // From the colon on, the line stands as it is.
-                let rest = start + edit.name.len as usize..end;
-                out.extend_from_slice(self.text.get(rest).unwrap_or_default());
+                run = line.start..line.start;
             }
+            run.end = line.end;
         }
         out.extend_from_slice(self.text.get(run).unwrap_or_default());
+    }
+
+    /// Writes lines one by one, as the edits after them want it.
+    fn write_lines(&self, at: usize, edit: &Edit, out: &mut Vec<u8>) {
+        for (name, value) in lines_of(self.text(edit.operand)) {
+            if let Some(name) = self.fate(at + 1, FieldId::of(name), name) {
+                out.extend_from_slice(name);
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
     }
 
     /// An upper bound of what the edits add to a head, in bytes.
@@ -289,6 +343,15 @@ impl Drop for Overlay {
             }
         });
     }
+}
+
+/// Name and value of each of our lines.
+fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        let (name, value) = line.split_at_checked(colon)?;
+        Some((name, value.strip_prefix(b": ")?.strip_suffix(b"\r")?))
+    })
 }
 
 fn offset(at: usize) -> u32 {

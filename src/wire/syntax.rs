@@ -100,19 +100,19 @@ fn none_in_words(bytes: &[u8], marks: impl Fn(u64) -> u64) -> bool {
 
 /// A byte in each place of a word.
 #[inline]
-const fn each(byte: u8) -> u64 {
+pub(crate) const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
 /// Marks bytes of an ASCII word that are below `bound`; bytes above 0x7f are not marked.
 #[inline]
-const fn below(word: u64, bound: u8) -> u64 {
+pub(crate) const fn below(word: u64, bound: u8) -> u64 {
     word.wrapping_sub(each(bound)) & !word & each(0x80)
 }
 
 /// Marks bytes that equal this one.
 #[inline]
-const fn equal(word: u64, byte: u8) -> u64 {
+pub(crate) const fn equal(word: u64, byte: u8) -> u64 {
     let difference = word ^ each(byte);
     difference.wrapping_sub(each(1)) & !difference & each(0x80)
 }

@@ -1,6 +1,6 @@
 //! W3C Trace Context: `traceparent` and the bounds of `tracestate`.
 
-use crate::request_id::hex;
+use crate::request_id::{hex8, place};
 use crate::syntax::{hex_digit, list_members};
 
 /// A valid `traceparent`.
@@ -62,16 +62,15 @@ impl TraceParent {
     #[must_use]
     pub fn to_text(self) -> [u8; TRACEPARENT_BYTES] {
         let mut text = [b'-'; TRACEPARENT_BYTES];
-        let bytes = self.trace_id.to_be_bytes();
-        let parent = self.parent_id.to_be_bytes();
-        for (start, digits) in [(0, &[0][..]), (3, &bytes), (36, &parent), (53, &[self.flags & 1])] {
-            let places = text.get_mut(start..).unwrap_or_default().chunks_exact_mut(2);
-            for (place, byte) in places.zip(digits) {
-                if let [high, low] = place {
-                    (*high, *low) = (hex(byte >> 4), hex(byte & 15));
-                }
-            }
-        }
+        let (high, low) = ((self.trace_id >> 64) as u64, self.trace_id as u64);
+        place(&mut text, 0, *b"00");
+        place(&mut text, 3, hex8(high >> 32));
+        place(&mut text, 11, hex8(high));
+        place(&mut text, 19, hex8(low >> 32));
+        place(&mut text, 27, hex8(low));
+        place(&mut text, 36, hex8(self.parent_id >> 32));
+        place(&mut text, 44, hex8(self.parent_id));
+        place(&mut text, 53, if self.flags & 1 == 0 { *b"00" } else { *b"01" });
         text
     }
 }

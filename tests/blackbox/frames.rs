@@ -33,7 +33,7 @@ impl Frame {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
     }
 
-    /// The code of a RST_STREAM.
+    /// The code of a RST_STREAM, the bytes of a WINDOW_UPDATE.
     pub(crate) fn code(&self) -> u32 {
         u32::from_be_bytes(self.payload[..4].try_into().unwrap())
     }
@@ -98,6 +98,9 @@ pub(crate) fn reset(stream: u32, code: u32) -> Vec<u8> {
 pub(crate) struct Served<'a> {
     /// Below.
     pub(crate) connection: &'a mut Accepted,
+    /// Bytes of content that may be sent on a stream, where a test uses one alone.
+    pub(crate) window: i64,
+    ponged: bool,
 }
 
 impl Served<'_> {
@@ -106,21 +109,41 @@ impl Served<'_> {
         self.connection.send(bytes);
     }
 
-    /// The next frame; SETTINGS and PING are answered on the way. `None` at the end.
+    /// The next frame that is no matter of the connection; those are answered on the way. `None` at the end.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         loop {
-            let front = self.connection.exactly(9)?;
-            let length = u32::from_be_bytes([0, front[0], front[1], front[2]]);
-            let payload = self.connection.exactly(length as usize)?;
-            let stream = u32::from_be_bytes(front[5..9].try_into().unwrap());
-            let frame_read = Frame { kind: front[3], flags: front[4], stream, payload };
-            match (frame_read.kind, frame_read.flags & ACK) {
-                (SETTINGS, 0) => self.send(frame(SETTINGS, ACK, 0, &[])),
-                (PING, 0) => self.send(frame(PING, ACK, 0, &frame_read.payload)),
-                (SETTINGS | PING | WINDOW_UPDATE, _) => {}
-                _ => return Some(frame_read),
+            if let Some(frame) = self.take()? {
+                return Some(frame);
             }
         }
+    }
+
+    fn take(&mut self) -> Option<Option<Frame>> {
+        let front = self.connection.exactly(9)?;
+        let length = u32::from_be_bytes([0, front[0], front[1], front[2]]);
+        let payload = self.connection.exactly(length as usize)?;
+        let stream = u32::from_be_bytes(front[5..9].try_into().unwrap());
+        let came = Frame { kind: front[3], flags: front[4], stream, payload };
+        match (came.kind, came.flags & ACK) {
+            (SETTINGS, 0) => {
+                for setting in came.payload.chunks(6).filter(|setting| setting[1] == 4) {
+                    self.window = i64::from(u32::from_be_bytes(setting[2..6].try_into().unwrap()));
+                }
+                self.send(frame(SETTINGS, ACK, 0, &[]));
+            }
+            (PING, 0) => self.send(frame(PING, ACK, 0, &came.payload)),
+            (PING, _) => self.ponged = true,
+            (WINDOW_UPDATE, _) if stream > 0 => self.window += i64::from(came.code()),
+            (SETTINGS | WINDOW_UPDATE, _) => {}
+            _ => return Some(Some(came)),
+        }
+        Some(None)
+    }
+
+    /// Takes what comes until the gateway has answered a PING.
+    pub(crate) fn pong(&mut self) {
+        self.ponged = false;
+        while !self.ponged && self.take().is_some() {}
     }
 
     /// The next head of a request: its stream.
@@ -148,6 +171,6 @@ pub(crate) fn endpoint(
             payload.extend(value.to_be_bytes());
         }
         connection.send(frame(SETTINGS, 0, 0, &payload));
-        script(&mut Served { connection });
+        script(&mut Served { connection, window: 0, ponged: false });
     })
 }

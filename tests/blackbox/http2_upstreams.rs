@@ -121,7 +121,9 @@ fn what_a_goaway_did_not_take_is_sent_again_elsewhere_and_the_rest_is_answered()
     assert_eq!(record["attempts"], 2, "{record}");
     assert_eq!(first.reply().text(), "first");
     node.assert_outcome("served");
-    ended.recv_timeout(std::time::Duration::from_secs(20)).expect("the gateway closed the connection in order");
+    ended
+        .recv_timeout(std::time::Duration::from_secs(20))
+        .expect("the gateway closed the connection in order");
     assert_eq!(node.connect().ask(GET).text(), "stream 3");
 }
 
@@ -188,7 +190,9 @@ const FAULTS: &[Fault] = &[
     ),
     (
         "a field of the connection",
-        |served, stream| served.send(head(stream, END_STREAM, &[(":status", "200"), ("connection", "close")])),
+        |served, stream| {
+            served.send(head(stream, END_STREAM, &[(":status", "200"), ("connection", "close")]))
+        },
         502,
         "upstream_malformed",
     ),
@@ -215,7 +219,8 @@ const FAULTS: &[Fault] = &[
     (
         "more fields than are taken",
         |served, stream| {
-            let fields: Vec<(String, String)> = (0..300).map(|at| (format!("x-{at}"), "v".to_owned())).collect();
+            let fields: Vec<(String, String)> =
+                (0..300).map(|at| (format!("x-{at}"), "v".to_owned())).collect();
             let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let all: Vec<(&str, &str)> = OK.iter().copied().chain(fields).collect();
             served.send(head(stream, END_STREAM, &all));
@@ -247,7 +252,12 @@ const FAULTS: &[Fault] = &[
         "a push that nobody asked for",
         |served, stream| {
             let mut payload = 2u32.to_be_bytes().to_vec();
-            payload.extend(frames::section(&[(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")]));
+            payload.extend(frames::section(&[
+                (":method", "GET"),
+                (":path", "/"),
+                (":scheme", "http"),
+                (":authority", "a"),
+            ]));
             served.send(frame(PUSH_PROMISE, 4, stream, &payload));
         },
         502,
@@ -426,6 +436,7 @@ fn ten_mebibytes_flow_both_ways_under_flow_control() {
     let upstream = endpoint(&[], |served| {
         let stream = served.request().unwrap();
         served.send(head(stream, 0, OK));
+        let mut unsent = Vec::new();
         while let Some(next) = served.next() {
             if next.kind != DATA {
                 continue;
@@ -435,8 +446,29 @@ fn ten_mebibytes_flow_both_ways_under_flow_control() {
                 served.send(frame(frames::WINDOW_UPDATE, 0, 0, &credit));
                 served.send(frame(frames::WINDOW_UPDATE, 0, stream, &credit));
             }
-            served.send(frame(DATA, next.flags & END_STREAM, stream, &next.payload));
+            unsent.extend(&next.payload);
+            let room = usize::try_from(served.window.max(0)).unwrap().min(unsent.len());
+            for piece in unsent.drain(..room).collect::<Vec<u8>>().chunks(16 * 1024) {
+                served.window -= i64::try_from(piece.len()).unwrap();
+                served.send(frame(DATA, 0, stream, piece));
+            }
+            if next.flags & END_STREAM != 0 {
+                break;
+            }
         }
+        // The last of it goes as the gateway gives credit.
+        while !unsent.is_empty() {
+            let room = usize::try_from(served.window.max(0)).unwrap().min(unsent.len()).min(16 * 1024);
+            if room == 0 {
+                served.send(frame(frames::PING, 0, 0, &[0; 8]));
+                served.pong();
+                continue;
+            }
+            let piece: Vec<u8> = unsent.drain(..room).collect();
+            served.window -= i64::try_from(room).unwrap();
+            served.send(frame(DATA, 0, stream, &piece));
+        }
+        served.send(frame(DATA, END_STREAM, stream, &[]));
     });
     let node = Node::start(&site(&upstream, ""));
     let mut client = node.connect();

@@ -210,6 +210,50 @@ fn a_corrupt_snapshot_or_pointer_is_refused_while_the_last_good_one_serves() {
     assert_eq!(node.connect().ask(GET).text(), "two");
 }
 
+#[test]
+fn a_snapshot_that_the_disk_damaged_is_refused_and_fetched_again() {
+    let mut node = Node::start(&Site::bare().route("/a: {respond: {status: 200, body: one}}"));
+    let snapshots = node.state().join("snapshots");
+    let file = std::fs::read_dir(&snapshots)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "rws"))
+        .unwrap();
+    let good = std::fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    for damaged in [bad.as_slice(), &good[..good.len() / 2], b""] {
+        node.signal(Signal::TERM);
+        node.wait();
+        std::fs::write(&file, damaged).unwrap();
+        node.restart_gateway();
+        node.log.find("it is fetched", |line| line.contains("snapshot fetched from control").then_some(()));
+        assert_eq!(node.connect().ask(GET).text(), "one");
+        assert!(std::fs::read(&file).unwrap() == good);
+    }
+}
+
+#[test]
+fn status_shows_what_each_node_serves_and_when_it_was_seen() {
+    let node = Node::start(&Site::bare().route("/a: {respond: {status: 200, body: one}}"));
+    let status = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["status", "--output", "json", "--state"])
+            .arg(node.state())
+            .output()
+            .unwrap();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["nodes"][0].clone()
+    };
+    let first = status();
+    assert_eq!((&first["connected"], &first["generation"]), (&true.into(), &1.into()), "{first}");
+    // Nothing but heartbeats makes it say more.
+    let began = std::time::Instant::now();
+    while status()["heard_at"] == first["heard_at"] {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "no heartbeat came");
+    }
+    assert!(status()["silent_ms"].as_u64().unwrap() < 10_000);
+}
+
 fn replace(snapshots: &std::path::Path, pointer: &[u8]) {
     let fresh = snapshots.join("fresh");
     std::fs::write(&fresh, pointer).unwrap();

@@ -186,3 +186,34 @@ fn running_out_of_descriptors_is_counted_and_recovered_from() {
     node.wait_metric("ringway_connections_open", "", |open| open <= 2.0);
     node.wait_metric("ringway_workers_restarted_total", "", |restarted| restarted == 0.0);
 }
+
+#[test]
+fn a_routes_own_timeouts_hold_instead_of_its_upstreams() {
+    let upstream = Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /silent") {
+                connection.some();
+                return;
+            }
+            if head.starts_with("GET /stops") {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+                connection.some();
+                return;
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let site = Site::bare()
+        .upstream("one", &[upstream.address], "timeout: {request: 1h, idle: 1h}")
+        .upstream("hasty", &[upstream.address], "timeout: {request: 1ms, idle: 1ms}")
+        .route("/silent: {to: one, timeout: {request: 100ms}}")
+        .route("/stops: {to: one, timeout: {idle: 100ms}}")
+        .route("/patient: {to: hasty, timeout: {request: 1h}}");
+    let node = Node::start(&site);
+    assert_eq!(node.connect().ask("GET /silent HTTP/1.1\r\nHost: api.test\r\n\r\n").status, 504);
+    node.assert_outcome("upstream_head_timeout");
+    node.connect().send("GET /stops HTTP/1.1\r\nHost: api.test\r\n\r\n").rest();
+    node.assert_outcome("upstream_idle_timeout");
+    assert_eq!(node.connect().ask("GET /patient HTTP/1.1\r\nHost: api.test\r\n\r\n").text(), "ok");
+    node.assert_outcome("served");
+}

@@ -439,3 +439,21 @@ fn a_test_of_a_later_file_is_found_in_that_file() {
     "#]]
     .assert_eq(&render_text(&diagnostics, Colour::Never));
 }
+
+#[test]
+fn only_what_is_forwarded_has_timeouts() {
+    check(
+        r#"
+listeners: [{address: "0.0.0.0:80"}]
+hosts: {"*": {/a: {respond: {status: 200}, timeout: {request: 5s}}}}
+"#,
+        expect![[r#"
+            error: only a route with `to` has timeouts
+              ┌─ ringway.yaml:3:44
+              │
+            3 │ hosts: {"*": {/a: {respond: {status: 200}, timeout: {request: 5s}}}}
+              │                                            ^^^^^^^
+
+        "#]],
+    );
+}

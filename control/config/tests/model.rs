@@ -1,7 +1,7 @@
 //! What documents compile to.
 
 use expect_test::expect;
-use ringway_snapshot::model::{Action, HostPattern, PathPattern};
+use ringway_snapshot::model::{Action, HostPattern, PathPattern, RouteTimeout};
 
 use super::compile_text;
 
@@ -47,4 +47,19 @@ fn definitions_are_canonical() {
         host *: {"/*":{"to":"echo"}}
     "#]]
     .assert_eq(&out);
+}
+
+#[test]
+fn a_routes_timeouts_stand_beside_its_upstreams() {
+    let text = MINIMAL.replace("{to: echo}", "{to: echo, timeout: {request: 2m, idle: 300ms}}");
+    let model = compile_text(&text).unwrap().model;
+    let Action::Proxy { timeout, .. } = model.hosts[0].routes[0].action else { panic!() };
+    let expected = RouteTimeout {
+        connect_ms_max: None,
+        request_ms_max: Some(120_000),
+        idle_ms_max: Some(300),
+        tunnel_idle_ms_max: None,
+    };
+    assert_eq!(timeout, expected);
+    assert_eq!(model.upstreams[0].request_ms_max, 15_000);
 }

@@ -48,6 +48,7 @@ struct Search<'s> {
     upstream: &'s Upstream,
     choice: &'s Choice,
     need: Need,
+    connect_ns_max: u64,
     until_ns: u64,
     /// How long an endpoint may take no bytes.
     stall_ns_max: u64,
@@ -57,12 +58,13 @@ struct Search<'s> {
 /// connections as allowed, no longer than the time to connect.
 pub(super) async fn reach(job: &Job<'_>, choice: &Choice, need: Need, now_ns: u64) -> Result<Way, Outcome> {
     let upstream = &*job.upstream;
-    let until_ns = now_ns.saturating_add(upstream.prepared.connect_ns_max);
+    let until_ns = now_ns.saturating_add(job.timeouts.connect_ns_max);
     let search = Search {
         worker: &job.connection.worker,
         upstream,
         choice,
         need,
+        connect_ns_max: job.timeouts.connect_ns_max,
         until_ns,
         stall_ns_max: job.write_stall_ns_max,
     };
@@ -113,7 +115,7 @@ impl Search<'_> {
 
     /// How long a handshake may take: TLS has at least so long, however short the time to connect is.
     fn patience_ns(&self) -> u64 {
-        self.until_ns.saturating_add(TLS_NS_MIN.saturating_sub(self.upstream.prepared.connect_ns_max))
+        self.until_ns.saturating_add(TLS_NS_MIN.saturating_sub(self.connect_ns_max))
     }
 
     /// Makes a connection.
@@ -176,7 +178,7 @@ impl Search<'_> {
         let tls = if self.need.tunnel { prepared.tunnel_tls() } else { prepared.tls.as_ref() };
         let Some(tls) = tls else { return Ok((Stream::Plain(stream), None)) };
         let name = prepared.tls_name(self.choice.defined, address);
-        let until_ns = ringway_rt::now().mono_ns.saturating_add(prepared.connect_ns_max.max(TLS_NS_MIN));
+        let until_ns = ringway_rt::now().mono_ns.saturating_add(self.connect_ns_max.max(TLS_NS_MIN));
         match ringway_transport::connect(stream, tls, &name, until_ns).await {
             Ok((stream, agreed)) => Ok((stream, agreed.alpn)),
             Err(failure) => {

@@ -76,7 +76,7 @@ pub(super) async fn relay_reply(
     }
     let limits = SourceLimits {
         body_bytes_max: u64::MAX,
-        idle_ns_max: job.upstream.prepared.idle_ns_max,
+        idle_ns_max: job.timeouts.idle_ns_max,
         rate_min: 0,
         rate_grace_ns: 0,
     };
@@ -151,7 +151,7 @@ async fn relay_tunnel(
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
     let Some(down) = sink.connection() else { return Came::cut(Outcome::Internal) };
-    let idle_ns_max = job.upstream.prepared.tunnel_idle_ns_max;
+    let idle_ns_max = job.timeouts.tunnel_idle_ns_max;
     let tunnelled = tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await;
     entry.body_in_bytes = tunnelled.up_bytes;
     entry.body_out_bytes = tunnelled.down_bytes;

@@ -50,7 +50,7 @@ pub(super) async fn beside(
     wait: Wait<'_>,
 ) -> Came {
     let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
-    let request_ns_max = job.upstream.prepared.request_ns_max;
+    let request_ns_max = job.timeouts.request_ns_max;
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ringway_snapshot::model::{Balance, EndpointAddress, Upstream as Definition, UpstreamProtocol};
+use ringway_snapshot::model::{
+    Balance, EndpointAddress, RouteTimeout, Upstream as Definition, UpstreamProtocol,
+};
 use ringway_transport::ClientTls;
 
 use crate::resolver::{Resolved, Resolver};
@@ -16,14 +18,8 @@ pub(crate) struct PreparedUpstream {
     pub(crate) id: u64,
     /// How an endpoint is chosen.
     pub(crate) balance: Balance,
-    /// To a connection.
-    pub(crate) connect_ns_max: u64,
-    /// To the reply's head.
-    pub(crate) request_ns_max: u64,
-    /// Silence inside a reply.
-    pub(crate) idle_ns_max: u64,
-    /// Silence in a tunnel.
-    pub(crate) tunnel_idle_ns_max: u64,
+    /// Where a route has none of its own.
+    pub(crate) timeouts: Timeouts,
     /// Most connections of one worker to one endpoint.
     pub(crate) connections_max: u32,
     /// Most requests at once on one HTTP/2 connection.
@@ -37,6 +33,37 @@ pub(crate) struct PreparedUpstream {
     server_name: Option<String>,
     has_names: bool,
     endpoints: Vec<PreparedEndpoint>,
+}
+
+/// How long is waited for what, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// To a connection.
+    pub(crate) connect_ns_max: u64,
+    /// To the reply's head.
+    pub(crate) request_ns_max: u64,
+    /// Silence inside a reply.
+    pub(crate) idle_ns_max: u64,
+    /// Silence in a tunnel.
+    pub(crate) tunnel_idle_ns_max: u64,
+}
+
+impl Timeouts {
+    /// Those of a route where it has some, these where it has none.
+    #[inline]
+    pub(crate) fn under(&self, route: &RouteTimeout) -> Self {
+        let one = |route: Option<u32>, own| route.map_or(own, ns);
+        Self {
+            connect_ns_max: one(route.connect_ms_max, self.connect_ns_max),
+            request_ns_max: one(route.request_ms_max, self.request_ns_max),
+            idle_ns_max: one(route.idle_ms_max, self.idle_ns_max),
+            tunnel_idle_ns_max: one(route.tunnel_idle_ms_max, self.tunnel_idle_ns_max),
+        }
+    }
+}
+
+fn ns(ms: u32) -> u64 {
+    u64::from(ms) * 1_000_000
 }
 
 struct PreparedEndpoint {
@@ -73,7 +100,6 @@ impl PreparedUpstream {
         tls_http1: Option<ClientTls>,
         resolver: &Resolver,
     ) -> Self {
-        let ns = |ms: u32| u64::from(ms) * 1_000_000;
         let fingerprint = fingerprint(definition);
         let server_name = definition.tls.as_ref().and_then(|tls| tls.server_name.clone());
         let endpoints = definition.endpoints.iter().map(|endpoint| PreparedEndpoint {
@@ -94,10 +120,12 @@ impl PreparedUpstream {
             name: definition.name.clone(),
             id: definition.id,
             balance: definition.balance,
-            connect_ns_max: ns(definition.connect_ms_max),
-            request_ns_max: ns(definition.request_ms_max),
-            idle_ns_max: ns(definition.idle_ms_max),
-            tunnel_idle_ns_max: ns(definition.tunnel_idle_ms_max),
+            timeouts: Timeouts {
+                connect_ns_max: ns(definition.connect_ms_max),
+                request_ns_max: ns(definition.request_ms_max),
+                idle_ns_max: ns(definition.idle_ms_max),
+                tunnel_idle_ns_max: ns(definition.tunnel_idle_ms_max),
+            },
             connections_max: definition.connections_max,
             streams_max: definition.streams_max,
             protocol: definition.protocol,

@@ -78,8 +78,8 @@ pub fn trace_route(
             others: 0,
         };
     };
-    let outcome = match_path(snapshot, expressions, host, query);
     let tables = snapshot.tables();
+    let outcome = match_path(&tables, expressions, host, query);
     let asked = Asked::new(&tables, expressions, query);
     let chosen = match &outcome {
         RouteMatch::Found(found) => Some(found.route),

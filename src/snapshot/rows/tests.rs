@@ -84,7 +84,7 @@ fn archived_types_are_laid_out_as_the_schema_version_says() {
         size_of::<Archived<crate::seal::Sealed>>(),
     );
     expect![[r#"
-        settings 120 listener 48 tls 36 certificate 48 upstream 160 endpoint 40 authenticator 28 limit 56 chain 16 step 24 action 44 sealed 24
+        settings 120 listener 48 tls 36 certificate 48 upstream 160 endpoint 40 authenticator 28 limit 56 chain 16 step 24 action 76 sealed 24
     "#]].assert_eq(&printed);
 }
 
@@ -94,7 +94,7 @@ fn a_file_of_this_schema_version_never_changes() {
     let file = built(&sample());
     let printed = format!("{} bytes, content {}\n", file.len(), opened(&file).unwrap().header().hash);
     expect![[r#"
-        3188 bytes, content 5f506389e46bc279f84b6b591fd1b2853c18362f2fe56121c28fd990f0f1cc0c
+        3220 bytes, content 25358cefd152b0aa7d6f741f9e22aeb8a3093399e6d769a838c9e5ace103541b
     "#]]
     .assert_eq(&printed);
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::error::{SemanticError, SnapshotError};
 use crate::header::{Header, Section, seal_header};
-use crate::model::{Action, Rewrite};
+use crate::model::{Action, Rewrite, RouteTimeout};
 use crate::rows::{
     ApplicationRow, ConditionRow, CredentialRow, ExtraRow, HostRow, MetaRow, NONE, NodeRow, RouteRow, Row,
     SlotRow, TextRow, VariableRow,
@@ -150,7 +150,11 @@ fn small_sections_lead_somewhere() {
             upstreams: model.upstreams,
             limits: model.limits,
             chains: model.chains,
-            actions: vec![Action::Proxy { upstream: 0, rewrite: Rewrite::default() }],
+            actions: vec![Action::Proxy {
+                upstream: 0,
+                rewrite: Rewrite::default(),
+                timeout: RouteTimeout::default(),
+            }],
             ..crate::reader::Small::default()
         };
         assert_eq!(super::small_indices(&small), Ok(()));

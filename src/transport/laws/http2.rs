@@ -4,11 +4,10 @@ use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use ringway_rt::{DriverChoice, spawn, spawn_foreign};
+use ringway_rt::{DriverChoice, spawn};
 use ringway_wire::http2::{Excess, PREFACE};
 use ringway_wire::limits::HeadLimits;
 use ringway_wire::message::OutgoingHead;
@@ -51,49 +50,29 @@ async fn echo(incoming: Incoming) -> Result<(), MessageEnd> {
     }
 }
 
-/// Serves one connection to its end; the client's result and the connection's ending.
+/// Serves so many connections, one after the other, to their ends; how the last one ended, and the client's result.
 fn meet<C: Send + 'static>(
     choice: DriverChoice,
+    connections: usize,
     client: impl FnOnce(TcpStream, std::net::SocketAddr) -> C + Send + 'static,
 ) -> (Ending, C) {
     worker(choice, || async {
         let (listener, address) = listener();
         let peer = thread::spawn(move || client(TcpStream::connect(address).unwrap(), address));
-        let (io, _) = listener.accept().await.unwrap();
-        let first = Rc::new(std::cell::RefCell::new(Some(io)));
-        let ended = Rc::new(std::cell::Cell::new(None));
-        // A first connection may be one that only shows the address: then the next is served.
-        loop {
-            let io = first.borrow_mut().take();
-            let io = match io {
-                Some(io) => io,
-                None => listener.accept().await.unwrap().0,
-            };
-            serve(io, Rc::clone(&ended));
-            while ended.get().is_none() {
-                ringway_rt::sleep_until_ns(ringway_rt::now().mono_ns + SECOND / 100).await;
+        let mut ending = Ending::Closed;
+        for _ in 0..connections {
+            let (io, _) = listener.accept().await.unwrap();
+            let mut accepting = Accepting::new(Stream::Plain(io), None, PATIENCE, HeadLimits::DEFAULT);
+            while let Some(incoming) = poll_fn(|cx| accepting.poll_next(cx)).await {
+                spawn(async move {
+                    let _ = echo(incoming).await;
+                });
             }
-            if peer.is_finished() || ended.get() != Some(Ending::Closed) {
-                break;
-            }
-            ended.set(None);
+            ending = accepting.ending();
+            accepting.linger().await;
         }
-        (ended.get().unwrap(), peer.join().unwrap())
+        (ending, peer.join().unwrap())
     })
-}
-
-fn serve(io: ringway_rt::Stream, ended: Rc<std::cell::Cell<Option<Ending>>>) {
-    spawn_foreign(async move {
-        let mut accepting = Accepting::new(Stream::Plain(io), None, PATIENCE, HeadLimits::DEFAULT);
-        while let Some(incoming) = poll_fn(|cx| accepting.poll_next(cx)).await {
-            spawn(async move {
-                let _ = echo(incoming).await;
-            });
-        }
-        let ending = accepting.ending();
-        accepting.linger().await;
-        ended.set(Some(ending));
-    });
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -124,7 +103,7 @@ fn frames_to_end(mut socket: TcpStream) -> Vec<(u8, u8, u32, Vec<u8>)> {
 fn a_megabyte_goes_both_ways_with_curl(choice: DriverChoice) {
     let content = pattern(3_000_000);
     let sent = content.clone();
-    let (ending, back) = meet(choice, move |first, address| {
+    let (ending, back) = meet(choice, 2, move |first, address| {
         drop(first);
         let mut curl = Command::new("curl")
             .args(["-s", "--http2-prior-knowledge", "--data-binary", "@-", &format!("http://{address}/")])
@@ -144,7 +123,7 @@ fn a_megabyte_goes_both_ways_with_curl(choice: DriverChoice) {
 }
 
 fn a_flood_ends_with_enhance_your_calm(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, |mut socket, _| {
+    let (ending, frames) = meet(choice, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         for _ in 0..10_000 {
@@ -159,7 +138,7 @@ fn a_flood_ends_with_enhance_your_calm(choice: DriverChoice) {
 }
 
 fn trailers_come_back_and_a_reset_is_told(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, |mut socket, _| {
+    let (ending, frames) = meet(choice, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         bytes.extend(frame(1, 4, 1, POST));
@@ -177,7 +156,7 @@ fn trailers_come_back_and_a_reset_is_told(choice: DriverChoice) {
 }
 
 fn a_head_that_never_ends_is_given_its_time_and_no_more(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, |mut socket, _| {
+    let (ending, frames) = meet(choice, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         bytes.extend(frame(1, 0, 1, POST));

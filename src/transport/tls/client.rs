@@ -99,6 +99,11 @@ impl ClientTls {
         config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config) })
     }
+
+    /// The library's configuration, for QUIC.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
 }
 
 fn verifier(

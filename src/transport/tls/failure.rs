@@ -155,6 +155,27 @@ impl TlsFailure {
     }
 }
 
+impl TlsFailure {
+    /// The failure for which a handshake over QUIC was ended by us with this alert: the library's own error is not to
+    /// be had there.
+    pub(crate) fn of_alert_sent(code: u8) -> Self {
+        match AlertDescription::from(code) {
+            // What rustls says when no certificate is found.
+            AlertDescription::AccessDenied | AlertDescription::UnrecognisedName => Self::UnrecognizedName,
+            AlertDescription::NoApplicationProtocol => Self::NoSharedProtocol,
+            AlertDescription::ProtocolVersion => Self::NoSharedVersion,
+            AlertDescription::HandshakeFailure => Self::NoSharedCipher,
+            AlertDescription::CertificateRequired => Self::ClientCertificateRequired,
+            AlertDescription::BadCertificate | AlertDescription::DecryptError => Self::BadCertificate,
+            AlertDescription::CertificateExpired => Self::CertificateExpired,
+            AlertDescription::CertificateRevoked => Self::CertificateRevoked,
+            AlertDescription::UnknownCA => Self::UnknownIssuer,
+            AlertDescription::InternalError => Self::Internal,
+            _ => Self::Malformed,
+        }
+    }
+}
+
 impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

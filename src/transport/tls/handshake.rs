@@ -40,6 +40,8 @@ pub enum Alpn {
     Http1,
     /// `h2`
     Http2,
+    /// `h3`, over QUIC only
+    Http3,
     /// `acme-tls/1` (RFC 8737)
     AcmeTls,
 }
@@ -50,12 +52,13 @@ impl Alpn {
         match self {
             Self::Http1 => b"http/1.1",
             Self::Http2 => b"h2",
+            Self::Http3 => b"h3",
             Self::AcmeTls => b"acme-tls/1",
         }
     }
 
     fn from_name(name: &[u8]) -> Option<Self> {
-        [Self::Http1, Self::Http2, Self::AcmeTls].into_iter().find(|alpn| alpn.name() == name)
+        [Self::Http1, Self::Http2, Self::Http3, Self::AcmeTls].into_iter().find(|alpn| alpn.name() == name)
     }
 }
 

@@ -159,7 +159,16 @@ impl ServerTls {
                 let first = profiles.get(first).map(|profile| profile.name.clone()).unwrap_or_default();
                 return Err(TlsConfigError::WithoutSniTwice(first, profile.name.clone()));
             }
-            built.profiles.push(Arc::new(config(profile, seed, time, &crypto)?));
+            let versions: &[&SupportedProtocolVersion] = match profile.minimum {
+                Version::Tls12 => &[&TLS13, &TLS12],
+                Version::Tls13 => &[&TLS13],
+            };
+            let mut config = config(profile, versions, time, &crypto)?;
+            config.alpn_protocols = profile.alpn.iter().map(|alpn| alpn.name().to_vec()).collect();
+            config.ticketer = Arc::new(Ticketer::new(seed, binding(profile, b"tcp"), Arc::clone(time)));
+            // The keys go to `Session`; nothing else ever sees them.
+            config.enable_secret_extraction = true;
+            built.profiles.push(Arc::new(config));
         }
         Ok(built)
     }
@@ -202,28 +211,36 @@ impl ServerTls {
     }
 }
 
+/// What all transports of a profile have in common.
 fn config(
     profile: &ServerProfile,
-    seed: &TicketSeed,
+    versions: &[&'static SupportedProtocolVersion],
     time: &Arc<dyn TimeProvider>,
     crypto: &Arc<CryptoProvider>,
 ) -> Result<ServerConfig, TlsConfigError> {
-    let versions: &[&SupportedProtocolVersion] = match profile.minimum {
-        Version::Tls12 => &[&TLS13, &TLS12],
-        Version::Tls13 => &[&TLS13],
-    };
     let library = |source| TlsConfigError::Library { profile: profile.name.clone(), source };
     let mut config = ServerConfig::builder_with_details(Arc::clone(crypto), Arc::clone(time))
         .with_protocol_versions(versions)
         .map_err(library)?
         .with_client_cert_verifier(verifier(profile, crypto)?)
         .with_cert_resolver(Arc::new(resolver(profile)?));
-    config.alpn_protocols = profile.alpn.iter().map(|alpn| alpn.name().to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::new(Ticketer::new(seed, binding(profile), Arc::clone(time)));
     config.send_tls13_tickets = TICKETS_SENT;
-    // The keys go to `Session`; nothing else ever sees them.
-    config.enable_secret_extraction = true;
+    Ok(config)
+}
+
+/// A profile's configuration for QUIC: TLS 1.3, HTTP/3, no 0-RTT. Its tickets are not those of TCP, so that neither side
+/// mistakes what was agreed on the one for the other.
+pub(crate) fn quic_config(
+    profile: &ServerProfile,
+    seed: &TicketSeed,
+) -> Result<ServerConfig, TlsConfigError> {
+    let time = Arc::new(DefaultTimeProvider) as Arc<dyn TimeProvider>;
+    let crypto = Arc::new(provider::default_provider());
+    let mut config = config(profile, &[&TLS13], &time, &crypto)?;
+    config.alpn_protocols = vec![Alpn::Http3.name().to_vec()];
+    config.ticketer = Arc::new(Ticketer::new(seed, binding(profile, b"quic"), time));
+    config.max_early_data_size = 0;
     Ok(config)
 }
 
@@ -281,12 +298,13 @@ pub(crate) fn roots(profile: &str, ca: &[Vec<u8>]) -> Result<RootCertStore, TlsC
 
 /// Digest of all that decides who may connect. Tickets are bound to it: a session of a client that showed no
 /// certificate, or one that was revoked since, is not resumed where one is demanded.
-fn binding(profile: &ServerProfile) -> [u8; 32] {
+fn binding(profile: &ServerProfile, transport: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut field = |bytes: &[u8]| {
         context.update(&(bytes.len() as u64).to_be_bytes());
         context.update(bytes);
     };
+    field(transport);
     field(profile.name.as_bytes());
     field(&[profile.client as u8, profile.minimum as u8]);
     for list in [&profile.client_ca, &profile.client_crls] {

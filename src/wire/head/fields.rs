@@ -72,7 +72,7 @@ impl Field {
 }
 
 /// The field lines of one head, in order. The vector comes from a free list of its thread.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     list: Vec<Field>,
     present: FieldSet,

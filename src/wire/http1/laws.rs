@@ -202,6 +202,25 @@ proptest! {
     }
 
     #[test]
+    fn a_head_read_in_words_is_what_httparse_and_the_checks_read(message in near_valid_message(), at in any::<prop::sample::Index>(), byte in any::<u8>(), spoilt in any::<bool>(), status in "HTTP/1.[01] [0-9]{3} [ -~\u{e9}]{0,12}", few in 1u16..6) {
+        let mut message = message;
+        if spoilt {
+            let at = at.index(message.len());
+            message[at] = byte;
+        }
+        for limits in [HeadLimits::DEFAULT, HeadLimits { head_bytes_max: 90, target_bytes_max: 5, fields_max: few }] {
+            if let Some(tokens) = super::request::in_words(&message, &limits) {
+                prop_assert_eq!(Some(tokens), super::request::tokenize(&message, &limits));
+            }
+            let fields = message.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &message[end + 1..]);
+            let reply = [status.as_bytes(), b"\r\n", fields].concat();
+            if let Some(tokens) = super::response::in_words(&reply, &limits) {
+                prop_assert_eq!(Some(tokens), super::response::tokenize(&reply, &limits));
+            }
+        }
+    }
+
+    #[test]
     fn a_split_head_reads_as_the_whole(message in near_valid_message(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         // With an end of some kind, so that every way of feeding comes to a decision.
         let message = [&message[..], b"\r\n\r\n"].concat();

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::lines::{Scan, StartLine, scan};
-use super::{Parse, connection, framing};
+use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::head::{Fields, Framing, RequestHead, RequestParts, Span, Version};
@@ -26,7 +26,8 @@ pub fn parse_request(mut buffer: Buffer, limits: &HeadLimits) -> Parse<RequestHe
 }
 
 /// The syntax of a whole head: what httparse found, as spans.
-struct Tokens {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tokens {
     fields: Fields,
     method: Span,
     target: Span,
@@ -46,7 +47,7 @@ fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>
             Scan::Bad(reject) => return Err(reject),
         }
     }
-    let tokens = match tokenize(buffer, limits) {
+    let tokens = match in_words(buffer, limits).or_else(|| tokenize(buffer, limits)) {
         Some(tokens) => tokens,
         // Not a whole head that is beyond doubt: the strict scan says what it is.
         None => match scan(buffer, 0, StartLine::Request, limits) {
@@ -61,8 +62,15 @@ fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>
     understand(buffer, tokens).map(Some)
 }
 
+/// A head of the common form.
+pub(super) fn in_words(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
+    let start = words::request_start(bytes, limits)?;
+    let (fields, len) = words::fields(bytes, start.end, limits)?;
+    Some(Tokens { fields, method: start.method, target: start.target, version: start.version, len })
+}
+
 /// Runs httparse and the strict checks of what it is lenient about. `None`: no whole head or a fault.
-fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
+pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     let mut lines = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_CEILING];
     let lines = lines.get_mut(..limits.field_count_max())?;
     let mut request = httparse::Request::new(&mut []);

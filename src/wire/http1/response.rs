@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::lines::{Scan, StartLine, scan};
-use super::{Parse, connection, framing};
+use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::head::{Fields, ResponseHead, ResponseParts, Span, Version};
@@ -35,7 +35,8 @@ pub fn parse_response(
     }
 }
 
-struct Tokens {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tokens {
     fields: Fields,
     status: u16,
     reason: Span,
@@ -59,7 +60,7 @@ fn read(
             Scan::Bad(reject) => return Err(ResponseReject::from_line(reject)),
         }
     }
-    let tokens = match tokenize(buffer, limits) {
+    let tokens = match in_words(buffer, limits).or_else(|| tokenize(buffer, limits)) {
         Some(tokens) => tokens,
         None => match scan(buffer, 0, StartLine::Response, limits) {
             Scan::More(at) => {
@@ -73,7 +74,14 @@ fn read(
     understand(buffer, tokens, facts).map(Some)
 }
 
-fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
+/// A head of the common form.
+pub(super) fn in_words(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
+    let start = words::reply_start(bytes)?;
+    let (fields, len) = words::fields(bytes, start.end, limits)?;
+    Some(Tokens { fields, status: start.status, reason: start.reason, version: start.version, len })
+}
+
+pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     if bytes.first() != Some(&b'H') {
         return None;
     }

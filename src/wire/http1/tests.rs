@@ -677,3 +677,18 @@ fn every_class_has_a_name_of_its_own_and_a_status() {
     assert!(crate::Reject::ALL.iter().all(|reject| (400..=505).contains(&reject.status())));
     assert!(crate::ResponseReject::ALL.iter().all(|reject| reject.status() == 502));
 }
+
+#[test]
+fn an_ordinary_head_is_read_in_words() {
+    let limits = crate::limits::HeadLimits::DEFAULT;
+    let request = b"GET /a?b=c HTTP/1.1\r\nHost: a.example\r\nUser-Agent: x\r\nX-Empty:\r\nX-Spaces:   \r\nAccept:  */*  \r\n\r\n";
+    assert!(super::request::in_words(request, &limits).is_some());
+    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-\x80: \r\n\r\nhi";
+    assert!(super::response::in_words(reply, &limits).is_none(), "no token");
+    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: \x80\r\n\r\nhi";
+    assert!(super::response::in_words(reply, &limits).is_some());
+    // Every part of it is no whole head.
+    for end in 0..request.len() {
+        assert!(super::request::in_words(&request[..end], &limits).is_none(), "{end}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::super::Fallback::{Absent, Required, Value, Words};
 use super::super::{Form, List, Names, Row};
-use super::{later, one, refers, row, size};
+use super::{later, one, refers, row, size, time};
 use crate::config::scalar::Scalar::{Bool, Choice, Integer, Name};
 use crate::config::scalar::{Referent, Scalar};
 
@@ -204,7 +204,41 @@ pub(super) static ROWS: &[Row] = &[
     later("hosts.*.*.split", "Splitting by weight"),
     later("hosts.*.*.sticky", "Sticky splitting"),
     later("hosts.*.*.mirror", "Mirroring"),
-    later("hosts.*.*.timeout", "Timeouts of a route; those of its upstream hold"),
+    row(
+        "hosts.*.*.timeout",
+        Form::KEYS,
+        Absent,
+        "Where the route's timeouts differ from its upstream's; needs `to`.",
+        "{request: 2m}",
+    ),
+    row(
+        "hosts.*.*.timeout.connect",
+        time(),
+        Words("`upstreams.*.timeout.connect`"),
+        "To a connection, TLS included.",
+        "500ms",
+    ),
+    row(
+        "hosts.*.*.timeout.request",
+        time(),
+        Words("`upstreams.*.timeout.request`"),
+        "From the sent head to the reply's head.",
+        "2m",
+    ),
+    row(
+        "hosts.*.*.timeout.idle",
+        time(),
+        Words("`upstreams.*.timeout.idle`"),
+        "Longest silence inside a reply's body.",
+        "5m",
+    ),
+    row(
+        "hosts.*.*.timeout.tunnel_idle",
+        time(),
+        Words("`upstreams.*.timeout.tunnel_idle`"),
+        "Longest silence in a tunnel (WebSocket).",
+        "10m",
+    ),
     later("hosts.*.*.retry", "Retry policies of a route"),
     later("hosts.*.*.cache", "Caching"),
     // Applications.

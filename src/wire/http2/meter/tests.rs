@@ -1,3 +1,5 @@
+//! The laws of the meter.
+
 use proptest::prelude::*;
 
 use super::super::PREFACE;

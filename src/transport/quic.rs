@@ -1,0 +1,37 @@
+//! QUIC (RFC 9000) under HTTP/3: quinn on this runtime, one endpoint per worker on its own socket of a reuseport group.
+//!
+//! A connection id of ours begins with its worker, and the kernel steers by that byte
+//! ([`ringway_rt::UdpSocket::bind_group`]): whatever address a packet comes from, it reaches the worker that knows the
+//! connection, and a client may change its network. An Initial packet bears an id that the client made up, and goes to the
+//! worker that this happens to name.
+//!
+//! What a peer can make an endpoint hold is bounded in `limits.rs`: handshakes, streams, windows. Unvalidated clients
+//! prove their address by Retry once a few handshakes are in progress (RFC 9000 §8.1.2).
+
+mod bound;
+mod client;
+mod endpoint;
+mod identity;
+mod runtime;
+mod server;
+mod socket;
+
+/// An established connection.
+pub use quinn::Connection as QuicConnection;
+
+pub use client::QuicClient;
+pub use endpoint::{Arriving, QuicCounters, QuicEndpoint};
+pub use identity::{QuicIdentity, QuicKeys};
+pub use server::{QuicLimits, QuicTls};
+
+/// An endpoint with or without segmentation offload, for the laws.
+#[cfg(test)]
+pub(crate) fn laws_of_offload(
+    socket: std::net::UdpSocket,
+    identity: &QuicIdentity,
+    tls: &QuicTls,
+    offloaded: bool,
+) -> QuicEndpoint {
+    let offload = if offloaded { socket::Offload::Kernel } else { socket::Offload::None };
+    QuicEndpoint::on(socket::Socket::new(socket, offload).unwrap(), identity, tls).unwrap()
+}

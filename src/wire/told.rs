@@ -1,0 +1,249 @@
+//! What the gateway tells an upstream of a caller, written as one block: request id, trace, `Forwarded`, `X-Forwarded-*`, `Via`.
+//!
+//! These lines are most of what a small request gains on its way. Written field by field through the overlay they cost as much
+//! as parsing the head.
+
+use std::net::IpAddr;
+
+use crate::field::{FieldId, FieldSet};
+use crate::forwarded::{Hop, write_forwarded, write_via, write_x_forwarded_for};
+use crate::head::RequestHead;
+use crate::overlay::{BadEdit, Overlay};
+use crate::request_id::place;
+use crate::syntax::is_field_value;
+use crate::trace_context::TraceParent;
+
+/// What is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// The id that the request is known by: ours, or one that [`crate::request_id::is_acceptable`].
+    pub request_id: &'a [u8],
+    /// The trace, with our span.
+    pub trace: TraceParent,
+    /// Whether the caller's `Tracestate` belongs to this trace.
+    pub keeps_tracestate: bool,
+    /// The peer that sent the request.
+    pub peer: IpAddr,
+    /// Whether what it says of those before it is believed and continued.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Our name in `Via`.
+    pub pseudonym: &'a str,
+}
+
+/// What is always ours to say.
+const OURS: FieldSet = FieldSet::EMPTY
+    .with(FieldId::XRequestId)
+    .with(FieldId::Traceparent)
+    .with(FieldId::Forwarded)
+    .with(FieldId::XForwardedFor)
+    .with(FieldId::Via);
+
+impl Told<'_> {
+    /// Replaces what the head says of these things.
+    ///
+    /// # Errors
+    /// [`BadEdit::Value`] where the id or the pseudonym cannot stand in a field; nothing changes then.
+    pub fn add_to(&self, head: &RequestHead, overlay: &mut Overlay) -> Result<(), BadEdit> {
+        // INVARIANT: the other values are ours, or came out of a head that was parsed.
+        if !is_field_value(self.request_id) || !is_field_value(self.pseudonym.as_bytes()) {
+            return Err(BadEdit::Value);
+        }
+        let mut ids = OURS;
+        let says = |id| self.trusted && head.field(id).is_some();
+        let (proto, host) = (!says(FieldId::XForwardedProto), !says(FieldId::XForwardedHost));
+        if proto {
+            ids.insert(FieldId::XForwardedProto);
+        }
+        if host {
+            ids.insert(FieldId::XForwardedHost);
+        }
+        // What is only dropped is named only where it is: an edit of a chain may have put it there.
+        let mut drop = |id| {
+            if head.field(id).is_some() {
+                ids.insert(id);
+            }
+        };
+        if !self.trusted {
+            drop(FieldId::XForwardedPort);
+            drop(FieldId::XForwardedPrefix);
+        }
+        if !self.keeps_tracestate {
+            drop(FieldId::Tracestate);
+        }
+        overlay.set_lines(ids, |out| self.write(head, proto, host, out));
+        Ok(())
+    }
+
+    fn write(&self, head: &RequestHead, proto: bool, host: bool, out: &mut Vec<u8>) {
+        let authority = head.authority();
+        // Each constant part is written without asking for room then.
+        out.reserve(384 + 2 * authority.len());
+        let before = |id| head.values(id).filter(move |_| self.trusted);
+        write_id(self.request_id, out);
+        out.extend_from_slice(b"traceparent: ");
+        out.extend_from_slice(&self.trace.to_text());
+        out.extend_from_slice(b"\r\nforwarded: ");
+        let hop = Hop { address: self.peer, scheme: self.scheme, host: authority };
+        write_forwarded(out, before(FieldId::Forwarded), &hop);
+        out.extend_from_slice(b"\r\nx-forwarded-for: ");
+        write_x_forwarded_for(out, before(FieldId::XForwardedFor), self.peer);
+        if proto {
+            out.extend_from_slice(b"\r\nx-forwarded-proto: ");
+            out.extend_from_slice(self.scheme.as_bytes());
+        }
+        if host {
+            out.extend_from_slice(b"\r\nx-forwarded-host: ");
+            out.extend_from_slice(authority);
+        }
+        out.extend_from_slice(b"\r\nvia: ");
+        write_via(out, head.values(FieldId::Via), head.version(), self.pseudonym);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Says in a reply which request it answers, in place of whatever the upstream said.
+///
+/// # Errors
+/// [`BadEdit::Value`] where the id cannot stand in a field; nothing changes then.
+pub fn name_reply(request_id: &[u8], overlay: &mut Overlay) -> Result<(), BadEdit> {
+    if !is_field_value(request_id) {
+        return Err(BadEdit::Value);
+    }
+    overlay.set_lines(FieldSet::EMPTY.with(FieldId::XRequestId), |out| write_id(request_id, out));
+    Ok(())
+}
+
+/// The line of the id. Ours is of constant size, which is copied at once.
+fn write_id(id: &[u8], out: &mut Vec<u8>) {
+    match <&[u8; 36]>::try_from(id) {
+        Ok(ours) => {
+            let mut line = *b"x-request-id: 00000000-0000-0000-0000-000000000000\r\n";
+            place(&mut line, 14, *ours);
+            out.extend_from_slice(&line);
+        }
+        Err(_) => {
+            out.extend_from_slice(b"x-request-id: ");
+            out.extend_from_slice(id);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Told;
+    use crate::buffer::Buffer;
+    use crate::head::{Framing, RequestHead};
+    use crate::http1::{Parse, RequestExtra, RequestLine, parse_request, write_request_head};
+    use crate::limits::HeadLimits;
+    use crate::overlay::{BadEdit, Overlay};
+    use crate::trace_context::TraceParent;
+
+    fn head(text: &str) -> RequestHead {
+        match parse_request(Buffer::copied_from(text.as_bytes()), &HeadLimits::DEFAULT) {
+            Parse::Complete(head) => head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn told(trusted: bool) -> Told<'static> {
+        Told {
+            request_id: b"id-1",
+            trace: TraceParent { trace_id: 1, parent_id: 2, flags: 0 },
+            keeps_tracestate: trusted,
+            peer: "192.0.2.1".parse().unwrap(),
+            trusted,
+            scheme: "https",
+            pseudonym: "ringway",
+        }
+    }
+
+    fn sent(head: &RequestHead, overlay: &Overlay) -> String {
+        let mut out = Vec::new();
+        let extra = RequestExtra::default();
+        write_request_head(&mut out, head, overlay, RequestLine::of(head), Framing::Empty, &extra);
+        let written = String::from_utf8(out).unwrap();
+        // Writers of other protocols see the same fields.
+        let fields: String = head
+            .sent_fields(overlay)
+            .map(|(name, value)| {
+                format!("{}: {}\r\n", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+            })
+            .collect();
+        let (_, after_host) = written.split_once("\r\nHost: ").unwrap();
+        assert_eq!(after_host.split_once("\r\n").unwrap().1, format!("{fields}\r\n"));
+        fields
+    }
+
+    const SAYS: &str = "GET / HTTP/1.1\r\nHost: a.example:8080\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
+         X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nTracestate: a=b\r\nVia: 1.0 far\r\nX-Request-Id: theirs\r\nAccept: */*\r\n\r\n";
+
+    #[test]
+    fn what_an_untrusted_peer_says_is_replaced() {
+        let (head, mut overlay) = (head(SAYS), Overlay::take());
+        told(false).add_to(&head, &mut overlay).unwrap();
+        expect_test::expect![[r#"
+            Accept: */*
+            x-request-id: id-1
+            traceparent: 00-00000000000000000000000000000001-0000000000000002-00
+            forwarded: for=192.0.2.1;proto=https;host="a.example:8080"
+            x-forwarded-for: 192.0.2.1
+            x-forwarded-proto: https
+            x-forwarded-host: a.example:8080
+            via: 1.0 far, 1.1 ringway
+        "#]]
+        .assert_eq(&sent(&head, &overlay).replace('\r', ""));
+    }
+
+    #[test]
+    fn what_a_trusted_peer_says_is_continued() {
+        let (head, mut overlay) = (head(SAYS), Overlay::take());
+        told(true).add_to(&head, &mut overlay).unwrap();
+        expect_test::expect![[r#"
+            X-Forwarded-Host: evil
+            X-Forwarded-Port: 1
+            Tracestate: a=b
+            Accept: */*
+            x-request-id: id-1
+            traceparent: 00-00000000000000000000000000000001-0000000000000002-00
+            forwarded: for=6.6.6.6, for=192.0.2.1;proto=https;host="a.example:8080"
+            x-forwarded-for: 6.6.6.6, 192.0.2.1
+            x-forwarded-proto: https
+            via: 1.0 far, 1.1 ringway
+        "#]]
+        .assert_eq(&sent(&head, &overlay).replace('\r', ""));
+    }
+
+    #[test]
+    fn edits_before_and_after_the_block_keep_their_order() {
+        let (head, mut overlay) = (head(SAYS), Overlay::take());
+        overlay.set(b"Via", b"lost").unwrap();
+        overlay.set(b"X-First", b"1").unwrap();
+        told(false).add_to(&head, &mut overlay).unwrap();
+        overlay.remove(b"X-Forwarded-Proto").unwrap();
+        overlay.rename(b"X-Forwarded-Host", b"X-Was-Host").unwrap();
+        overlay.append(b"Via", b"1.1 next").unwrap();
+        expect_test::expect![[r#"
+            Accept: */*
+            X-First: 1
+            x-request-id: id-1
+            traceparent: 00-00000000000000000000000000000001-0000000000000002-00
+            forwarded: for=192.0.2.1;proto=https;host="a.example:8080"
+            x-forwarded-for: 192.0.2.1
+            X-Was-Host: a.example:8080
+            via: 1.0 far, 1.1 ringway
+            Via: 1.1 next
+        "#]]
+        .assert_eq(&sent(&head, &overlay).replace('\r', ""));
+    }
+
+    #[test]
+    fn a_name_of_ours_that_cannot_stand_in_a_field_changes_nothing() {
+        let (head, mut overlay) = (head(SAYS), Overlay::take());
+        let bad = Told { pseudonym: "a\r\nb", ..told(false) };
+        assert_eq!(bad.add_to(&head, &mut overlay), Err(BadEdit::Value));
+        assert!(overlay.is_empty());
+    }
+}
