@@ -51,7 +51,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 /// A field section without any table and without Huffman.
 pub(crate) fn section(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut text = |out: &mut Vec<u8>, text: &str| {
+    let text = |out: &mut Vec<u8>, text: &str| {
         let length = text.len();
         if length < 127 {
             out.push(u8::try_from(length).unwrap());

@@ -85,8 +85,12 @@ fn requests_that_come_at_once_to_a_cold_endpoint_make_one_connection() {
     });
     let node = Node::start(&site(&upstream, ""));
     let mut clients: Vec<_> = (0..20).map(|_| node.connect()).collect();
-    clients.iter_mut().for_each(|client| drop(client.send(GET)));
-    clients.iter_mut().for_each(|client| assert_eq!(client.reply().text(), "ok"));
+    for client in &mut clients {
+        client.send(GET);
+    }
+    for client in &mut clients {
+        assert_eq!(client.reply().text(), "ok");
+    }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
@@ -117,10 +121,11 @@ fn what_a_goaway_did_not_take_is_sent_again_elsewhere_and_the_rest_is_answered()
     node.wait_metric("ringway_upstream_connections_opened_total", "", |count| count >= 1.0);
     let again = node.connect().ask(POST);
     assert_eq!((again.status, again.text()), (200, "stream 1"), "content and all, on another connection");
-    let record = node.assert_outcome("served");
-    assert_eq!(record["attempts"], 2, "{record}");
     assert_eq!(first.reply().text(), "first");
-    node.assert_outcome("served");
+    let mut attempts = [node.assert_outcome("served"), node.assert_outcome("served")]
+        .map(|record| record["attempts"].as_u64().unwrap());
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2]);
     ended
         .recv_timeout(std::time::Duration::from_secs(20))
         .expect("the gateway closed the connection in order");
@@ -289,7 +294,11 @@ fn each_fault_of_a_reply_is_its_own_outcome_and_the_next_request_is_served() {
         client.send(GET);
         if *status == 0 {
             let cut = String::from_utf8(client.rest()).unwrap();
-            assert!(cut.starts_with("HTTP/1.1 200") && !cut.ends_with("0\r\n\r\n"), "{what}: {cut}");
+            assert!(cut.is_empty() || cut.starts_with("HTTP/1.1 200"), "{what}: {cut}");
+            assert!(
+                cut.split_once("\r\n\r\n").is_none_or(|(_, content)| content.len() < 10),
+                "{what}: {cut}"
+            );
         } else {
             assert_eq!(client.reply().status, *status, "{what}");
         }
@@ -321,6 +330,7 @@ fn what_speaks_no_http2_or_says_nothing_fails_like_a_connection() {
     let text = Scripted::start(|connection| {
         connection.until(b"SM\r\n\r\n");
         connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        while connection.some().is_some() {}
     });
     let node = Node::start(&site(&text, ""));
     assert_eq!(node.connect().ask(GET).status, 502);
@@ -400,7 +410,15 @@ fn beyond_the_streams_that_the_peer_allows_a_request_waits_and_not_for_ever() {
     node.apply(&site(&upstream, ", pool: {connections: 1}, timeout: {connect: 20s}"));
     let mut second = node.connect();
     second.send(GET);
-    node.wait_metric("ringway_requests_in_flight", "", |count| count >= 2.0);
+    // Both are the endpoint's by now: one on the stream that there is, one that waits for it.
+    let began = std::time::Instant::now();
+    loop {
+        let page: serde_json::Value = serde_json::from_str(node.admin("/upstreams").text()).unwrap();
+        if page.pointer("/0/endpoints/0/in_flight").and_then(serde_json::Value::as_u64) == Some(2) {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 20, "{page}");
+    }
     release.wait();
     assert_eq!(first.reply().text(), "first");
     assert_eq!(second.reply().text(), "stream 3");

@@ -111,7 +111,8 @@ impl ClientConnection {
         let settled = Rc::new(Settled::default());
         rt::spawn_foreign(drive(connection, shared, stall_ns, Rc::clone(&settled)));
         let settling = async {
-            while opened.shared.streams_allowed.get() == 0 && !opened.shared.leaving.get() {
+            // A GOAWAY alone says nothing: why the connection ends is known when it has.
+            while opened.shared.streams_allowed.get() == 0 && !opened.shared.closed.get() {
                 settled.bell.heard().await;
             }
         };
@@ -120,7 +121,7 @@ impl ClientConnection {
                 opened.shared.give_up();
                 Err(HeadEnd::Silent)
             }
-            Some(()) if opened.shared.leaving.get() => Err(settled.failure.take().unwrap_or(HeadEnd::Closed)),
+            Some(()) if opened.shared.closed.get() => Err(settled.failure.take().unwrap_or(HeadEnd::Closed)),
             Some(()) => Ok(opened),
         }
     }
