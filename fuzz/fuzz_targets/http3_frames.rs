@@ -33,7 +33,8 @@ fn message(role: Role, length: Option<u64>, pieces: &[&[u8]]) -> Message {
         loop {
             let (taken, more) = match reader.next(rest) {
                 Ok((taken, Event::NeedMore)) => (taken, true),
-                Ok((taken, Event::Section(part, section))) => {
+                Ok((taken, Event::Section(part, len))) => {
+                    let section = reader.section(&rest[..taken], len);
                     assert!(section.len() <= LIMITS.section_bytes_max as usize);
                     let head = part == Part::Head;
                     seen.sections.push((if head { Place::Head } else { Place::Trailers }, section.to_vec()));

@@ -1,9 +1,13 @@
 //! A downstream connection from accept to close: TLS, then one protocol's shell.
 
 mod http1;
+mod http2;
+mod http3;
 
 use self::http1::Http1;
 pub(crate) use self::http1::Next;
+use self::http2::{Http2, Spoken};
+use self::http3::Http3;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -11,8 +15,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_transport::{QuicConnection, Receiver, Sender, ServerTls, Stream};
+use ringway_snapshot::model::Protocols;
+use ringway_transport::{Alpn, Handshake, QuicConnection, Receiver, Sender, ServerTls, Stream};
+use ringway_wire::buffer::Buffer;
 
+use crate::generation::Generation;
 use crate::tls;
 use crate::worker::{Admitted, Worker};
 
@@ -27,6 +34,8 @@ pub(crate) struct Connection {
     /// Whether it is TLS.
     pub(crate) tls: bool,
     shell: Shell,
+    /// The name in the ClientHello, where requests of other hosts may come as well: on HTTP/2 and HTTP/3.
+    server_name: Option<Box<str>>,
     /// The head of the request in progress did not come at once: when it began says nothing of now.
     head_waited: Cell<bool>,
     /// When the last request ended; 0 when nobody read the clock then.
@@ -36,21 +45,55 @@ pub(crate) struct Connection {
 /// What is one protocol's alone.
 enum Shell {
     Http1(Http1),
+    Http2(Http2),
+    Http3(Http3),
 }
 
 /// How one request is read and answered.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, into the request's source and sink")]
 pub(crate) enum Channel<'c> {
     /// In turn with the connection's other requests, on its bytes.
     Http1(&'c Stream),
     /// On a stream of its own.
-    #[expect(dead_code, reason = "the shells of HTTP/2 and HTTP/3 make it")]
     Message(Receiver, Sender),
 }
 
 impl Connection {
+    fn new(
+        worker: Rc<Worker>,
+        peer: SocketAddr,
+        configured: SocketAddr,
+        tls: bool,
+        shell: Shell,
+        server_name: Option<Box<str>>,
+    ) -> Self {
+        Self {
+            worker,
+            peer,
+            configured,
+            tls,
+            shell,
+            server_name,
+            head_waited: Cell::new(false),
+            rests_since_ns: Cell::new(0),
+        }
+    }
+
     /// The scheme of its requests.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
+    }
+
+    /// Whether a request for this host belongs on another connection: by itself it would have been given another certificate, or
+    /// another policy for clients' certificates, than this one was. Asked on HTTP/2 and HTTP/3, where connections are shared.
+    pub(crate) fn is_misdirected(&self, host: &[u8], generation: &Generation) -> bool {
+        let named = self.server_name.as_deref();
+        if !self.tls || named.is_some_and(|name| name.as_bytes() == host) {
+            return false;
+        }
+        let Some((_, Some(tls))) = generation.listener(self.configured) else { return false };
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        std::str::from_utf8(host).is_ok_and(|host| !tls.may_carry(named, host))
     }
 
     /// Notes when the last request ended, so that waiting for the next need not read the clock again.
@@ -67,6 +110,7 @@ impl Connection {
     pub(crate) fn cool(&self, before_ns: u64) {
         match &self.shell {
             Shell::Http1(http1) => http1.cool(before_ns),
+            Shell::Http2(_) | Shell::Http3(_) => {}
         }
     }
 
@@ -74,6 +118,8 @@ impl Connection {
     pub(crate) fn end_if_idle(&self, now_ns: u64) {
         match &self.shell {
             Shell::Http1(http1) => http1.end_if_idle(now_ns),
+            Shell::Http2(http2) => http2.drain(),
+            Shell::Http3(http3) => http3.drain(),
         }
     }
 
@@ -81,6 +127,8 @@ impl Connection {
     pub(crate) fn cut(&self, now_ns: u64) {
         match &self.shell {
             Shell::Http1(http1) => http1.cut(now_ns),
+            Shell::Http2(http2) => http2.cut(now_ns),
+            Shell::Http3(http3) => http3.cut(),
         }
     }
 }
@@ -91,6 +139,13 @@ struct Entered {
     slot: usize,
 }
 
+impl Entered {
+    fn of(connection: &Rc<Connection>) -> Self {
+        let worker = Rc::clone(&connection.worker);
+        Self { slot: worker.enter(connection), worker }
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         self.worker.leave(self.slot);
@@ -99,39 +154,93 @@ impl Drop for Entered {
 
 /// Serves an HTTP/3 connection whose handshake is done, to its end.
 pub(crate) async fn serve_http3(
-    _worker: Rc<Worker>,
-    _admitted: Admitted,
+    worker: Rc<Worker>,
+    admitted: Admitted,
     quic: QuicConnection,
-    _configured: SocketAddr,
+    agreed: Handshake,
+    configured: SocketAddr,
 ) {
-    // H3_VERSION_FALLBACK (RFC 9114 §8.1): to be asked again over TCP.
-    quic.close(0x110u32.into(), b"");
+    let peer = quic.remote_address();
+    let Some(accepting) = http3::accept(&worker, quic) else { return };
+    let shell = Shell::Http3(Http3::new(&accepting));
+    let connection = Rc::new(Connection::new(worker, peer, configured, true, shell, agreed.server_name));
+    let held = Rc::new(Held { _entered: Entered::of(&connection), _admitted: admitted });
+    http3::serve(connection, accepting, held).await;
+}
+
+/// What an open connection holds of its worker, until its last request has ended.
+struct Held {
+    _entered: Entered,
+    _admitted: Admitted,
+}
+
+/// What is known of a connection before its first byte.
+pub(crate) struct Accepted {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// The listener, as its definition names it.
+    pub(crate) configured: SocketAddr,
+    /// Its TLS, if it has it.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    /// What it speaks.
+    pub(crate) protocols: Protocols,
 }
 
 /// Serves a connection that was just accepted.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     admitted: Admitted,
-    stream: ringway_rt::Stream,
+    socket: ringway_rt::Stream,
+    accepted: Accepted,
+) {
+    worker.count(Metric::ConnectionsAccepted);
+    let Accepted { peer, configured, tls, protocols } = accepted;
+    let Some((stream, agreed)) = tls::accept(&worker, socket, tls).await else { return };
+    let (spoken, server_name) = match agreed {
+        Some(agreed) if agreed.alpn == Some(Alpn::Http2) => (Some(None), agreed.server_name),
+        Some(agreed) => (None, agreed.server_name),
+        None if protocols.http2 => match hear(&worker, &stream).await {
+            Spoken::Http2(rest) => (Some(Some(rest)), None),
+            Spoken::Http1(rest) if protocols.http1 => {
+                return serve_http1(worker, admitted, stream, peer, configured, Some(rest)).await;
+            }
+            // Whoever speaks nothing that is spoken here.
+            Spoken::Http1(_) | Spoken::Nothing => return,
+        },
+        None => (None, None),
+    };
+    let Some(rest) = spoken else {
+        return serve_http1(worker, admitted, stream, peer, configured, None).await;
+    };
+    let tls = stream.is_tls();
+    let Some(accepting) = http2::accept(&worker, stream, rest) else { return };
+    let shell = Shell::Http2(Http2::new(&accepting));
+    let connection = Rc::new(Connection::new(worker, peer, configured, tls, shell, server_name));
+    let held = Rc::new(Held { _entered: Entered::of(&connection), _admitted: admitted });
+    http2::serve(connection, accepting, held);
+}
+
+/// Waits for what a plain connection speaks.
+async fn hear(worker: &Worker, stream: &Stream) -> Spoken {
+    let Some(pinned) = worker.pinned() else { return Spoken::Nothing };
+    let patience_ns = pinned.generation.head_read_ns_max;
+    drop(pinned);
+    http2::listen(stream, ringway_rt::now().mono_ns.saturating_add(patience_ns)).await
+}
+
+async fn serve_http1(
+    worker: Rc<Worker>,
+    admitted: Admitted,
+    stream: Stream,
     peer: SocketAddr,
     configured: SocketAddr,
-    tls: Option<Arc<ServerTls>>,
+    rest: Option<Buffer>,
 ) {
-    let _admitted = admitted;
-    worker.count(Metric::ConnectionsAccepted);
-    let Some(stream) = tls::accept(&worker, stream, tls).await else { return };
-    let connection = Rc::new(Connection {
-        worker,
-        peer,
-        configured,
-        tls: stream.is_tls(),
-        shell: Shell::Http1(Http1::new(stream)),
-        head_waited: Cell::new(false),
-        rests_since_ns: Cell::new(0),
-    });
-    let worker = Rc::clone(&connection.worker);
-    let _entered = Entered { slot: worker.enter(&connection), worker };
-    match &connection.shell {
-        Shell::Http1(http1) => http1.serve(&connection).await,
+    let tls = stream.is_tls();
+    let shell = Shell::Http1(Http1::new(stream));
+    let connection = Rc::new(Connection::new(worker, peer, configured, tls, shell, None));
+    let _held = Held { _entered: Entered::of(&connection), _admitted: admitted };
+    if let Shell::Http1(http1) = &connection.shell {
+        http1.serve(&connection, rest).await;
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Entry<'h> {
     tls: bool,
     started: Now,
     forgotten: bool,
+    /// What was spoken where no head could be parsed.
+    pub(crate) protocol: Protocol,
     /// How it ended; `Internal` until somebody says otherwise, which is what a panic leaves.
     pub(crate) outcome: Outcome,
     /// Status that was sent.
@@ -85,6 +87,7 @@ impl<'h> Entry<'h> {
             tls: connection.tls,
             started,
             forgotten: false,
+            protocol: Protocol::Unknown,
             outcome: Outcome::Internal,
             status: 0,
             request_id: [0; 16],
@@ -141,7 +144,7 @@ impl<'h> Entry<'h> {
             Some(Version::Http11) => Protocol::Http11,
             Some(Version::Http2) => Protocol::Http2,
             Some(Version::Http3) => Protocol::Http3,
-            None => Protocol::Unknown,
+            None => self.protocol,
         }
     }
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
-use ringway_transport::{After, HeadEnd, Slot};
+use ringway_transport::{After, HeadEnd, Receiver, Slot};
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine};
 use ringway_wire::message::OutgoingHead;
@@ -50,6 +50,8 @@ pub(crate) struct Job<'r> {
     pub(crate) timeouts: Timeouts,
     /// How long a peer may take no bytes.
     pub(crate) write_stall_ns_max: u64,
+    /// What a tunnel would read from, where the request has a stream of its own.
+    pub(crate) receiver: Option<Receiver>,
     /// What is written beside the fields.
     pub(crate) extra: RequestExtra<'r>,
 }

@@ -12,7 +12,7 @@ use ringway_snapshot::Snapshot;
 use ringway_snapshot::current::Current;
 use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::model::{
-    Listener, Settings, TlsProfile, TlsVersion, Upstream, UpstreamProtocol, UpstreamTls,
+    Listener, Protocols, Settings, TlsProfile, TlsVersion, Upstream, UpstreamProtocol, UpstreamTls,
 };
 use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{
@@ -175,9 +175,17 @@ fn listener_profile(
         },
         client_ca: profile.client_ca.clone(),
         client_crls: profile.client_crls.clone(),
-        // HTTP/2 is negotiated once the connection shell for it stands.
-        alpn: vec![Alpn::Http1],
+        alpn: alpn_of(listener),
     }))
+}
+
+/// What is offered over TCP, in our order of preference.
+fn alpn_of(listener: &Listener) -> Vec<Alpn> {
+    let Protocols { http1, http2, .. } = listener.protocols;
+    [(http2, Alpn::Http2), (http1, Alpn::Http1)]
+        .into_iter()
+        .filter_map(|(is, alpn)| is.then_some(alpn))
+        .collect()
 }
 
 /// TLS to an upstream with what it may speak, and with HTTP/1.1 alone where that is less.

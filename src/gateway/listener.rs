@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
+use ringway_snapshot::model::Protocols;
 use ringway_transport::ServerTls;
 
-use crate::connection;
+use crate::connection::{self, Accepted};
 use crate::worker::Worker;
 
 /// Accepts until the listener is stopped. `configured` is the definition's address, which may differ
@@ -30,24 +31,25 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
     }
 }
 
-/// Starts serving a connection, unless there are too many. `known` is the listener's TLS as it was last defined: a listener that
+/// Starts serving a connection, unless there are too many. `known` is the listener as it was last defined: a listener that
 /// was just taken out of the definitions still serves whom the kernel had accepted for it.
 fn take_in(
     worker: &Rc<Worker>,
     stream: ringway_rt::Stream,
     peer: SocketAddr,
     configured: SocketAddr,
-    known: &mut Option<Option<Arc<ServerTls>>>,
+    known: &mut Option<(Protocols, Option<Arc<ServerTls>>)>,
 ) {
     let Some(pinned) = worker.pinned() else { return };
-    if let Some((_, tls)) = pinned.generation.listener(configured) {
-        *known = Some(tls.cloned());
+    if let Some((listener, tls)) = pinned.generation.listener(configured) {
+        *known = Some((listener.protocols, tls.cloned()));
     }
-    let Some(tls) = known.clone() else { return };
+    let Some((protocols, tls)) = known.clone() else { return };
     if worker.open_connections() >= pinned.generation.settings.connections_max || worker.memory_is_full() {
         worker.count(Metric::ConnectionsRefused);
         return stream.abort();
     }
     let admitted = worker.admit();
-    ringway_rt::spawn(connection::serve(Rc::clone(worker), admitted, stream, peer, configured, tls));
+    let accepted = Accepted { peer, configured, tls, protocols };
+    ringway_rt::spawn(connection::serve(Rc::clone(worker), admitted, stream, accepted));
 }

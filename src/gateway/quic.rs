@@ -141,9 +141,9 @@ async fn serve(worker: Rc<Worker>, admitted: Admitted, arriving: Arriving, confi
     drop(pinned);
     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
     match Box::pin(arriving.handshake(until_ns)).await {
-        Ok((quic, _agreed)) => {
+        Ok((quic, agreed)) => {
             worker.count(Metric::TlsHandshakes);
-            connection::serve_http3(worker, admitted, quic, configured).await;
+            connection::serve_http3(worker, admitted, quic, agreed, configured).await;
         }
         Err(refused) => {
             worker.count(Metric::TlsHandshakesFailed);

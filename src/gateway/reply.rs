@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ringway_policy::chain::{self, Decisions};
 use ringway_policy::problem::{self, Problem, ProxyStatus};
 use ringway_record::{Kind, Outcome};
-use ringway_transport::Stream;
+use ringway_transport::Code;
 use ringway_wire::head::{Framing, RequestHead, Version};
 use ringway_wire::http1::ResponseExtra;
 use ringway_wire::message::OwnField;
@@ -13,7 +13,7 @@ use ringway_wire::method::Method;
 use ringway_wire::overlay::Overlay;
 
 use crate::body::{Coding, Own, Sink, SinkEnd};
-use crate::connection::Connection;
+use crate::connection::{Channel, Connection};
 use crate::entry::Entry;
 use crate::pinned::Pinned;
 
@@ -71,6 +71,19 @@ pub(crate) fn reply_edits(pinned: &Pinned, chain: u32, decisions: &Decisions, ov
     }
 }
 
+/// Tells a caller that HTTP/3 is spoken at this address as well (RFC 7838, RFC 9114 §3.1.1): at the port that it named, because
+/// what maps that of TCP to us is to map that of UDP, too. Policies that edit the reply's fields come after and may say otherwise.
+pub(crate) fn offer_http3(head: &RequestHead, overlay: &mut Overlay) {
+    let port = head.port().unwrap_or(HTTPS_PORT);
+    let told = overlay.set_with(b"Alt-Svc", |out| {
+        out.extend_from_slice(format!("h3=\":{port}\"; ma=86400").as_bytes());
+    });
+    debug_assert!(told.is_ok(), "a name and digits");
+}
+
+/// The port of a host that names none.
+const HTTPS_PORT: u16 = 443;
+
 /// Writes an answer and flushes it. `head` is none when no request could be parsed.
 ///
 /// # Errors
@@ -107,10 +120,10 @@ pub(crate) async fn send(
     sink.end(None).await
 }
 
-/// Answers a connection whose bytes were no request. The connection is closed after it.
+/// Answers what was no request. An HTTP/1 connection is closed after it.
 pub(crate) async fn refuse_unparsed(
     connection: &Connection,
-    stream: &Stream,
+    channel: Channel<'_>,
     entry: &mut Entry<'_>,
     detail: Option<&'static str>,
 ) {
@@ -122,10 +135,16 @@ pub(crate) async fn refuse_unparsed(
     let problem = Problem { detail, ..Problem::of(entry.outcome) };
     let answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
     drop(pinned);
-    let mut sink = Sink::http1(stream, stall_ns_max, 0);
+    let (mut sink, receiver) = match channel {
+        Channel::Http1(stream) => (Sink::http1(stream, stall_ns_max, 0), None),
+        Channel::Message(receiver, sender) => (Sink::message(sender, stall_ns_max, 0), Some(receiver)),
+    };
     // Whether the caller still hears it changes nothing: it is closed either way.
     let _ = send(connection, None, entry, &mut sink, &answer, &Overlay::take(), true).await;
     entry.body_out_bytes = sink.body_bytes;
+    if let Some(mut receiver) = receiver {
+        receiver.stop(Code::NoError);
+    }
 }
 
 /// Whether the outcome of a request that got no reply can still be told to the caller.

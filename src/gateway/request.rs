@@ -30,8 +30,8 @@ pub(crate) async fn serve(
     let host = tables.find_host(head.host());
     let path = normalise_path(&mut head, path_policy(&tables, host));
     let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, channel, started);
-    if connection.worker.memory_is_full() {
-        return turn.refuse(Outcome::Overload).await;
+    if let Some(outcome) = turn.turned_away() {
+        return turn.refuse(outcome).await;
     }
     if let Some(next) = turn.redirect_to_https().await {
         return next;

@@ -4,18 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_record::metrics::Metric;
-use ringway_transport::{ServerTls, Stream};
+use ringway_transport::{Handshake, ServerTls, Stream};
 
 use crate::worker::Worker;
 
-/// Makes the stream of an accepted socket: with TLS where its listener has it. `None`: there is nobody to
+/// Makes the stream of an accepted socket: with TLS, and what was agreed, where its listener has it. `None`: there is nobody to
 /// serve any more.
 pub(crate) async fn accept(
     worker: &Rc<Worker>,
     socket: ringway_rt::Stream,
     tls: Option<Arc<ServerTls>>,
-) -> Option<Stream> {
-    let Some(tls) = tls else { return Some(Stream::Plain(socket)) };
+) -> Option<(Stream, Option<Handshake>)> {
+    let Some(tls) = tls else { return Some((Stream::Plain(socket), None)) };
     let pinned = worker.pinned()?;
     let patience_ns = u64::from(pinned.generation.settings.tls_handshake_ms_max) * 1_000_000;
     drop(pinned);
@@ -26,7 +26,7 @@ pub(crate) async fn accept(
             if handshake.resumed {
                 worker.count(Metric::TlsHandshakesResumed);
             }
-            Some(stream)
+            Some((stream, Some(handshake)))
         }
         Err(refused) => {
             worker.count(Metric::TlsHandshakesFailed);

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use ringway_rt::Side;
-use ringway_transport::Stream;
+use ringway_transport::{Code, MessageEnd, Received, Receiver, Sender, Stream};
 use ringway_wire::buffer::{Buffer, Class};
 
 /// Reads between two turns given away by a tunnel that never has to wait.
@@ -94,6 +94,165 @@ pub(crate) async fn join(
     })
     .await;
     Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+}
+
+/// Joins a stream of HTTP/2 or HTTP/3 with an upstream's connection (RFC 8441, RFC 9220).
+pub(crate) async fn join_stream(
+    mut receiver: Receiver,
+    sender: &mut Sender,
+    upstream: &Stream,
+    first_down: &[u8],
+    idle_ns_max: u64,
+) -> Tunnelled {
+    let clock = Cell::new(ringway_rt::now().mono_ns);
+    let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
+    let (mut up_end, mut down_end) = (None, None);
+    let end = {
+        let mut up = pin!(pump_up(&mut receiver, upstream, &up_bytes, &clock));
+        let mut down = pin!(pump_down(upstream, sender, first_down, &down_bytes, &clock));
+        let mut both = pin!(poll_fn(|context| {
+            if up_end.is_none()
+                && let Poll::Ready(end) = up.as_mut().poll(context)
+            {
+                up_end = Some(end);
+            }
+            if down_end.is_none()
+                && let Poll::Ready(end) = down.as_mut().poll(context)
+            {
+                down_end = Some(end);
+            }
+            match (up_end, down_end) {
+                (Some(TunnelEnd::Closed), Some(TunnelEnd::Closed)) => Poll::Ready(TunnelEnd::Closed),
+                (Some(end), _) | (_, Some(end)) if end != TunnelEnd::Closed => Poll::Ready(end),
+                _ => Poll::Pending,
+            }
+        }));
+        loop {
+            let until_ns = clock.get().saturating_add(idle_ns_max);
+            match ringway_rt::until_ns(until_ns, both.as_mut()).await {
+                Some(end) => break end,
+                None if clock.get().saturating_add(idle_ns_max) <= until_ns => break TunnelEnd::Idle,
+                None => {}
+            }
+        }
+    };
+    if end != TunnelEnd::Closed {
+        sender.reset(Code::Cancel);
+    }
+    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+}
+
+/// Moves what a stream brings to the upstream, until its end, which is passed on as a half close.
+async fn pump_up(receiver: &mut Receiver, to: &Stream, moved: &Cell<u64>, clock: &Cell<u64>) -> TunnelEnd {
+    let mut reads = 0u32;
+    loop {
+        match receiver.try_next() {
+            Ok(Received::Data(bytes)) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    match to.try_write(rest) {
+                        Ok(Some(count)) => {
+                            rest = rest.get(count..).unwrap_or_default();
+                            moved.set(moved.get() + count as u64);
+                            clock.set(ringway_rt::now().mono_ns);
+                        }
+                        Ok(None) if to.writable().await.is_ok() => {}
+                        Ok(None) | Err(_) => return TunnelEnd::Broken,
+                    }
+                }
+                receiver.consumed(bytes.len());
+                reads = reads.wrapping_add(1);
+                if reads.is_multiple_of(READS_PER_TURN) {
+                    ringway_rt::turn().await;
+                }
+            }
+            Ok(Received::Nothing) => receiver.readable().await,
+            Ok(Received::Trailers(_)) => {}
+            Ok(Received::End) => {
+                let _ = to.shutdown_write().await;
+                return TunnelEnd::Closed;
+            }
+            Err(_) => return TunnelEnd::Broken,
+        }
+    }
+}
+
+/// Moves what the upstream sends to a stream, until its end, which ends our half of the stream.
+async fn pump_down(
+    from: &Stream,
+    sender: &mut Sender,
+    first: &[u8],
+    moved: &Cell<u64>,
+    clock: &Cell<u64>,
+) -> TunnelEnd {
+    if send_all(sender, first, moved, clock).await.is_err() {
+        return TunnelEnd::Broken;
+    }
+    let mut reads = 0u32;
+    loop {
+        reads = reads.wrapping_add(1);
+        if reads.is_multiple_of(READS_PER_TURN) {
+            ringway_rt::turn().await;
+        }
+        let mut buffer = Buffer::take(Class::K16);
+        match from.try_read_append(buffer.vec_mut()) {
+            Ok(Some(0)) => {
+                let finished = finish(sender).await;
+                return if finished.is_ok() { TunnelEnd::Closed } else { TunnelEnd::Broken };
+            }
+            Err(_) => return TunnelEnd::Broken,
+            Ok(Some(_)) => {
+                if send_all(sender, &buffer, moved, clock).await.is_err() {
+                    return TunnelEnd::Broken;
+                }
+            }
+            Ok(None) => {
+                drop(buffer);
+                if readable_unless_closed(from, sender).await.is_err() {
+                    return TunnelEnd::Broken;
+                }
+            }
+        }
+    }
+}
+
+/// Ends our half of a stream, with all that is still held.
+async fn finish(sender: &mut Sender) -> Result<(), MessageEnd> {
+    sender.finish(None)?;
+    while !sender.flush()? {
+        sender.writable().await;
+    }
+    Ok(())
+}
+
+/// Waits for the upstream, unless the caller takes its stream back before.
+async fn readable_unless_closed(from: &Stream, sender: &mut Sender) -> Result<(), MessageEnd> {
+    let mut readable = pin!(from.readable());
+    poll_fn(|context| match readable.as_mut().poll(context) {
+        Poll::Ready(woken) => Poll::Ready(woken.map_err(|_| MessageEnd::Closed)),
+        Poll::Pending => sender.poll_closed(context).map(Err),
+    })
+    .await
+}
+
+async fn send_all(
+    sender: &mut Sender,
+    bytes: &[u8],
+    moved: &Cell<u64>,
+    clock: &Cell<u64>,
+) -> Result<(), MessageEnd> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match sender.try_send(rest)? {
+            0 => sender.writable().await,
+            count => {
+                rest = rest.get(count..).unwrap_or_default();
+                moved.set(moved.get() + count as u64);
+                clock.set(ringway_rt::now().mono_ns);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Moves bytes one way until the end of `from`, which is passed on as a half close.

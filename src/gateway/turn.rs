@@ -13,9 +13,9 @@ use ringway_rt::Now;
 use ringway_snapshot::model::{Rewrite, RouteTimeout};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
-use ringway_wire::head::{Framing, RequestHead, Upgrade};
-use ringway_wire::http1::{HostValue, RequestExtra, RequestLine};
-use ringway_wire::overlay::Overlay;
+use ringway_wire::head::{Framing, RequestHead, Upgrade, Version};
+use ringway_wire::http1::{HostValue, RequestExtra, RequestLine, websocket_key};
+use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::path::PathPolicy;
 use ringway_wire::told;
 
@@ -107,13 +107,20 @@ impl<'r> Turn<'r> {
         if !head.accepts_trailers() {
             sink.drop_trailers();
         }
+        let mut reply_overlay = Overlay::take();
+        if connection.tls
+            && head.version() != Version::Http3
+            && pinned.generation.quic(connection.configured).is_some()
+        {
+            reply::offer_http3(head, &mut reply_overlay);
+        }
         Self {
             connection,
             head,
             entry,
             overlay: Overlay::take(),
             known_as,
-            reply_overlay: Overlay::take(),
+            reply_overlay,
             source,
             sink,
             chain: 0,
@@ -176,6 +183,17 @@ impl<'r> Turn<'r> {
             self.entry.application_id = identity.application_id;
             self.entry.credential_id = identity.credential_id;
         }
+    }
+
+    /// Why it is not looked at any further: there is no memory for it, or it came on a connection that is not its host's
+    /// (RFC 9113 §9.1.2).
+    pub(crate) fn turned_away(&self) -> Option<Outcome> {
+        if self.connection.worker.memory_is_full() {
+            return Some(Outcome::Overload);
+        }
+        let pinned = self.pinned.as_ref().filter(|_| self.sink.is_message())?;
+        let elsewhere = self.connection.is_misdirected(self.head.host(), &pinned.generation);
+        elsewhere.then_some(Outcome::Misdirected)
     }
 
     /// Answers a listener's plain-text request with the same address under https.
@@ -381,6 +399,9 @@ impl<'r> Turn<'r> {
         let Some(pinned) = self.pinned.take() else { return Next::Close };
         let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
         drop(pinned);
+        if self.upgrade.is_some() && self.sink.is_message() && self.key_tunnel().is_err() {
+            return self.refuse(Outcome::Internal).await;
+        }
         // Policy has accepted: the caller may send its body.
         if self.head.expects_continue() && self.source.awaits_continue() && self.sink.go_on().await.is_err() {
             self.entry.outcome = Outcome::ClientClosed;
@@ -395,6 +416,7 @@ impl<'r> Turn<'r> {
             reply_overlay: std::mem::take(&mut self.reply_overlay),
             line,
             write_stall_ns_max,
+            receiver: self.upgrade.and_then(|_| self.source.take_receiver()),
             extra: RequestExtra {
                 host: host.flatten(),
                 upgrade: self.upgrade,
@@ -405,6 +427,14 @@ impl<'r> Turn<'r> {
         let ended = exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink).await;
         self.reply_overlay = std::mem::take(&mut job.reply_overlay);
         self.finish(ended).await
+    }
+
+    /// An extended CONNECT has no key, and HTTP/1.1 asks for one (RFC 6455 §4.1, RFC 8441 §5).
+    fn key_tunnel(&mut self) -> Result<(), BadEdit> {
+        let worker = &self.connection.worker;
+        let nonce = u128::from(worker.random()) << 64 | u128::from(worker.random());
+        self.overlay.set(b"Sec-WebSocket-Key", &websocket_key(&nonce.to_le_bytes()))?;
+        self.overlay.set(b"Sec-WebSocket-Version", b"13")
     }
 
     /// Tells the caller what became of its request, if it has no reply yet, and says what follows.

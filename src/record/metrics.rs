@@ -154,6 +154,27 @@ metrics! {
     ConnectionsRefused "ringway_connections_refused_total" Counter Cell [],
         "Downstream connections that were closed at once because a limit was reached.",
         "See ringway_connections_open and ringway_memory_in_use_bytes.";
+    Http2ConnectionsOpen "ringway_http2_connections_open" Gauge Cell [],
+        "Those of ringway_connections_open that speak HTTP/2.",
+        "Nothing by itself.";
+    StreamsOpen "ringway_streams_open" Gauge Cell [],
+        "Streams of HTTP/2 and HTTP/3 whose request is being served.",
+        "Compare it with ringway_requests_in_flight: the rest is HTTP/1.";
+    Http2Floods "ringway_http2_floods_total" Counter Cell [],
+        "HTTP/2 connections that were ended with ENHANCE_YOUR_CALM: more resets, pings, settings or other frames than work.",
+        "Steady growth is an attack, or a broken client: the debug log names address and frame.";
+    Http2Malformed "ringway_http2_malformed_total" Counter Cell [],
+        "HTTP/2 connections that were ended because their frames broke the protocol.",
+        "A few are scanners. Many are a client or a middlebox that is broken.";
+    Http3ConnectionsOpen "ringway_http3_connections_open" Gauge Cell [],
+        "Those of ringway_connections_open that speak HTTP/3.",
+        "Nothing by itself.";
+    Http3Floods "ringway_http3_floods_total" Counter Cell [],
+        "HTTP/3 connections that were ended with H3_EXCESSIVE_LOAD: more cancelled requests or frames than work.",
+        "Steady growth is an attack, or a broken client: the debug log names the address.";
+    Http3Malformed "ringway_http3_malformed_total" Counter Cell [],
+        "HTTP/3 connections that were ended because the client broke the protocol.",
+        "A few are scanners. Many are a client that is broken: the debug log names address and code.";
     AcceptDescriptorsExhausted "ringway_accept_descriptors_exhausted_total" Counter Cell [],
         "Times that accepting paused because the process or the system was out of descriptors.",
         "Raise the open-files limit of the service (LimitNOFILE).";

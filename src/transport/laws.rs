@@ -4,6 +4,7 @@ mod authority;
 mod flow;
 mod handshakes;
 mod http2;
+mod http3;
 mod openssl;
 mod quic;
 mod resumption;

@@ -8,6 +8,7 @@
 
 mod bell;
 pub mod http2;
+pub mod http3;
 #[cfg(test)]
 mod laws;
 mod limits;

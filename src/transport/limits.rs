@@ -89,15 +89,20 @@ const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX >= 60 * 1024 + 256 * 32);
 /// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones
 /// (RFC 9114 §6.2 asks for at least three).
 pub(crate) const QUIC_STREAMS_UNI_MAX: u32 = 8;
-/// What a peer may send on one stream before we have read it: 100 Mbit/s over 80 ms.
+/// What a peer may send on one stream before we have read it, as far as the connection's window admits: 100 Mbit/s over
+/// 80 ms.
 pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What a peer may send on all streams before we have read it. What a connection can make us hold.
-pub(crate) const QUIC_CONNECTION_WINDOW_BYTES: u32 = 1536 * 1024;
-/// What we keep for a peer until it has acknowledged it: bounds the rate to a far one, 160 Mbit/s over 100 ms.
-pub(crate) const QUIC_SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// What a peer may send on all streams before we have read it, at most.
+pub(crate) const QUIC_RECEIVE_WINDOW_BYTES_MAX: u32 = 1536 * 1024;
+/// What we keep for a peer until it has acknowledged it, at most: bounds the rate to a far one, 160 Mbit/s over 100 ms.
+pub(crate) const QUIC_SEND_WINDOW_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// Either window at least, and until the handshake is done.
+pub(crate) const QUIC_WINDOW_BYTES_MIN: u32 = 128 * 1024;
 
 // QUIC, for each endpoint (a listener of a worker).
 
+/// What an endpoint spends on windows of one direction: a newcomer gets its share of it.
+pub(crate) const QUIC_WINDOWS_BYTES: u32 = 256 * 1024 * 1024;
 /// Handshakes in progress, beyond which a newcomer is refused.
 pub(crate) const QUIC_HANDSHAKES_MAX: u32 = 1024;
 /// Handshakes in progress of clients whose address is not proved, beyond which a newcomer is sent a Retry (RFC 9000 §8.1.2).
@@ -109,7 +114,36 @@ pub(crate) const QUIC_INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// The same for all of them.
 pub(crate) const QUIC_INCOMING_BUFFERED_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// First packets looked at before the other tasks get their turn.
-pub(crate) const QUIC_ARRIVALS_PER_TURN: u32 = 16;
+pub(crate) const QUIC_ARRIVALS_PER_TURN: u32 = 4;
 
 const _: () = assert!(QUIC_UNVALIDATED_MAX < QUIC_HANDSHAKES_MAX, "Retry comes before refusal");
-const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_CONNECTION_WINDOW_BYTES, "one stream can be filled");
+const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_RECEIVE_WINDOW_BYTES_MAX, "one stream can be filled");
+const _: () =
+    assert!(QUIC_WINDOW_BYTES_MIN <= QUIC_STREAM_WINDOW_BYTES, "the least window is not the stream's");
+
+// HTTP/3, for each connection.
+
+/// Unidirectional streams that a peer may open in all: three are of use, a few more are reserved types (RFC 9114 §6.2.3).
+pub(crate) const HTTP3_STREAMS_UNI_MAX: u32 = 64;
+/// Requests that may be given up or malformed before any is answered; each answer earns one. Beyond it the peer only makes work
+/// (CVE-2023-44487 and its like).
+pub(crate) const HTTP3_CANCELS_MAX: u32 = 256;
+/// Priorities that are kept of requests that PRIORITY_UPDATE named.
+pub(crate) const HTTP3_PRIORITIES_MAX: usize = 64;
+/// Requests accepted before other tasks have their turn.
+pub(crate) const HTTP3_REQUESTS_PER_TURN: u32 = 16;
+/// What SETTINGS_MAX_FIELD_SECTION_SIZE has more than the head's bytes: 32 for each of its fields (RFC 9114 §4.2.2).
+pub(crate) const HTTP3_FIELD_BYTES_MORE: u64 = 32 * 100;
+/// Frames of a reply that are gathered before they are handed to QUIC.
+pub(crate) const HTTP3_GATHERED_BYTES_MAX: usize = 3 * 1024;
+/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does.
+pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024;
+/// What a peer is given to hear GOAWAY: three round trips, but no less, in nanoseconds.
+pub(crate) const HTTP3_FAREWELL_NS_MIN: u64 = 50_000_000;
+/// And no more.
+pub(crate) const HTTP3_FAREWELL_NS_MAX: u64 = 2_000_000_000;
+/// How long the last replies of a connection that ends may take to arrive, in nanoseconds.
+pub(crate) const HTTP3_ACKNOWLEDGE_NS_MAX: u64 = 5_000_000_000;
+
+const _: () = assert!(HTTP3_STREAMS_UNI_MAX >= QUIC_STREAMS_UNI_MAX, "those at once are among those in all");
+const _: () = assert!(HTTP3_FAREWELL_NS_MIN < HTTP3_FAREWELL_NS_MAX, "a clamp has bounds in order");

@@ -12,6 +12,7 @@ use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
 
 use crate::http2;
+use crate::http3;
 
 /// What is there of a message's content without waiting.
 #[derive(Debug)]
@@ -70,12 +71,16 @@ pub enum After {
 pub enum Receiver {
     /// On a stream of HTTP/2.
     Http2(http2::Receiver),
+    /// On a stream of HTTP/3.
+    Http3(http3::Receiver),
 }
 
 /// What goes to a peer. Dropped before its end, it resets the stream.
 pub enum Sender {
     /// On a stream of HTTP/2.
     Http2(http2::Sender),
+    /// On a stream of HTTP/3.
+    Http3(http3::Sender),
 }
 
 impl Receiver {
@@ -86,6 +91,7 @@ impl Receiver {
     pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
         match self {
             Self::Http2(half) => half.try_next(),
+            Self::Http3(half) => half.try_next(),
         }
     }
 
@@ -93,6 +99,7 @@ impl Receiver {
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(half) => half.poll_readable(context),
+            Self::Http3(half) => half.poll_readable(context),
         }
     }
 
@@ -105,6 +112,7 @@ impl Receiver {
     pub fn consumed(&mut self, bytes: usize) {
         match self {
             Self::Http2(half) => half.consumed(bytes),
+            Self::Http3(half) => half.consumed(bytes),
         }
     }
 
@@ -116,6 +124,7 @@ impl Receiver {
                 let _ = code;
                 half.stop();
             }
+            Self::Http3(half) => half.stop(code),
         }
     }
 }
@@ -128,6 +137,7 @@ impl Sender {
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         match self {
             Self::Http2(half) => half.send_head(head, after),
+            Self::Http3(half) => half.send_head(head, after),
         }
     }
 
@@ -138,6 +148,21 @@ impl Sender {
     pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
         match self {
             Self::Http2(half) => half.try_send(bytes),
+            Self::Http3(half) => half.try_send(bytes),
+        }
+    }
+
+    /// Hands on what was gathered: heads and small content wait for more to go with them. `true`: nothing is held any more; `false`:
+    /// [`Sender::writable`]. To be called before something else is waited for, and after [`Sender::finish`] until it is `true`:
+    /// what is held when the sender is dropped is lost, and the stream reset.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn flush(&mut self) -> Result<bool, MessageEnd> {
+        match self {
+            // What the h2 crate has been given goes out by itself.
+            Self::Http2(_) => Ok(true),
+            Self::Http3(half) => half.flush(),
         }
     }
 
@@ -145,6 +170,7 @@ impl Sender {
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(half) => half.poll_writable(context),
+            Self::Http3(half) => half.poll_writable(context),
         }
     }
 
@@ -160,6 +186,7 @@ impl Sender {
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self {
             Self::Http2(half) => half.finish(trailers),
+            Self::Http3(half) => half.finish(trailers),
         }
     }
 
@@ -167,6 +194,7 @@ impl Sender {
     pub fn reset(&mut self, code: Code) {
         match self {
             Self::Http2(half) => half.reset(code),
+            Self::Http3(half) => half.reset(code),
         }
     }
 
@@ -174,6 +202,7 @@ impl Sender {
     pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<MessageEnd> {
         match self {
             Self::Http2(half) => half.poll_closed(context),
+            Self::Http3(half) => half.poll_closed(context),
         }
     }
 }

@@ -10,11 +10,13 @@
 
 mod bound;
 mod client;
+mod crypto;
 mod endpoint;
 mod identity;
 mod runtime;
 mod server;
 mod socket;
+mod windows;
 
 /// An established connection.
 pub use quinn::Connection as QuicConnection;

@@ -13,6 +13,7 @@ mod words;
 mod write;
 
 pub use body::{BodyEvent, BodyReader, BytesIn};
+pub use connection::websocket_key;
 pub use interim::{Interim, Interims, WantsContinue};
 pub use request::parse_request;
 pub use response::{RequestFacts, parse_response};

@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "deny", about: "bans, licences and sources of dependencies (deny.toml)", run: deny },
     Step { name: "docs", about: "the documentation builds without a warning", run: docs },
     Step { name: "fuzz", about: "each fuzz target survives some seconds", run: fuzz },
+    Step { name: "micro", about: "no operation takes more instructions or allocations", run: micro },
     Step { name: "doctests", about: "examples in the documentation", run: doctests },
     Step { name: "tests", about: "all tests of the workspace, black-box ones included", run: tests },
 ];
@@ -111,6 +112,14 @@ fn tests() -> Ended {
         "cargo-nextest is not installed: the tests run by cargo test, slower and one binary after the other"
     );
     cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"])
+}
+
+/// Counts instructions and allocations beside `bench/baseline.json`.
+fn micro() -> Ended {
+    if !is_there("valgrind") {
+        return Ended::NotRun("valgrind is not installed (apt-get install valgrind)".to_owned());
+    }
+    cargo(&["run", "--quiet", "--locked", "--profile", "measure", "--package", "ringway-micro"])
 }
 
 /// Builds the fuzz workspace as cargo-fuzz would, so that only a nightly toolchain is needed, and runs each target.

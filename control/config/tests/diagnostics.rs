@@ -482,41 +482,34 @@ hosts:
 fn what_is_not_available_yet_is_refused_and_never_ignored() {
     check(
         r#"
-listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
 upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
 limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
 "#,
         expect![[r#"
-            error: `http2` is not available yet
-              ┌─ ringway.yaml:2:56
-              │
-            2 │ listeners: [{address: "0.0.0.0:80", protocols: [http1, http2]}]
-              │                                                        ^^^^^ this version knows http1
-
             error: `maglev` is not available yet
-              ┌─ ringway.yaml:3:52
+              ┌─ ringway.yaml:2:52
               │
-            3 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
+            2 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
               │                                                    ^^^^^^ this version knows least_request, round_robin or random
 
             error: `retry` is not available yet
-              ┌─ ringway.yaml:3:67
+              ┌─ ringway.yaml:2:67
               │
-            3 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
+            2 │ upstreams: {a: {endpoints: [10.0.0.1:80], balance: maglev, retry: {attempts: 2}}}
               │                                                                   ^^^^^^^^^^^^^
               │
               = hint: Retry policies; a failed connect and a stale connection are retried once in any case: a later version; leave it out
 
             error: `cluster` is not available yet
-              ┌─ ringway.yaml:4:32
+              ┌─ ringway.yaml:3:32
               │
-            4 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
+            3 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
               │                                ^^^^^^^ this version knows node or core
 
             error: `claim:` is not available yet
-              ┌─ ringway.yaml:4:45
+              ┌─ ringway.yaml:3:45
               │
-            4 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
+            3 │ limits: {a: {rate: 1/s, scope: cluster, by: "claim:sub"}}
               │                                             ^^^^^^^^^^^
 
         "#]],

@@ -134,6 +134,14 @@ impl<'s> Sink<'s> {
         }
     }
 
+    /// The stream that it writes on, where the message has one of its own.
+    pub(crate) fn sender(&mut self) -> Option<&mut Sender> {
+        match &mut self.to {
+            To::Http1(_) => None,
+            To::Message(writer) => Some(&mut writer.sender),
+        }
+    }
+
     /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
     ///
     /// # Errors
@@ -290,7 +298,10 @@ impl<'s> Sink<'s> {
                 }
                 self.flush().await
             }
-            To::Message(writer) => writer.finish(trailers),
+            To::Message(writer) => {
+                writer.finish(trailers)?;
+                self.flush().await
+            }
         }
     }
 
@@ -300,7 +311,7 @@ impl<'s> Sink<'s> {
     /// The peer closed or stalled.
     #[inline]
     pub(crate) async fn flush(&mut self) -> Result<(), SinkEnd> {
-        let To::Http1(writer) = &mut self.to else { return Ok(()) };
+        let To::Http1(writer) = &mut self.to else { return self.flush_message().await };
         match writer.try_flush() {
             Some(count) => {
                 self.written_bytes += count;
@@ -311,6 +322,15 @@ impl<'s> Sink<'s> {
             None => return Ok(()),
         }
         self.write(&[]).await
+    }
+
+    async fn flush_message(&mut self) -> Result<(), SinkEnd> {
+        while let To::Message(writer) = &mut self.to
+            && !writer.sender.flush().map_err(|_| SinkEnd::Closed)?
+        {
+            self.wait().await?;
+        }
+        Ok(())
     }
 
     /// What `future` comes to, unless the peer takes its stream back before. On an HTTP/1 connection a peer that is gone shows

@@ -303,6 +303,14 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// What a tunnel reads from: a stream of HTTP/2 or HTTP/3 whose head had no content of its own. The source has then ended.
+    pub(crate) fn take_receiver(&mut self) -> Option<Receiver> {
+        match &mut self.from {
+            From::Http1(_) => None,
+            From::Message(body) => body.take_receiver(),
+        }
+    }
+
     /// Takes the deadline away that a wait left behind which was given up.
     pub(crate) fn disarm(&self) {
         if let From::Http1(body) = &self.from {

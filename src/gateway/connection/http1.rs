@@ -77,8 +77,8 @@ impl Http1 {
     }
 
     /// Serves requests until the connection ends.
-    pub(super) async fn serve(&self, connection: &Rc<Connection>) {
-        serve(On { connection, http1: self, stream: &self.stream }).await;
+    pub(super) async fn serve(&self, connection: &Rc<Connection>, rest: Option<Buffer>) {
+        serve(On { connection, http1: self, stream: &self.stream }, rest).await;
     }
 }
 
@@ -90,14 +90,20 @@ struct On<'c> {
     stream: &'c Stream,
 }
 
-async fn serve(on: On<'_>) {
+async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
     let mut first = true;
     let mut rows = 0u32;
     loop {
-        let bytes = match wait(on, first).await {
-            Woken::Bytes(bytes) => Some(bytes),
-            Woken::Readable => None,
-            Woken::Ended => return,
+        let bytes = match rest.take() {
+            Some(rest) => {
+                on.http1.idle.set(false);
+                Some(rest)
+            }
+            None => match wait(on, first).await {
+                Woken::Bytes(bytes) => Some(bytes),
+                Woken::Readable => None,
+                Woken::Ended => return,
+            },
         };
         first = false;
         rows = rows.wrapping_add(1);
@@ -329,7 +335,7 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
         Ending::Malformed(reject) => Some(reject.name()),
         _ => None,
     };
-    reply::refuse_unparsed(on.connection, on.stream, &mut entry, detail).await;
+    reply::refuse_unparsed(on.connection, Channel::Http1(on.stream), &mut entry, detail).await;
     Next::Close
 }
 
@@ -365,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_waits_with_a_small_future() {
-        fn bytes_of<F>(_: fn(On<'static>) -> F) -> usize {
+        fn bytes_of<F>(_: fn(On<'static>, Option<Buffer>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(bytes_of(serve) <= 512, "{}", bytes_of(serve));

@@ -65,6 +65,11 @@ pub(super) async fn relay_reply(
     if let (true, From::Http1(stream)) = (reply.is_upgrade(), wait.from) {
         return relay_tunnel(job, entry, sink, stream, reply).await;
     }
+    if job.receiver.is_some() && matches!(reply.status(), 200..300) {
+        // To an extended CONNECT any of these says that the tunnel stands (RFC 8441 §5), and there is none.
+        entry.detail = "declined-with-success";
+        return Came::before_reply(Outcome::UpstreamMalformed);
+    }
     let (framing, coding) = framing_down(job, &reply);
     let unsent = wait.beside.is_some_and(|beside| beside.upload.get() == Upload::Sending);
     let close = !job.head.persistent()
@@ -138,6 +143,9 @@ async fn relay_tunnel(
     reply: ResponseHead,
 ) -> Came {
     entry.tunnel = true;
+    if sink.is_message() {
+        entry.status = 200;
+    }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
     if sink.reply(&reply, &job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
@@ -150,14 +158,21 @@ async fn relay_tunnel(
         return Came::cut(outcome_of(RelayEnd::Sink(end)));
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
-    let Some(down) = sink.connection() else { return Came::cut(Outcome::Internal) };
     let idle_ns_max = job.timeouts.tunnel_idle_ns_max;
-    let tunnelled = tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await;
+    let tunnelled = match (sink.connection(), job.receiver.take()) {
+        (Some(down), _) => tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await,
+        (None, Some(receiver)) => match sink.sender() {
+            Some(sender) => tunnel::join_stream(receiver, sender, up, &first_down, idle_ns_max).await,
+            None => return Came::cut(Outcome::Internal),
+        },
+        (None, None) => return Came::cut(Outcome::Internal),
+    };
     entry.body_in_bytes = tunnelled.up_bytes;
     entry.body_out_bytes = tunnelled.down_bytes;
     let outcome = match tunnelled.end {
         TunnelEnd::Closed => Outcome::TunnelClosed,
         TunnelEnd::Idle if job.connection.worker.draining() => Outcome::DrainCut,
+        TunnelEnd::Broken if job.connection.worker.cutting() => Outcome::DrainCut,
         TunnelEnd::Idle => Outcome::TunnelIdle,
         TunnelEnd::Broken => Outcome::TunnelCut,
     };

@@ -16,6 +16,7 @@ use super::identity::{QuicIdentity, QuicKeys};
 use super::runtime::Runtime;
 use super::server::{QuicLimits, transport};
 use super::socket::{Offload, Socket};
+use super::windows::Windows;
 
 /// Makes connections from one socket of a worker.
 pub struct QuicClient {
@@ -63,7 +64,11 @@ impl QuicClient {
             TlsFailure::Internal
         })?;
         match rt::until_ns(deadline_ns, connecting).await {
-            Some(connected) => connected.map_err(|error| failure(&error)),
+            Some(Ok(connection)) => {
+                Windows::share(self.endpoint.open_connections()).apply(&connection);
+                Ok(connection)
+            }
+            Some(Err(error)) => Err(failure(&error)),
             None => Err(TlsFailure::HandshakeTimeout),
         }
     }

@@ -21,6 +21,7 @@ use super::identity::QuicIdentity;
 use super::runtime::Runtime;
 use super::server::QuicTls;
 use super::socket::{Offload, Socket};
+use super::windows::Windows;
 
 /// QUIC version 1 (RFC 9000); all other versions are answered by Version Negotiation.
 pub(super) const VERSION_1: u32 = 1;
@@ -99,7 +100,8 @@ impl QuicEndpoint {
                 let _ = incoming.retry();
             } else {
                 let shaking = Shaking::new(Rc::clone(&self.load), validated);
-                return Some(Arriving { incoming, shaking });
+                let windows = Windows::share(self.endpoint.open_connections() + 1);
+                return Some(Arriving { incoming, shaking, windows });
             }
         }
     }
@@ -185,6 +187,7 @@ impl Drop for Shaking {
 pub struct Arriving {
     incoming: quinn::Incoming,
     shaking: Shaking,
+    windows: Windows,
 }
 
 impl Arriving {
@@ -205,7 +208,7 @@ impl Arriving {
     /// # Errors
     /// [`Refused`], for the record and the log; the client has been told.
     pub async fn handshake(self, deadline_ns: u64) -> Result<(quinn::Connection, Handshake), Refused> {
-        let Self { incoming, shaking } = self;
+        let Self { incoming, shaking, windows } = self;
         let connecting = incoming.accept().map_err(|error| Refused::from(failure(&error)))?;
         let connection = match rt::until_ns(deadline_ns, connecting).await {
             Some(Ok(connection)) => connection,
@@ -213,6 +216,7 @@ impl Arriving {
             None => return Err(TlsFailure::HandshakeTimeout.into()),
         };
         drop(shaking);
+        windows.apply(&connection);
         let agreed = agreed(&connection);
         Ok((connection, agreed))
     }
@@ -246,7 +250,7 @@ pub(super) fn failure(error: &ConnectionError) -> TlsFailure {
     match error {
         ConnectionError::TimedOut => TlsFailure::HandshakeTimeout,
         ConnectionError::ConnectionClosed(close) => {
-            alert(close.error_code).map_or(TlsFailure::PeerClosed, TlsFailure::AlertReceived)
+            alert(close.error_code).map_or(TlsFailure::PeerClosed, TlsFailure::of_alert_received)
         }
         ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => TlsFailure::PeerClosed,
         ConnectionError::TransportError(ours) => match alert(ours.code) {

@@ -7,12 +7,13 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 
 use crate::limits::{
-    QUIC_CONNECTION_WINDOW_BYTES, QUIC_INCOMING_BUFFERED_BYTES_MAX, QUIC_INCOMING_BYTES_MAX,
-    QUIC_INCOMING_MAX, QUIC_SEND_WINDOW_BYTES, QUIC_STREAM_WINDOW_BYTES, QUIC_STREAMS_UNI_MAX,
+    QUIC_INCOMING_BUFFERED_BYTES_MAX, QUIC_INCOMING_BYTES_MAX, QUIC_INCOMING_MAX, QUIC_STREAM_WINDOW_BYTES,
+    QUIC_STREAMS_UNI_MAX, QUIC_WINDOW_BYTES_MIN,
 };
 use crate::tls::server::{self, ServerProfile, TlsConfigError};
 use crate::tls::ticket::TicketSeed;
 
+use super::crypto::Crypto;
 use super::identity::QuicKeys;
 
 /// How long a Retry token is good for: a round trip, not a day (RFC 9000 §8.1.3).
@@ -54,7 +55,8 @@ impl QuicTls {
             profile: profile.name.clone(),
             source: rustls::Error::General("the provider has no suite for Initial packets".to_owned()),
         })?;
-        let mut config = quinn::ServerConfig::new(Arc::new(crypto), Arc::clone(&keys.token) as _);
+        let mut config =
+            quinn::ServerConfig::new(Arc::new(Crypto(Arc::new(crypto))), Arc::clone(&keys.token) as _);
         config
             .transport_config(Arc::new(transport(limits)))
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
@@ -66,7 +68,7 @@ impl QuicTls {
     }
 }
 
-/// Limits and windows of a connection. MTU discovery is on, datagrams (RFC 9221) are off, acknowledgements are the peer's
+/// Limits of a connection, and its windows until it is established. MTU discovery is on, datagrams (RFC 9221) are off, acknowledgements are the peer's
 /// choice.
 pub(super) fn transport(limits: QuicLimits) -> TransportConfig {
     let idle_ms = limits.idle_ms.max(IDLE_MS_MIN);
@@ -77,8 +79,8 @@ pub(super) fn transport(limits: QuicLimits) -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .keep_alive_interval(Some(Duration::from_millis(u64::from(idle_ms / 2))))
         .stream_receive_window(VarInt::from_u32(QUIC_STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(QUIC_CONNECTION_WINDOW_BYTES))
-        .send_window(QUIC_SEND_WINDOW_BYTES)
+        .receive_window(VarInt::from_u32(QUIC_WINDOW_BYTES_MIN))
+        .send_window(u64::from(QUIC_WINDOW_BYTES_MIN))
         .datagram_receive_buffer_size(None);
     transport
 }

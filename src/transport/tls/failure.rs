@@ -156,12 +156,19 @@ impl TlsFailure {
 }
 
 impl TlsFailure {
+    /// The failure of a connection that the peer ended with this alert.
+    pub(crate) fn of_alert_received(code: u8) -> Self {
+        match AlertDescription::from(code) {
+            AlertDescription::UnrecognisedName => Self::UnrecognizedName,
+            _ => Self::AlertReceived(code),
+        }
+    }
+
     /// The failure for which a handshake over QUIC was ended by us with this alert: the library's own error is not to
     /// be had there.
     pub(crate) fn of_alert_sent(code: u8) -> Self {
         match AlertDescription::from(code) {
-            // What rustls says when no certificate is found.
-            AlertDescription::AccessDenied | AlertDescription::UnrecognisedName => Self::UnrecognizedName,
+            AlertDescription::UnrecognisedName => Self::UnrecognizedName,
             AlertDescription::NoApplicationProtocol => Self::NoSharedProtocol,
             AlertDescription::ProtocolVersion => Self::NoSharedVersion,
             AlertDescription::HandshakeFailure => Self::NoSharedCipher,
@@ -199,8 +206,7 @@ impl From<&Error> for TlsFailure {
         match error {
             Error::NoCertificatesPresented => Self::ClientCertificateRequired,
             Error::NoApplicationProtocol => Self::NoSharedProtocol,
-            Error::AlertReceived(AlertDescription::UnrecognisedName) => Self::UnrecognizedName,
-            Error::AlertReceived(alert) => Self::AlertReceived(u8::from(*alert)),
+            Error::AlertReceived(alert) => Self::of_alert_received(u8::from(*alert)),
             Error::InvalidCertificate(error) => certificate(error),
             Error::InvalidCertRevocationList(_) => Self::CertificateRevoked,
             Error::PeerIncompatible(why) => incompatible(why),

@@ -128,6 +128,8 @@ const TICKETS_SENT: usize = 2;
 pub struct ServerTls {
     profiles: Vec<Arc<ServerConfig>>,
     names: Names<Option<usize>>,
+    /// The certificates that a name may be given, by profile and place.
+    certificates: Names<Vec<(usize, usize)>>,
     without_sni: Option<usize>,
 }
 
@@ -150,7 +152,12 @@ impl ServerTls {
         time: &Arc<dyn TimeProvider>,
     ) -> Result<Self, TlsConfigError> {
         let crypto = Arc::new(provider::default_provider());
-        let mut built = Self { profiles: Vec::new(), names: Names::default(), without_sni: None };
+        let mut built = Self {
+            profiles: Vec::new(),
+            names: Names::default(),
+            certificates: Names::default(),
+            without_sni: None,
+        };
         for (index, profile) in profiles.iter().enumerate() {
             built.name(profiles, index)?;
             if profile.serve_without_sni
@@ -188,6 +195,9 @@ impl ServerTls {
                     let second = profile.name.clone();
                     return Err(TlsConfigError::NameTwice { name: name.clone(), first, second });
                 }
+                if let Ok(places) = self.certificates.entry(name) {
+                    places.push((index, at));
+                }
             }
         }
         Ok(())
@@ -199,6 +209,17 @@ impl ServerTls {
         match host {
             Some(host) => self.names.find(host).copied().flatten(),
             None => self.without_sni,
+        }
+    }
+
+    /// Whether a request for `host` may come on a connection whose client named `server_name`: not where the host, by itself,
+    /// would have been given another certificate, or another policy for clients' certificates (RFC 9110 §15.5.20). Both in
+    /// lower case. A host that no certificate is for may: whether it is served is its route's matter.
+    pub fn may_carry(&self, server_name: Option<&str>, host: &str) -> bool {
+        let Some(wanted) = self.certificates.find(host) else { return true };
+        match server_name {
+            Some(name) => self.certificates.find(name) == Some(wanted),
+            None => self.without_sni.is_none_or(|index| wanted.contains(&(index, 0))),
         }
     }
 

@@ -93,3 +93,29 @@ fn is_websocket_key(key: &[u8]) -> bool {
     digits.len() == 22
         && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
+
+/// `Sec-WebSocket-Key` of a nonce (RFC 6455 §4.1): its base64.
+#[must_use]
+pub fn websocket_key(nonce: &[u8; 16]) -> [u8; 24] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut key = [b'='; 24];
+    for (group, out) in nonce.chunks(3).zip(key.chunks_mut(4)) {
+        let bits =
+            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for (place, digit) in out.iter_mut().take(group.len() + 1).enumerate() {
+            *digit = DIGITS.get((bits >> (18 - 6 * place)) as usize & 63).copied().unwrap_or(b'A');
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_websocket_key, websocket_key};
+
+    #[test]
+    fn a_key_is_the_base64_of_its_nonce() {
+        assert_eq!(&websocket_key(b"the sample nonce"), b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert!(is_websocket_key(&websocket_key(&[0xff; 16])));
+    }
+}

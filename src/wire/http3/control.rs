@@ -68,9 +68,10 @@ impl ControlReader {
         }
     }
 
-    /// A request came: what a peer may say of requests grows with them.
-    pub fn earn(&mut self) {
-        self.budget = self.budget.saturating_add(BUDGET_BYTES_PER_REQUEST).min(4 * BUDGET_BYTES);
+    /// So many requests came: what a peer may say of requests grows with them.
+    pub fn earn(&mut self, requests: u32) {
+        let earned = requests.saturating_mul(BUDGET_BYTES_PER_REQUEST);
+        self.budget = self.budget.saturating_add(earned).min(4 * BUDGET_BYTES);
     }
 
     /// Takes bytes up to the next event: how many, and the event.
@@ -319,7 +320,7 @@ mod tests {
         let mut reader = ControlReader::new(Role::Server);
         read_with(&mut reader, &[&settings()]).unwrap();
         for _ in 0..5_000 {
-            reader.earn();
+            reader.earn(1);
             read_with(&mut reader, &[&update]).unwrap();
         }
         let mut endless = vec![0x21];

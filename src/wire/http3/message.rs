@@ -45,12 +45,12 @@ pub enum Part {
 }
 
 /// What the next bytes are.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
     /// All bytes were taken and more is needed.
     NeedMore,
-    /// A whole field section, still encoded.
-    Section(Part, &'a [u8]),
+    /// A whole field section, still encoded: so many bytes, which [`MessageReader::section`] shows.
+    Section(Part, usize),
     /// A field section over its limit, of which nothing was kept. Nothing can be read after it.
     TooLarge(Part),
     /// Content: the last so many of the bytes that were taken; never 0.
@@ -126,7 +126,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// What the peer did wrong; nothing can be read after it.
-    pub fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Result<(usize, Event<'a>), Fault> {
+    pub fn next(&mut self, bytes: &[u8]) -> Result<(usize, Event), Fault> {
         if self.state == State::FrameHead && self.section.is_some() {
             // The section that was shown last.
             self.section = None;
@@ -165,8 +165,18 @@ impl MessageReader {
                         return Ok((bytes.len(), Event::NeedMore));
                     }
                 }
-                State::Section { left } => return self.section(bytes, rest, left),
+                State::Section { left } => return Ok(self.read_section(bytes, rest, left)),
             }
+        }
+    }
+
+    /// The section that [`Event::Section`] told of; `taken` are the bytes that were taken up to it. It came in one piece, or is kept
+    /// here until the next call of [`MessageReader::next`].
+    #[must_use]
+    pub fn section<'a>(&'a self, taken: &'a [u8], len: usize) -> &'a [u8] {
+        match &self.section {
+            Some(section) => section,
+            None => taken.get(taken.len().saturating_sub(len)..).unwrap_or_default(),
         }
     }
 
@@ -234,29 +244,22 @@ impl MessageReader {
         Ok(())
     }
 
-    fn section<'a>(
-        &'a mut self,
-        bytes: &'a [u8],
-        rest: &'a [u8],
-        left: u32,
-    ) -> Result<(usize, Event<'a>), Fault> {
+    fn read_section(&mut self, bytes: &[u8], rest: &[u8], left: u32) -> (usize, Event) {
         let (taken, more) = split(rest, u64::from(left));
         let left = left - taken.len() as u32;
         if left > 0 {
             self.keep(taken);
             self.state = State::Section { left };
-            return Ok((bytes.len(), Event::NeedMore));
+            return (bytes.len(), Event::NeedMore);
         }
         let part = if self.phase == Phase::Head { Part::Head } else { Part::Trailers };
         self.phase = if part == Part::Head { Phase::Content } else { Phase::Trailed };
         self.state = State::FrameHead;
-        let whole = if self.section.is_some() {
+        if self.section.is_some() {
             self.keep(taken);
-            self.section.as_deref().unwrap_or_default()
-        } else {
-            taken
-        };
-        Ok((bytes.len() - more.len(), Event::Section(part, whole)))
+        }
+        let len = self.section.as_ref().map_or(taken.len(), |section| section.len());
+        (bytes.len() - more.len(), Event::Section(part, len))
     }
 
     /// Keeps a piece of a section. The memory follows what came, not what was announced.

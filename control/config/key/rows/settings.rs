@@ -133,9 +133,9 @@ pub(super) static ROWS: &[Row] = &[
     row("listeners[].protocols", Form::LIST, Value("[http1]"), "What is spoken there.", "[http1]"),
     row(
         "listeners[].protocols[]",
-        one(Choice(&["http1"], &["http2", "http3"])),
+        one(Choice(&["http1", "http2", "http3"], &[])),
         Absent,
-        "A protocol.",
+        "A protocol. `http3` is spoken over UDP at the same port, with TLS alone; replies over the others then tell of it (`Alt-Svc`).",
         "http1",
     ),
     row("listeners[].tls", one(Name("tls")), Absent, "The TLS profile; plain text without.", "default"),

@@ -9,7 +9,8 @@ use super::{SourceEnd, Step};
 
 /// Content of one stream.
 pub(super) struct MessageBody {
-    receiver: Receiver,
+    /// None once a tunnel has it.
+    receiver: Option<Receiver>,
     /// What came last, and whether it was shown.
     chunk: Bytes,
     shown: bool,
@@ -23,7 +24,7 @@ impl MessageBody {
     pub(super) fn new(receiver: Receiver, framing: Framing) -> Self {
         let done = framing == Framing::Empty;
         Self {
-            receiver,
+            receiver: Some(receiver),
             chunk: Bytes::new(),
             shown: false,
             trailers: Trailers::default(),
@@ -34,7 +35,8 @@ impl MessageBody {
 
     pub(super) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
         while !self.done {
-            match self.receiver.try_next().map_err(ended)? {
+            let Some(receiver) = &mut self.receiver else { return Ok(Step::End) };
+            match receiver.try_next().map_err(ended)? {
                 Received::Data(chunk) => {
                     (self.chunk, self.shown, self.begun) = (chunk, true, true);
                     return Ok(Step::Data(&self.chunk));
@@ -50,7 +52,9 @@ impl MessageBody {
     pub(super) fn consume(&mut self) {
         if std::mem::take(&mut self.shown) {
             let chunk = std::mem::take(&mut self.chunk);
-            self.receiver.consumed(chunk.len());
+            if let Some(receiver) = &mut self.receiver {
+                receiver.consumed(chunk.len());
+            }
         }
     }
 
@@ -67,13 +71,19 @@ impl MessageBody {
     }
 
     pub(super) fn stop(&mut self) {
-        if !self.done {
-            self.receiver.stop(Code::NoError);
+        if let Some(receiver) = self.receiver.as_mut().filter(|_| !self.done) {
+            receiver.stop(Code::NoError);
         }
     }
 
+    pub(super) fn take_receiver(&mut self) -> Option<Receiver> {
+        self.done = true;
+        self.receiver.take()
+    }
+
     pub(super) async fn wait(&mut self, until_ns: u64) -> Result<(), SourceEnd> {
-        ringway_rt::until_ns(until_ns, self.receiver.readable()).await.ok_or(SourceEnd::Timeout)
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        ringway_rt::until_ns(until_ns, receiver.readable()).await.ok_or(SourceEnd::Timeout)
     }
 }
 

@@ -33,8 +33,9 @@ fn read_with(mut reader: MessageReader, pieces: &[&[u8]]) -> Seen {
                     let need_more = event == Event::NeedMore;
                     match event {
                         Event::NeedMore => assert_eq!(taken, rest.len()),
-                        Event::Section(part, section) => {
-                            seen.sections.push((part == Part::Trailers, section.to_vec()));
+                        Event::Section(part, len) => {
+                            let section = reader.section(&rest[..taken], len).to_vec();
+                            seen.sections.push((part == Part::Trailers, section));
                         }
                         Event::Data(count) => {
                             assert!(count > 0);
@@ -133,7 +134,7 @@ fn content_has_the_length_that_was_announced() {
     for (announced, sent, good) in [(3, 3, true), (3, 2, false), (3, 4, false), (0, 0, true), (0, 1, false)] {
         let mut reader = MessageReader::new(Role::Server, MessageLimits::DEFAULT);
         let head = frame(HEADERS, b"h");
-        assert!(matches!(reader.next(&head), Ok((3, Event::Section(Part::Head, b"h")))));
+        assert!(matches!(reader.next(&head), Ok((3, Event::Section(Part::Head, 1)))));
         reader.expect_content(announced);
         let seen = read_with(reader, &[&frame(DATA, &vec![b'x'; sent])]);
         let end = (!good).then_some(Fault::Stream(Code::Message));
