@@ -219,7 +219,7 @@ fn an_api_key_belongs_to_one_credential() {
 fn routes_that_contradict_themselves_are_refused() {
     check(
         r#"
-upstreams: {a: {endpoints: [10.0.0.1:80]}, b: {endpoints: [10.0.0.1:81], protocol: http2}}
+upstreams: {a: {endpoints: [10.0.0.1:80]}}
 hosts:
   a.example.com:
     /a: {to: a, respond: {}}
@@ -227,8 +227,6 @@ hosts:
     "/c/{id}": {to: a, rewrite: {prefix: /x}}
     /d: {respond: {status: 204, body: x}, websocket: true}
     /e: {redirect: {}}
-    /f: {to: b, websocket: true}
-    /g: {redirect: {path: /h}, grpc_web: true}
 "#,
         expect![[r#"
             error: the route does several things
@@ -275,19 +273,34 @@ hosts:
               │
               = hint: name at least one of scheme, host and path
 
+        "#]],
+    );
+}
+
+#[test]
+fn routes_are_refused_that_their_upstream_cannot_carry_out() {
+    check(
+        r#"
+upstreams: {b: {endpoints: [10.0.0.1:81], protocol: http2}}
+hosts:
+  a.example.com:
+    /f: {to: b, websocket: true}
+    /g: {redirect: {path: /h}, grpc_web: true}
+"#,
+        expect![[r#"
             error: WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone
-               ┌─ ringway.yaml:10:17
-               │
-            10 │     /f: {to: b, websocket: true}
-               │                 ^^^^^^^^^
-               │
-               = hint: write `protocol: auto` or `http1` at the upstream
+              ┌─ ringway.yaml:5:17
+              │
+            5 │     /f: {to: b, websocket: true}
+              │                 ^^^^^^^^^
+              │
+              = hint: write `protocol: auto` or `http1` at the upstream
 
             error: only a route with `to` has gRPC
-               ┌─ ringway.yaml:11:32
-               │
-            11 │     /g: {redirect: {path: /h}, grpc_web: true}
-               │                                ^^^^^^^^
+              ┌─ ringway.yaml:6:32
+              │
+            6 │     /g: {redirect: {path: /h}, grpc_web: true}
+              │                                ^^^^^^^^
 
         "#]],
     );

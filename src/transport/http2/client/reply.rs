@@ -45,13 +45,7 @@ impl HeadEnd {
             return if untouched { Self::Refused } else { Self::Reset };
         }
         if error.is_library() {
-            // h2 refuses a field section over its limit with this code; everything else is a breach of the protocol.
-            let large = error.is_reset() && reason == Some(Reason::REFUSED_STREAM);
-            return Self::Malformed(if large {
-                ResponseReject::HeadTooLarge
-            } else {
-                ResponseReject::Frames
-            });
+            return Self::Malformed(ResponseReject::Frames);
         }
         Self::Closed
     }
