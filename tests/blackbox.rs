@@ -22,6 +22,8 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/enrolment.rs"]
+mod enrolment;
 #[path = "blackbox/http2_upstreams.rs"]
 mod http2_upstreams;
 #[path = "blackbox/malformed.rs"]

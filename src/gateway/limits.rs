@@ -32,3 +32,5 @@ pub(crate) const STREAM_WAITERS_MAX: usize = 1024;
 pub(crate) const TLS_NS_MIN: u64 = 2_000_000_000;
 /// Bytes of a request's content that are kept while it may have to be sent once more (contract §3).
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// Snapshots that were fetched from control and are kept beside the one that is served.
+pub(crate) const FETCHED_SNAPSHOTS_KEPT: usize = 3;
