@@ -11,6 +11,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "blackbox/frames.rs"]
+mod frames;
 #[path = "blackbox/node.rs"]
 mod node;
 #[path = "blackbox/peers.rs"]
@@ -24,6 +26,8 @@ mod site;
 
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
+#[path = "blackbox/http2_upstreams.rs"]
+mod http2_upstreams;
 #[path = "blackbox/http3.rs"]
 mod http3;
 #[path = "blackbox/malformed.rs"]
