@@ -86,6 +86,7 @@ const LONG_FILES: &[(&str, usize)] = &[];
 const NAMES_ALLOWED: &[(&str, &str, &str)] = &[
     ("bench/peers/pingora/src/main.rs", "CTX", "Pingora's trait names it so"),
     ("bench/peers/pingora/src/main.rs", "new_ctx", "Pingora's trait names it so"),
+    ("src/transport/quic/faulty.rs", "local_addr", "quinn's trait names it so"),
     ("src/transport/quic/socket.rs", "local_addr", "quinn's trait names it so"),
 ];
 
