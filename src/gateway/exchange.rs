@@ -33,9 +33,9 @@ pub(crate) struct Job<'r> {
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
-    pub(crate) overlay: Overlay,
+    pub(crate) overlay: &'r Overlay,
     /// Fields that the chain and the gateway add to the reply.
-    pub(crate) reply_overlay: Overlay,
+    pub(crate) reply_overlay: &'r Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
     /// How long is waited for the upstream.
@@ -193,7 +193,7 @@ async fn attempt(
     let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
     let coding = coding_of(job.head.framing());
     let scheme = if stream.is_tls() { "https" } else { "http" };
-    if up.request(job.head, &job.overlay, job.line, coding, &job.extra, scheme).is_err() {
+    if up.request(job.head, job.overlay, job.line, coding, &job.extra, scheme).is_err() {
         return Attempt::Ended(Ended::before_reply(Outcome::UpstreamReset));
     }
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();

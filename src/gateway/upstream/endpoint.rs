@@ -26,7 +26,7 @@ pub(crate) struct EndpointKey {
 
 /// An idle connection that may carry another request.
 struct Idle {
-    stream: Stream,
+    stream: Box<Stream>,
     since_ns: u64,
 }
 
@@ -142,7 +142,7 @@ impl Lease {
 
     /// Takes charge of the connection that was just made.
     pub(crate) fn opened(self, stream: Stream) -> Leased {
-        Leased { lease: self, stream, pooled: false }
+        Leased { lease: self, stream: Box::new(stream), pooled: false }
     }
 }
 
@@ -156,7 +156,8 @@ impl Drop for Lease {
 /// [`Leased::give_back`] keeps it.
 pub(crate) struct Leased {
     lease: Lease,
-    stream: Stream,
+    /// Boxed once, and then not copied from hand to hand with each request.
+    stream: Box<Stream>,
     pooled: bool,
 }
 
