@@ -11,6 +11,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "blackbox/frames.rs"]
+mod frames;
 #[path = "blackbox/node.rs"]
 mod node;
 #[path = "blackbox/raw.rs"]
@@ -20,6 +22,12 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/floods.rs"]
+mod floods;
+#[path = "blackbox/http2.rs"]
+mod http2;
+#[path = "blackbox/interop.rs"]
+mod interop;
 #[path = "blackbox/malformed.rs"]
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]
