@@ -22,6 +22,8 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/enrolment.rs"]
+mod enrolment;
 #[path = "blackbox/floods.rs"]
 mod floods;
 #[path = "blackbox/http2.rs"]
