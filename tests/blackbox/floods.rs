@@ -1,6 +1,6 @@
 //! Hostile HTTP/2 clients: each connection ends as it should, memory stays bounded, and nobody else notices.
 
-use crate::frames::{
+use crate::http2_client::{
     CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY,
     PRIORITY_UPDATE, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, frame, get, request,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::frames::{
+use crate::http2_client::{
     ACK, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY_UPDATE, PROTOCOL_ERROR,
     RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, block, frame, get, request,
 };
@@ -43,7 +43,7 @@ fn a_request_is_served_by_prior_knowledge_and_http11_beside_it() {
 fn a_listener_without_http2_takes_its_preface_for_no_request() {
     let upstream = Scripted::ok();
     let node = Node::start(&Site::to(upstream.address));
-    let reply = node.connect().send(crate::frames::PREFACE).reply();
+    let reply = node.connect().send(crate::http2_client::PREFACE).reply();
     assert_eq!(reply.status, 505);
     upstream.assert_untouched();
 }
@@ -163,8 +163,8 @@ fn a_head_over_the_limit_gets_431_and_the_connection_goes_on() {
     let head = request("GET", "/", &fields);
     let pieces: Vec<&[u8]> = head.chunks(16_000).collect();
     client.send(HEADERS, END_STREAM, 1, pieces[0]);
-    client.send(crate::frames::CONTINUATION, 0, 1, pieces[1]);
-    client.send(crate::frames::CONTINUATION, END_HEADERS, 1, pieces[2]);
+    client.send(crate::http2_client::CONTINUATION, 0, 1, pieces[1]);
+    client.send(crate::http2_client::CONTINUATION, END_HEADERS, 1, pieces[2]);
     let head = client.next_of_stream();
     assert_eq!((head.status(), head.stream), (431, 1));
     upstream.assert_untouched();
@@ -322,7 +322,7 @@ fn a_drain_says_goaway_twice_and_serves_what_is_open() {
             _ => {}
         }
     }
-    let last = |frame: &crate::frames::Frame| u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+    let last = |frame: &crate::http2_client::Frame| u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
     assert_eq!((last(&goaways[0]), goaways[0].code()), (0x7fff_ffff, 0));
     assert_eq!((last(&goaways[1]), goaways[1].code()), (1, 0));
     release.send(()).unwrap();
@@ -345,7 +345,7 @@ fn an_idle_connection_and_a_slow_head_get_goaway_in_time() {
     assert_eq!(idle.ask(1, "/").0, 200);
     idle.assert_goes_away(0);
     // Not even a preface.
-    Raw::connect(node.address).send(&crate::frames::PREFACE[..10]).rest();
+    Raw::connect(node.address).send(&crate::http2_client::PREFACE[..10]).rest();
 }
 
 #[test]
@@ -426,7 +426,7 @@ fn frames_of_unknown_types_and_settings_change_nothing() {
     let upstream = Scripted::ok();
     let node = Node::start(&Site::to(upstream.address).http2());
     let raw = Raw::connect(node.address);
-    let mut bytes = crate::frames::PREFACE.to_vec();
+    let mut bytes = crate::http2_client::PREFACE.to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, [&[0x0a, 0x0a][..], &[0; 4], &[0, 1], &[0; 4]].concat()));
     bytes.extend(frame(0xee, 0xff, 9, "grease"));
     bytes.extend(frame(HEADERS, WHOLE, 1, get("/")));
