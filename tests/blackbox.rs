@@ -28,14 +28,14 @@ mod site;
 
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
-#[path = "blackbox/http2_upstreams.rs"]
-mod http2_upstreams;
-#[path = "blackbox/http3.rs"]
-mod http3;
 #[path = "blackbox/floods.rs"]
 mod floods;
 #[path = "blackbox/http2.rs"]
 mod http2;
+#[path = "blackbox/http2_upstreams.rs"]
+mod http2_upstreams;
+#[path = "blackbox/http3.rs"]
+mod http3;
 #[path = "blackbox/interop.rs"]
 mod interop;
 #[path = "blackbox/malformed.rs"]

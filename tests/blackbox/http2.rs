@@ -322,7 +322,8 @@ fn a_drain_says_goaway_twice_and_serves_what_is_open() {
             _ => {}
         }
     }
-    let last = |frame: &crate::http2_client::Frame| u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+    let last =
+        |frame: &crate::http2_client::Frame| u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
     assert_eq!((last(&goaways[0]), goaways[0].code()), (0x7fff_ffff, 0));
     assert_eq!((last(&goaways[1]), goaways[1].code()), (1, 0));
     release.send(()).unwrap();
