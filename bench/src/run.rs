@@ -42,13 +42,14 @@ pub(crate) fn run(arguments: &Run) -> Result<String, String> {
         return Err("two cores are wanted: one for the proxy, one for load and endpoint".to_owned());
     }
     let works = chosen(arguments)?;
-    let mut tools = if arguments.offline { install::find() } else { install::install_all()? };
+    let wanted = wanted(arguments)?;
+    let mut tools = if arguments.offline { install::find() } else { install::install(&wanted)? };
     tools.ringway = Some(match &arguments.ringway {
         Some(path) => path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?,
         None => install::build_ringway()?,
     });
-    let peers = peers(arguments, &tools)?;
     note(&tools.summary());
+    let peers: Vec<Peer> = wanted.into_iter().filter(|peer| peer.program(&tools).is_some()).collect();
     host::raise_descriptors();
     host::pin(LOAD_CORE)?;
     host::take_precedence();
@@ -74,7 +75,8 @@ fn chosen(arguments: &Run) -> Result<Vec<&'static Work>, String> {
     Ok(WORKS.iter().filter(wanted).collect())
 }
 
-fn peers(arguments: &Run, tools: &Tools) -> Result<Vec<Peer>, String> {
+/// The peers that are asked for; Ringway is always there.
+fn wanted(arguments: &Run) -> Result<Vec<Peer>, String> {
     if let Some(unknown) =
         arguments.peer.iter().find(|name| !Peer::ALL.iter().any(|peer| peer.name() == **name))
     {
@@ -87,7 +89,7 @@ fn peers(arguments: &Run, tools: &Tools) -> Result<Vec<Peer>, String> {
         (true, false) => true,
         (false, _) => arguments.peer.iter().any(|name| name == peer.name()),
     };
-    Ok(Peer::ALL.into_iter().filter(wanted).filter(|peer| peer.program(tools).is_some()).collect())
+    Ok(Peer::ALL.into_iter().filter(wanted).collect())
 }
 
 fn measure(work: &Work, arguments: &Run, tools: &Tools, peers: &[Peer]) -> Result<WorkResult, String> {
