@@ -113,7 +113,7 @@ fn measure(work: &Work, arguments: &Run, tools: &Tools, peers: &[Peer]) -> Resul
             certificate: &certificate,
         };
         if let Some(program) = peer.program(tools) {
-            result.versions.insert(peer.name().to_owned(), install::version(program));
+            result.versions.insert(peer.name().to_owned(), install::version(program, tools));
         }
         match peer.set_up(&place) {
             Ok(setup) => contenders.push(Contender {
@@ -199,7 +199,8 @@ fn one(
     endpoint: &mut Endpoint,
     number: u32,
 ) -> Result<Round, String> {
-    if matches!(bench.work.protocol, Protocol::Http2 | Protocol::Http3) && bench.loader.is_none() {
+    let outside = matches!(bench.work.protocol, Protocol::Http2 | Protocol::Http3);
+    if outside && bench.work.kind == Kind::Requests && bench.loader.is_none() {
         return Err("its load generator is not there".to_owned());
     }
     match bench.work.kind {
