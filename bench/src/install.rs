@@ -202,9 +202,9 @@ pub(crate) fn build_ringway() -> Result<PathBuf, String> {
 }
 
 /// First line of what a program says of its version.
-pub(crate) fn version(program: &Path) -> String {
+pub(crate) fn version(program: &Path, tools: &Tools) -> String {
     for flag in ["--version", "-v", "version"] {
-        if let Ok(output) = Command::new(program).arg(flag).output()
+        if let Ok(output) = Command::new(program).arg(flag).envs(tools.library_path()).output()
             && output.status.success()
         {
             let said = [output.stdout, output.stderr].concat();
