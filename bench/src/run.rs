@@ -11,7 +11,7 @@ use crate::install::{self, Tools};
 use crate::load::Endpoint;
 use crate::note;
 use crate::peer::{Certificate, Peer, Place};
-use crate::process::free_port;
+use crate::process::{self, free_port};
 use crate::report;
 use crate::results::{self, Round, WorkResult};
 use crate::rounds::{self, Bench, Contender};
@@ -36,30 +36,38 @@ pub(crate) fn list() -> String {
     text
 }
 
-/// Measures; the tables, and where the results lie.
+/// Prepares, and measures in a process of its own.
 pub(crate) fn run(arguments: &Run) -> Result<String, String> {
-    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 && !arguments.inside {
         return Err("two cores are wanted: one for the proxy, one for load and endpoint".to_owned());
     }
     let works = chosen(arguments)?;
     let wanted = wanted(arguments)?;
-    let mut tools = if arguments.offline { install::find() } else { install::install(&wanted)? };
-    tools.ringway = Some(match &arguments.ringway {
+    if arguments.inside {
+        return inside(arguments, &works, wanted);
+    }
+    let tools = if arguments.offline { install::find() } else { install::install(&wanted)? };
+    let ringway = match &arguments.ringway {
         Some(path) => path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?,
         None => install::build_ringway()?,
-    });
+    };
     note(&tools.summary());
+    // Precedence and core are a session's own: those of the shell that this was typed into stay as they are.
+    let status = process::in_a_child(LOAD_CORE, arguments.inner(&ringway))?;
+    if status.success() { Ok(String::new()) } else { Err(format!("measuring ended: {status}")) }
+}
+
+/// Measures; the tables, and where the results lie.
+fn inside(arguments: &Run, works: &[&'static Work], wanted: Vec<Peer>) -> Result<String, String> {
+    let tools = Tools { ringway: arguments.ringway.clone(), ..install::find() };
     let peers: Vec<Peer> = wanted.into_iter().filter(|peer| peer.program(&tools).is_some()).collect();
-    host::raise_descriptors();
-    host::pin(LOAD_CORE)?;
-    host::take_precedence();
     let mut text = String::new();
     for work in works {
         let result = measure(work, arguments, &tools, &peers)?;
         let path = results::write(&result)?;
         let table = report::table(work, &result);
         note(&table);
-        let _ = writeln!(text, "{table}\n{}\n", path.display());
+        let _ = writeln!(text, "{}\n{table}\n{}\n", work.title, path.display());
     }
     Ok(format!("{text}cargo bench-peers report writes docs/performance.md from these."))
 }
