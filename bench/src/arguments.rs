@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -49,4 +50,45 @@ pub(crate) struct Run {
     /// Do not install anything: measure with the peers that are there.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Measure here and now: the outer process has prepared everything.
+    #[arg(long, hide = true)]
+    pub(crate) inside: bool,
+}
+
+impl Run {
+    /// The words that make the inner process do the same with this gateway.
+    pub(crate) fn inner(&self, ringway: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = ["--inside", "--offline", "--ringway"].map(OsString::from).into();
+        words.push(ringway.into());
+        for (name, value) in [
+            ("--work", self.work.join(",")),
+            ("--peer", self.peer.join(",")),
+            ("--rounds", self.rounds.to_string()),
+            ("--seconds", self.seconds.to_string()),
+        ] {
+            if !value.is_empty() {
+                words.extend([OsString::from(name), OsString::from(value)]);
+            }
+        }
+        if self.quick {
+            words.push("--quick".into());
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_process_is_told_the_same() {
+        let line = ["bench-peers", "--work", "tls,h2", "--rounds", "7", "--quick"];
+        let outer = Arguments::try_parse_from(line).unwrap().run;
+        let words = [OsString::from("bench-peers")].into_iter().chain(outer.inner(Path::new("/x/ringway")));
+        let inner = Arguments::try_parse_from(words).unwrap().run;
+        assert!(inner.inside && inner.offline && inner.quick);
+        assert_eq!((inner.work, inner.peer, inner.rounds), (outer.work, outer.peer, 7));
+        assert_eq!(inner.ringway, Some(PathBuf::from("/x/ringway")));
+    }
 }

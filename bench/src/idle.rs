@@ -29,7 +29,7 @@ pub(crate) fn round(
     let connections = usize::try_from(CONNECTIONS.min(descriptors.saturating_sub(600) / 2)).unwrap_or(0);
     let mut running = Running::start(&contender.setup.launch, PROXY_CORE, Some(meter), &contender.folder)?;
     running.wait_for_port(contender.port, READY)?;
-    let tls = if work.tls { Some(ClientTls::new(HOST)?) } else { None };
+    let tls = if work.tls { Some(ClientTls::new(HOST, work.protocol.alpn())?) } else { None };
     let requests = requests(work);
     let load = |connections| Load {
         port: contender.port,

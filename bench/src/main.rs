@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         None => run::run(&arguments.run),
         Some(Command::Report) => report::write(),
         Some(Command::List) => Ok(run::list()),
-        Some(Command::Install) => install::install_all().map(|tools| tools.summary()),
+        Some(Command::Install) => install::install(&peer::Peer::ALL).map(|tools| tools.summary()),
     })
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -191,12 +191,23 @@ pub(crate) fn free_port() -> Result<u16, String> {
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
 
+/// Runs this very program with these words in a session of its own on a core, and waits for its end.
+pub(crate) fn in_a_child(core: usize, words: Vec<OsString>) -> Result<ExitStatus, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(&own);
+    command.arg(CHILD).arg(core.to_string()).arg("-").arg(&own).args(words).stdin(Stdio::null());
+    command.status().map_err(|error| error.to_string())
+}
+
 /// Sets core, group, session and limits of this process, and becomes the program that the words name.
 pub(crate) fn become_child(mut words: impl Iterator<Item = OsString>) -> Result<String, String> {
     let (Some(core), Some(entrance), Some(program)) = (words.next(), words.next(), words.next()) else {
         return Err("core, group and program are wanted".to_owned());
     };
     rustix::process::setsid().map_err(|error| error.to_string())?;
+    // In a session of its own it hears nothing of the terminal: it ends with whoever started it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| error.to_string())?;
     if entrance != "-" {
         fs::write(&entrance, "0").map_err(|error| format!("{}: {error}", entrance.display()))?;
     }

@@ -228,37 +228,50 @@ fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
 /// Works with a nginx beside them, and where one is set the bar.
 fn summary(text: &mut String, measured: &[(&Work, WorkResult)]) {
     text.push_str(
-        "| work | nginx µs | Ringway µs | ratio, saturated | ratio at 60 % | must reach | |\n|-|-|-|-|-|-|-|\n",
+        "| work | nginx µs | Ringway µs | ratio, saturated | at 60 % | at the common rate | must reach | |\n|-|-|-|-|-|-|-|-|\n",
     );
     for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
-        let (saturated, sixty) = (ratios(result, "nginx", "saturation"), ratios(result, "nginx", "sixty"));
+        let [saturated, sixty, common] =
+            ["saturation", "sixty", "common"].map(|phase| ratios(result, "nginx", phase));
+        // What did not keep its core busy is shown by what it cost at 60 %.
+        let phase = if saturated.is_empty() { "sixty" } else { "saturation" };
         let cpu = |peer: &str| {
             let rounds = result.rounds.get(peer).map_or(&[][..], Vec::as_slice);
-            range(spread(rounds, "saturation", |phase| phase.cpu_us), 2)
+            range(spread(rounds, phase, |phase| phase.cpu_us), 2)
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             work.title,
             cpu("nginx"),
             cpu("ringway"),
             range(Spread::of(saturated.iter().copied()), 2),
             range(Spread::of(sixty.iter().copied()), 2),
+            range(Spread::of(common.iter().copied()), 2),
             work.bar.map_or(String::new(), |bar| format!("≤ {bar:.2}")),
-            verdict(work.bar, &saturated, &sixty),
+            verdict(work.bar, [&saturated, &sixty, &common]),
         );
     }
 }
 
-/// What is said of a bar: only what the pairs allow.
-fn verdict(bar: Option<f64>, saturated: &[f64], sixty: &[f64]) -> &'static str {
-    let median = |ratios: &[f64]| Spread::of(ratios.iter().copied()).map(|spread| spread.median);
-    match (bar, median(saturated), median(sixty)) {
-        _ if saturated.len() < PAIRS_MIN || sixty.len() < PAIRS_MIN => "too few pairs",
-        (Some(bar), Some(one), Some(two)) if one <= bar && two <= bar => "reached",
-        (Some(_), ..) => "not reached",
-        (None, ..) => claim(saturated).name(),
+/// What is said of a bar: only what the pairs allow. Where the load could not saturate the proxy, the other two phases
+/// decide.
+fn verdict(bar: Option<f64>, [saturated, sixty, common]: [&[f64]; 3]) -> String {
+    let (phases, remark) = match saturated.len() >= PAIRS_MIN {
+        true => ([saturated, sixty], ""),
+        false => ([sixty, common], ", not saturated"),
+    };
+    if phases.iter().any(|ratios| ratios.len() < PAIRS_MIN) {
+        return "too few pairs".to_owned();
     }
+    let median = |ratios: &[f64]| Spread::of(ratios.iter().copied()).map_or(f64::NAN, |spread| spread.median);
+    let [first, second] = phases;
+    let word = match bar {
+        Some(bar) if median(first) <= bar && median(second) <= bar => "reached",
+        Some(_) => "not reached",
+        None => claim(first).name(),
+    };
+    format!("{word}{remark}")
 }
 
 /// Where a peer takes less, in plain words.
@@ -267,7 +280,9 @@ fn behind(text: &mut String, measured: &[(&Work, WorkResult)]) {
     let mut any = false;
     for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
         for (peer, _) in peers(result).filter(|(peer, _)| *peer != Peer::Ringway.name()) {
-            for (phase, when) in [("saturation", "saturated"), ("sixty", "at 60 %")] {
+            for (phase, when) in
+                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")]
+            {
                 let ratios = ratios(result, peer, phase);
                 if claim(&ratios) == Claim::More {
                     let ratio = range(Spread::of(ratios), 2);

@@ -55,6 +55,10 @@ pub(crate) fn requests(work: &Work) -> Requests {
     if work.protocol == Protocol::WebSocket {
         return Requests::websocket(HOST, 64);
     }
+    // Of requests as such, h2load makes its own.
+    if work.protocol == Protocol::Http2 {
+        return Requests::http2_once(HOST, &format!("/x?b={bytes}"));
+    }
     if work.routes == 0 {
         let one = (HOST.to_owned(), format!("/x?b={bytes}"), String::new());
         return Requests::all([one], work.body_bytes);
@@ -141,7 +145,7 @@ fn measure(
         };
         return loaders::run(&demand, endpoint, &meter);
     }
-    let tls = if bench.work.tls { Some(ClientTls::new(HOST)?) } else { None };
+    let tls = if bench.work.tls { Some(ClientTls::new(HOST, bench.work.protocol.alpn())?) } else { None };
     let load = Load {
         port: contender.port,
         requests,

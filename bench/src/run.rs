@@ -11,7 +11,7 @@ use crate::install::{self, Tools};
 use crate::load::Endpoint;
 use crate::note;
 use crate::peer::{Certificate, Peer, Place};
-use crate::process::free_port;
+use crate::process::{self, free_port};
 use crate::report;
 use crate::results::{self, Round, WorkResult};
 use crate::rounds::{self, Bench, Contender};
@@ -36,29 +36,38 @@ pub(crate) fn list() -> String {
     text
 }
 
-/// Measures; the tables, and where the results lie.
+/// Prepares, and measures in a process of its own.
 pub(crate) fn run(arguments: &Run) -> Result<String, String> {
-    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 {
+    if std::thread::available_parallelism().map_or(1, std::num::NonZero::get) < 2 && !arguments.inside {
         return Err("two cores are wanted: one for the proxy, one for load and endpoint".to_owned());
     }
     let works = chosen(arguments)?;
-    let mut tools = if arguments.offline { install::find() } else { install::install_all()? };
-    tools.ringway = Some(match &arguments.ringway {
+    let wanted = wanted(arguments)?;
+    if arguments.inside {
+        return inside(arguments, &works, wanted);
+    }
+    let tools = if arguments.offline { install::find() } else { install::install(&wanted)? };
+    let ringway = match &arguments.ringway {
         Some(path) => path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?,
         None => install::build_ringway()?,
-    });
-    let peers = peers(arguments, &tools)?;
+    };
     note(&tools.summary());
-    host::raise_descriptors();
-    host::pin(LOAD_CORE)?;
-    host::take_precedence();
+    // Precedence and core are a session's own: those of the shell that this was typed into stay as they are.
+    let status = process::in_a_child(LOAD_CORE, arguments.inner(&ringway))?;
+    if status.success() { Ok(String::new()) } else { Err(format!("measuring ended: {status}")) }
+}
+
+/// Measures; the tables, and where the results lie.
+fn inside(arguments: &Run, works: &[&'static Work], wanted: Vec<Peer>) -> Result<String, String> {
+    let tools = Tools { ringway: arguments.ringway.clone(), ..install::find() };
+    let peers: Vec<Peer> = wanted.into_iter().filter(|peer| peer.program(&tools).is_some()).collect();
     let mut text = String::new();
     for work in works {
         let result = measure(work, arguments, &tools, &peers)?;
         let path = results::write(&result)?;
         let table = report::table(work, &result);
         note(&table);
-        let _ = writeln!(text, "{table}\n{}\n", path.display());
+        let _ = writeln!(text, "{}\n{table}\n{}\n", work.title, path.display());
     }
     Ok(format!("{text}cargo bench-peers report writes docs/performance.md from these."))
 }
@@ -74,7 +83,8 @@ fn chosen(arguments: &Run) -> Result<Vec<&'static Work>, String> {
     Ok(WORKS.iter().filter(wanted).collect())
 }
 
-fn peers(arguments: &Run, tools: &Tools) -> Result<Vec<Peer>, String> {
+/// The peers that are asked for; Ringway is always there.
+fn wanted(arguments: &Run) -> Result<Vec<Peer>, String> {
     if let Some(unknown) =
         arguments.peer.iter().find(|name| !Peer::ALL.iter().any(|peer| peer.name() == **name))
     {
@@ -87,7 +97,7 @@ fn peers(arguments: &Run, tools: &Tools) -> Result<Vec<Peer>, String> {
         (true, false) => true,
         (false, _) => arguments.peer.iter().any(|name| name == peer.name()),
     };
-    Ok(Peer::ALL.into_iter().filter(wanted).filter(|peer| peer.program(tools).is_some()).collect())
+    Ok(Peer::ALL.into_iter().filter(wanted).collect())
 }
 
 fn measure(work: &Work, arguments: &Run, tools: &Tools, peers: &[Peer]) -> Result<WorkResult, String> {
@@ -111,7 +121,7 @@ fn measure(work: &Work, arguments: &Run, tools: &Tools, peers: &[Peer]) -> Resul
             certificate: &certificate,
         };
         if let Some(program) = peer.program(tools) {
-            result.versions.insert(peer.name().to_owned(), install::version(program));
+            result.versions.insert(peer.name().to_owned(), install::version(program, tools));
         }
         match peer.set_up(&place) {
             Ok(setup) => contenders.push(Contender {
@@ -197,7 +207,8 @@ fn one(
     endpoint: &mut Endpoint,
     number: u32,
 ) -> Result<Round, String> {
-    if matches!(bench.work.protocol, Protocol::Http2 | Protocol::Http3) && bench.loader.is_none() {
+    let outside = matches!(bench.work.protocol, Protocol::Http2 | Protocol::Http3);
+    if outside && bench.work.kind == Kind::Requests && bench.loader.is_none() {
         return Err("its load generator is not there".to_owned());
     }
     match bench.work.kind {

@@ -20,6 +20,17 @@ pub(crate) enum Protocol {
     WebSocket,
 }
 
+impl Protocol {
+    /// Its name in ALPN.
+    pub(crate) const fn alpn(self) -> &'static str {
+        match self {
+            Self::Http1 | Self::WebSocket => "http/1.1",
+            Self::Http2 => "h2",
+            Self::Http3 => "h3",
+        }
+    }
+}
+
 /// Who answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -175,6 +186,14 @@ pub(crate) const WORKS: &[Work] = &[
     },
     Work { name: "idle", title: "idle keep-alive connections", kind: Kind::Idle, ..PLAIN },
     Work { name: "idle-tls", title: "idle TLS connections", kind: Kind::Idle, tls: true, ..PLAIN },
+    Work {
+        name: "idle-h2",
+        title: "idle HTTP/2 connections",
+        kind: Kind::Idle,
+        protocol: Protocol::Http2,
+        tls: true,
+        ..PLAIN
+    },
 ];
 
 /// Hosts and prefixes of so many routes.

@@ -187,37 +187,64 @@ pub(crate) struct Accepted {
 }
 
 /// Serves a connection that was just accepted.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     worker: Rc<Worker>,
     admitted: Admitted,
     socket: ringway_rt::Stream,
     accepted: Accepted,
-) {
+) -> impl Future<Output = ()> + 'static {
+    // What finds out what is spoken is large, and ends with it: the task of a connection that waits for hours has no room for it.
+    let begun = Box::pin(begin(worker, admitted, socket, accepted));
+    async move {
+        let Some(begun) = begun.await else { return };
+        let Begun { connection, _held, rest } = begun;
+        if let Shell::Http1(http1) = &connection.shell {
+            http1.serve(&connection, rest).await;
+        }
+    }
+}
+
+/// An HTTP/1 connection that is ready for its first request.
+struct Begun {
+    connection: Rc<Connection>,
+    _held: Held,
+    /// What it has sent already.
+    rest: Option<Buffer>,
+}
+
+/// Finds out what a connection speaks. `None`: nothing, or what has tasks of its own.
+async fn begin(
+    worker: Rc<Worker>,
+    admitted: Admitted,
+    socket: ringway_rt::Stream,
+    accepted: Accepted,
+) -> Option<Begun> {
     worker.count(Metric::ConnectionsAccepted);
     let Accepted { peer, configured, tls, protocols } = accepted;
-    let Some((stream, agreed)) = tls::accept(&worker, socket, tls).await else { return };
+    let (stream, agreed) = tls::accept(&worker, socket, tls).await?;
     let (spoken, server_name) = match agreed {
         Some(agreed) if agreed.alpn == Some(Alpn::Http2) => (Some(None), agreed.server_name),
         Some(agreed) => (None, agreed.server_name),
         None if protocols.http2 => match hear(&worker, &stream).await {
             Spoken::Http2(rest) => (Some(Some(rest)), None),
             Spoken::Http1(rest) if protocols.http1 => {
-                return serve_http1(worker, admitted, stream, peer, configured, Some(rest)).await;
+                return Some(Begun::http1(worker, admitted, stream, peer, configured, Some(rest)));
             }
             // Whoever speaks nothing that is spoken here.
-            Spoken::Http1(_) | Spoken::Nothing => return,
+            Spoken::Http1(_) | Spoken::Nothing => return None,
         },
         None => (None, None),
     };
     let Some(rest) = spoken else {
-        return serve_http1(worker, admitted, stream, peer, configured, None).await;
+        return Some(Begun::http1(worker, admitted, stream, peer, configured, None));
     };
     let tls = stream.is_tls();
-    let Some(accepting) = http2::accept(&worker, stream, rest) else { return };
+    let accepting = http2::accept(&worker, stream, rest)?;
     let shell = Shell::Http2(Http2::new(&accepting));
     let connection = Rc::new(Connection::new(worker, peer, configured, tls, shell, server_name));
     let held = Rc::new(Held { _entered: Entered::of(&connection), _admitted: admitted });
     http2::serve(connection, accepting, held);
+    None
 }
 
 /// Waits for what a plain connection speaks.
@@ -228,19 +255,32 @@ async fn hear(worker: &Worker, stream: &Stream) -> Spoken {
     http2::listen(stream, ringway_rt::now().mono_ns.saturating_add(patience_ns)).await
 }
 
-async fn serve_http1(
-    worker: Rc<Worker>,
-    admitted: Admitted,
-    stream: Stream,
-    peer: SocketAddr,
-    configured: SocketAddr,
-    rest: Option<Buffer>,
-) {
-    let tls = stream.is_tls();
-    let shell = Shell::Http1(Http1::new(stream));
-    let connection = Rc::new(Connection::new(worker, peer, configured, tls, shell, None));
-    let _held = Held { _entered: Entered::of(&connection), _admitted: admitted };
-    if let Shell::Http1(http1) = &connection.shell {
-        http1.serve(&connection, rest).await;
+impl Begun {
+    fn http1(
+        worker: Rc<Worker>,
+        admitted: Admitted,
+        stream: Stream,
+        peer: SocketAddr,
+        configured: SocketAddr,
+        rest: Option<Buffer>,
+    ) -> Self {
+        let tls = stream.is_tls();
+        let shell = Shell::Http1(Http1::new(stream));
+        let connection = Rc::new(Connection::new(worker, peer, configured, tls, shell, None));
+        let _held = Held { _entered: Entered::of(&connection), _admitted: admitted };
+        Self { connection, _held, rest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_task_of_a_waiting_connection_is_small() {
+        fn bytes_of<F>(_: fn(Rc<Worker>, Admitted, ringway_rt::Stream, Accepted) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(bytes_of(serve) <= 480, "{}", bytes_of(serve));
     }
 }

@@ -23,8 +23,8 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// For this name; certificates are not checked, because that is not what is measured.
-    pub(crate) fn new(name: &str) -> Result<Self, String> {
+    /// For this name and this protocol of ALPN; certificates are not checked, because that is not what is measured.
+    pub(crate) fn new(name: &str, protocol: &str) -> Result<Self, String> {
         let mut provider = aws_lc_rs::default_provider();
         provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
         let schemes = provider.signature_verification_algorithms.supported_schemes();
@@ -33,7 +33,7 @@ impl ClientTls {
             .map_err(|error| error.to_string())?;
         let trust = Arc::new(TrustsAll { schemes });
         let mut settings = settings.dangerous().with_custom_certificate_verifier(trust).with_no_client_auth();
-        settings.alpn_protocols = vec![b"http/1.1".to_vec()];
+        settings.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         settings.resumption = rustls::client::Resumption::disabled();
         let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
         Ok(Self { settings: Arc::new(settings), name })
@@ -170,6 +170,9 @@ impl Client {
         let bytes = requests.at(number, self.upgraded);
         if let (Speech::WebSocket(bytes), true) = (requests.speech, self.upgraded) {
             self.reply.expect_bytes(usize::from(bytes) + 2);
+        }
+        if requests.speech == Speech::Http2Once {
+            self.reply.expect_frames();
         }
         self.upgraded = matches!(requests.speech, Speech::WebSocket(_));
         if let Some(tls) = self.tls.as_mut() {

@@ -17,6 +17,8 @@ pub(super) enum Fed {
 enum Place {
     Head,
     Body(usize),
+    /// HTTP/2 frames, up to the end of the first stream.
+    Frames,
 }
 
 /// Reads one reply after the other.
@@ -45,9 +47,15 @@ impl Reply {
         (self.place, self.good) = (Place::Body(bytes), true);
     }
 
+    /// Frames of HTTP/2 are next.
+    pub(super) fn expect_frames(&mut self) {
+        (self.place, self.good) = (Place::Frames, true);
+    }
+
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Fed {
         match self.place {
             Place::Body(left) => self.body(left, bytes.len()),
+            Place::Frames => self.frames(bytes),
             Place::Head if self.head.is_empty() => self.head(bytes),
             Place::Head => {
                 self.head.extend_from_slice(bytes);
@@ -55,6 +63,27 @@ impl Reply {
                 self.head(&whole)
             }
         }
+    }
+
+    fn frames(&mut self, bytes: &[u8]) -> Fed {
+        self.head.extend_from_slice(bytes);
+        let mut rest = self.head.as_slice();
+        while let Some(([high, middle, low, kind, flags, stream @ ..], _)) = rest.split_first_chunk::<9>() {
+            let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
+            let Some(next) = rest.get(9 + length..) else { break };
+            match (kind, *stream == [0, 0, 0, 1]) {
+                // DATA or HEADERS with END_STREAM.
+                (0 | 1, true) if flags & 1 == 1 => {
+                    self.head.clear();
+                    return Fed::Whole { good: self.good };
+                }
+                // RST_STREAM, GOAWAY.
+                (3, true) | (7, _) => return Fed::Bad,
+                _ => rest = next,
+            }
+        }
+        self.head = rest.to_vec();
+        Fed::More
     }
 
     fn body(&mut self, left: usize, come: usize) -> Fed {
@@ -125,6 +154,24 @@ mod tests {
         let mut reply = Reply::default();
         assert_eq!(reply.feed(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n"), Fed::Whole { good: false });
         assert_eq!(reply.feed(b"HTTP/1.1 200 OK\r\n\r\n"), Fed::Bad);
+    }
+
+    #[test]
+    fn a_reply_over_http2_ends_with_its_stream() {
+        let text = b"\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x02\0\x01\0\0\0\x01ok";
+        for cut in 0..text.len() {
+            let mut reply = Reply::default();
+            reply.expect_frames();
+            let (first, second) = text.split_at(cut);
+            assert_eq!(
+                (reply.feed(first), reply.feed(second)),
+                (Fed::More, Fed::Whole { good: true }),
+                "{cut}"
+            );
+        }
+        let mut reply = Reply::default();
+        reply.expect_frames();
+        assert_eq!(reply.feed(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"), Fed::Bad);
     }
 
     #[test]

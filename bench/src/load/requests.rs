@@ -7,6 +7,8 @@ pub(crate) enum Speech {
     Http,
     /// An upgrade, then messages of so many bytes.
     WebSocket(u8),
+    /// HTTP/2: one request on a connection, and no more (RFC 9113).
+    Http2Once,
 }
 
 /// What is sent, in turn.
@@ -45,6 +47,21 @@ impl Requests {
         let mut message = vec![0x81, 0x80 | bytes, 0, 0, 0, 0];
         message.resize(message.len() + usize::from(bytes), b'm');
         Self { list: vec![upgrade.into_bytes()], speech: Speech::WebSocket(bytes), message }
+    }
+
+    /// The beginning of an HTTP/2 connection and a GET on its first stream: preface, empty SETTINGS, HEADERS.
+    pub(crate) fn http2_once(host: &str, target: &str) -> Self {
+        // HPACK (RFC 7541): indexed `:method: GET` and `:scheme: https`, then `:authority` and `:path` as plain literals.
+        let mut fields = vec![0x82, 0x87];
+        for (name, value) in [(1, host), (4, target)] {
+            fields.extend([name, value.len().min(126) as u8]);
+            fields.extend(value.bytes().take(126));
+        }
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        // Length, HEADERS with END_STREAM and END_HEADERS, stream 1.
+        bytes.extend([0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1]);
+        bytes.extend(fields);
+        Self { list: vec![bytes], speech: Speech::Http2Once, message: Vec::new() }
     }
 
     /// Request number `number`; over WebSocket the upgrade, where nothing was said yet.

@@ -13,7 +13,7 @@ const RIGHT: f64 = 90.0;
 const ROW: f64 = 22.0;
 
 const STYLE: &str = "<style>\
-    text{font:12px system-ui,sans-serif;fill:#222}.faint{fill:#666}.line{stroke:#999;stroke-width:1}\
+    text{font:12px system-ui,sans-serif;fill:#222}.title{font-weight:600}.faint{fill:#666}.line{stroke:#999;stroke-width:1}\
     .bar{fill:#9aa4b2}.own{fill:#1769aa}.mark{stroke:#c2410c;stroke-width:2}.whisker{stroke:#222;stroke-width:1.2}\
     @media(prefers-color-scheme:dark){text{fill:#e6e6e6}.faint{fill:#a0a0a0}.line{stroke:#666}\
     .bar{fill:#667085}.own{fill:#5aa9e6}.whisker{stroke:#e6e6e6}.mark{stroke:#fb923c}}</style>";
@@ -21,7 +21,7 @@ const STYLE: &str = "<style>\
 fn picture(height: f64, title: &str, body: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\
-         {STYLE}<text x=\"8\" y=\"20\" font-weight=\"600\">{title}</text>\n{body}</svg>\n"
+         {STYLE}<text x=\"8\" y=\"20\" class=\"title\">{title}</text>\n{body}</svg>\n"
     )
 }
 
@@ -49,7 +49,7 @@ fn bar(body: &mut String, y: f64, class: &str, value: Spread, scale: f64, digits
          <text x=\"{:.1}\" y=\"{}\">{:.digits$}</text>",
         y + 2.0,
         value.median * scale,
-        to.max(LEFT + value.median * scale) + 6.0,
+        WIDTH - RIGHT + 14.0,
         y + 14.0,
         value.median,
     );
@@ -100,12 +100,8 @@ pub(super) fn cpu(measured: &[(&Work, WorkResult)]) -> String {
             .collect();
         let most = rows.iter().map(|(_, spread)| spread.max).fold(0.001, f64::max);
         let scale = (WIDTH - LEFT - RIGHT) / most;
-        let _ = writeln!(
-            body,
-            "<text x=\"8\" y=\"{}\" font-weight=\"600\">{}</text>",
-            y + 14.0,
-            escaped(work.title)
-        );
+        let _ =
+            writeln!(body, "<text x=\"8\" y=\"{}\" class=\"title\">{}</text>", y + 14.0, escaped(work.title));
         y += ROW;
         for (peer, spread) in rows {
             label(&mut body, y, "faint", peer);

@@ -28,6 +28,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 type Upstream = Client<HttpConnector, Incoming>;
 
 fn main() -> Result<(), Failure> {
+    // Another proxy of this workspace brings a second provider along, and then there is no default.
+    let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let port: u16 = arguments.first().ok_or("a port is wanted")?.parse()?;
     let endpoint: u16 = arguments.get(1).ok_or("an endpoint is wanted")?.parse()?;

@@ -26,6 +26,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 type Upstream = Client<HttpConnector, Empty<Bytes>>;
 
 fn main() -> Result<(), Failure> {
+    // Another proxy of this workspace brings a second provider along, and then there is no default.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [port, endpoint, chain, key] = arguments.as_slice() else {
         return Err("port, endpoint, chain and key are wanted".into());
