@@ -1,0 +1,46 @@
+//! The frame-header meter of HTTP/2: any split is judged alike, stores keep their bounds, and an extended CONNECT or any other
+//! list of fields makes a head or a refusal.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ringway_wire::head::{Content, RequestAssembler};
+use ringway_wire::http2::{Excess, Meter, PREFACE, Seen};
+use ringway_wire::{HeadLimits, Version};
+
+type Judged = (Result<(), Excess>, Vec<Seen>, Vec<u32>, Option<u64>);
+
+fn judge(pieces: &[&[u8]]) -> Judged {
+    let mut meter = Meter::new(0);
+    let mut seen = Vec::new();
+    let mut verdict = meter.read(PREFACE, 0, |_| ());
+    for piece in pieces {
+        if verdict.is_ok() {
+            verdict = meter.read(piece, 0, |event| seen.push(event));
+        }
+    }
+    let left: Vec<u32> = Excess::ALL.iter().map(|excess| meter.left(*excess)).collect();
+    // What is open after a refusal is nobody's business.
+    let open = meter.open_since_ns().filter(|_| verdict.is_ok());
+    (verdict, seen, left, open)
+}
+
+fuzz_target!(|input: (u16, u16, &[u8])| {
+    let (one, two, bytes) = input;
+    let mut cuts = [one as usize % (bytes.len() + 1), two as usize % (bytes.len() + 1)];
+    cuts.sort_unstable();
+    let [one, two] = cuts;
+    let whole = judge(&[bytes]);
+    assert_eq!(whole, judge(&[&bytes[..one], &bytes[one..two], &bytes[two..]]));
+    let singles: Vec<&[u8]> = bytes.chunks(1).collect();
+    assert_eq!(whole, judge(&singles));
+
+    let mut head = RequestAssembler::new(Version::Http2, &HeadLimits::DEFAULT);
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let fields = std::iter::from_fn(|| Some((lines.next()?, lines.next()?)));
+    if fields.take(200).try_for_each(|(name, value)| head.field(name, value)).is_ok()
+        && let Ok(head) = head.finish(if one % 2 == 0 { Content::None } else { Content::Follows })
+    {
+        assert!(head.path().starts_with(b"/") || head.path() == b"*");
+        assert!(!head.authority().is_empty());
+    }
+});
