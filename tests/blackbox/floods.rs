@@ -192,7 +192,8 @@ fn an_upload_that_nobody_takes_is_held_up_by_the_window() {
 #[test]
 fn more_streams_than_were_offered_are_refused_and_the_rest_is_served() {
     let upstream = Scripted::ok();
-    let node = Node::start(&Site::to(upstream.address).http2());
+    let patient = "timeout: {connect: 10s}";
+    let node = Node::start(&Site::with_keys(&[upstream.address], patient).http2());
     let mut client = Client::connect(node.address);
     let mut bytes = Vec::new();
     for number in 0..140u32 {
