@@ -108,7 +108,6 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "rewrite" => rewrite = Some(value),
                 "timeout" => timeout = Some(value),
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
-                "grpc_web" => route.grpc_web = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
                 "body" => route.body_bytes_max = value.text().and_then(|text| parse_size(text).ok()),
                 // A key that is not available yet was refused before.
@@ -146,13 +145,6 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                     Class::Conflict,
                     at("websocket"),
                     "only a route with `to` has WebSockets",
-                ));
-            }
-            if route.grpc_web {
-                self.report(Diagnostic::error(
-                    Class::Conflict,
-                    at("grpc_web"),
-                    "only a route with `to` has gRPC",
                 ));
             }
             return;

@@ -80,7 +80,7 @@ pub(crate) const HTTP2_REPLY_LIST_BYTES_MAX: u32 = 128 * 1024;
 /// What an upstream may send ahead on one stream. Its connection's window is as many of these as it has streams.
 pub(crate) const HTTP2_UPSTREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Streams to an upstream that we reset and remember, and those that its faults made us reset before the connection ends.
-pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 256;
+pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 1024;
 
 const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.

@@ -285,7 +285,6 @@ upstreams: {b: {endpoints: [10.0.0.1:81], protocol: http2}}
 hosts:
   a.example.com:
     /f: {to: b, websocket: true}
-    /g: {redirect: {path: /h}, grpc_web: true}
 "#,
         expect![[r#"
             error: WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone
@@ -295,12 +294,6 @@ hosts:
               │                 ^^^^^^^^^
               │
               = hint: write `protocol: auto` or `http1` at the upstream
-
-            error: only a route with `to` has gRPC
-              ┌─ ringway.yaml:6:32
-              │
-            6 │     /g: {redirect: {path: /h}, grpc_web: true}
-              │                                ^^^^^^^^
 
         "#]],
     );
