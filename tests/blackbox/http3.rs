@@ -174,6 +174,95 @@ fn a_listener_takes_http3_up_and_puts_it_down_at_a_reload() {
     }
 }
 
+/// Starts a command of `h3.py` against a node.
+fn h3_start(node: &Node, command: &str, more: &[&str]) -> peers::Running {
+    let (ip, port) = (node.address.ip().to_string(), node.address.port().to_string());
+    let mut arguments = vec![command, &ip, &port];
+    arguments.extend(more);
+    peers::start("h3.py", &arguments)
+}
+
+#[test]
+fn a_request_in_progress_ends_before_the_gateway_does() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Scripted::start(move |connection| {
+        while connection.request().is_some() {
+            let _ = released.lock().unwrap().recv();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
+        }
+    });
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let mut client = h3_start(&node, "waiting", &[&ca(&node), "/a"]);
+    assert_eq!(client.next()["asked"], true);
+    upstream.head();
+    node.signal(rustix::process::Signal::TERM);
+    node.log.find("draining", |line| line.contains("draining").then_some(()));
+    release.send(()).unwrap();
+    assert_eq!(client.next()["body"], "late");
+    assert_eq!(client.next()["closed"], true);
+    assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
+fn a_killed_gateway_tells_its_former_clients_when_it_is_back() {
+    let upstream = Scripted::ok();
+    let port = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap().port();
+    let listener = format!("{{address: \"127.0.0.2:{port}\", protocols: [http1, http3], tls: one}}");
+    let mut node = Node::start(&over_http3(Site::to(upstream.address)).only_listener(&listener));
+    let mut client = h3_start(&node, "outliving", &[&ca(&node), "/a"]);
+    assert_eq!(client.next()["status"], 200);
+    node.signal(rustix::process::Signal::KILL);
+    node.wait();
+    node.restart_gateway();
+    client.go_on();
+    let told = client.next();
+    assert_eq!(told["reset"], true, "a stateless reset, and no timeout: {told}");
+    assert_eq!(h3(&node, "get", &[&ca(&node), "/a"])[0]["status"], 200);
+}
+
+#[test]
+fn requests_that_are_reset_at_once_harm_nobody_else() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    h3(&node, "get", &[&ca(&node), "/a"]);
+    let before_kib = resident_kib(&node);
+    let mut flood = h3_start(&node, "resets", &[&ca(&node), "/a", "3000"]);
+    assert_eq!(h3(&node, "get", &[&ca(&node), "/a"])[0]["status"], 200);
+    let told = flood.next();
+    // It ends with its last request, or before: whoever goes beyond the credit for streams is cut off.
+    assert!(told["sent"].as_u64().unwrap() > 100, "{told}");
+    let grown_kib = resident_kib(&node).saturating_sub(before_kib);
+    assert!(grown_kib < 32 * 1024, "{grown_kib} KiB more");
+}
+
+#[test]
+fn those_who_take_nothing_hold_little_and_harm_nobody() {
+    const BODY_BYTES: usize = 30_000_000;
+    let upstream = Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /small") {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                continue;
+            }
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\n\r\n"));
+            connection.send(vec![b'x'; BODY_BYTES]);
+        }
+    });
+    let site = over_http3(Site::to(upstream.address)).settings("timeouts: {write_stall: 2s}");
+    let node = Node::start(&site);
+    h3(&node, "get", &[&ca(&node), "/small"]);
+    let before_kib = resident_kib(&node);
+    let mut greedy = h3_start(&node, "greedy", &[&ca(&node), "/a", "30"]);
+    for _ in 0..30 {
+        assert_eq!(greedy.next()["asked"], true);
+    }
+    assert_eq!(h3(&node, "get", &[&ca(&node), "/small"])[0]["status"], 200);
+    let grown_kib = resident_kib(&node).saturating_sub(before_kib);
+    assert!(grown_kib < 30 * 1024, "{grown_kib} KiB more for 30 connections");
+    greedy.go_on();
+}
+
 /// Chromium asks for the page itself and says what it shows.
 #[test]
 fn chromium_is_served() {

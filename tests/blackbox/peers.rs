@@ -1,7 +1,8 @@
 //! Clients that others wrote (`.ci/peers` installs them), driven as processes.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -28,4 +29,40 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Vec<Value> {
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}:\n{told}\n{wrong}");
     told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A script in the background.
+pub(crate) struct Running {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+/// Starts one.
+pub(crate) fn start(name: &str, arguments: &[&str]) -> Running {
+    let mut command = script(name, arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let says = BufReader::new(child.stdout.take().unwrap());
+    Running { child, says }
+}
+
+impl Running {
+    /// The next object that it says.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("it said {line:?}"))
+    }
+
+    /// Gives it a line of input.
+    pub(crate) fn go_on(&mut self) {
+        self.child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

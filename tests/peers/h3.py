@@ -2,6 +2,10 @@
 
     h3.py get ADDRESS PORT CA PATH...          requests one after the other on one connection
     h3.py reachable ADDRESS PORT CA            whether a connection comes about within two seconds
+    h3.py waiting ADDRESS PORT CA PATH         a request, its reply, and the end of the connection
+    h3.py outliving ADDRESS PORT CA PATH       a request, a line of input, and a request that fails
+    h3.py resets ADDRESS PORT CA PATH COUNT    requests that are reset at once
+    h3.py greedy ADDRESS PORT CA PATH COUNT    connections that ask for much and take nothing
     h3.py together ADDRESS PORT CA PATH COUNT  so many requests at once on one connection
     h3.py post ADDRESS PORT CA PATH BYTES      a body of so many bytes
     h3.py moving ADDRESS PORT CA PATH ROUNDS   a request after each change of the client's address
@@ -42,6 +46,7 @@ class Client(QuicConnectionProtocol):
         super().__init__(*args, **kwargs)
         self.http = H3Connection(self._quic)
         self.replies = {}
+        self.ended = None
 
     def start(self, method, path, body=b"", fields=()):
         stream = self._quic.get_next_available_stream_id()
@@ -62,8 +67,17 @@ class Client(QuicConnectionProtocol):
     async def ask(self, method, path, body=b"", fields=()):
         return await self.reply(self.start(method, path, body, fields))
 
+    def datagram_received(self, data, address):
+        # aioquic keeps the tokens of stateless resets and never looks for them (RFC 9000 section 10.3.1).
+        if data[-16:] == self._quic._peer_cid.stateless_reset_token:
+            for reply in self.replies.values():
+                if not reply[2].done():
+                    reply[2].set_exception(ConnectionResetError("stateless reset"))
+        super().datagram_received(data, address)
+
     def quic_event_received(self, event):
         if isinstance(event, ConnectionTerminated):
+            self.ended = event.error_code
             for reply in self.replies.values():
                 if not reply[2].done():
                     reply[2].set_exception(ConnectionError(f"{event.error_code:#x} {event.reason_phrase}"))
@@ -116,6 +130,62 @@ async def reachable(address, port, ca):
             say(connected=True)
     except ConnectionError:
         say(connected=False)
+
+
+async def waiting(address, port, ca, path):
+    """Says when the request is out, then its reply, then how the connection ended."""
+    async with client(address, port, ca) as held:
+        stream = held.start("GET", path)
+        say(asked=True)
+        status, body = await held.reply(stream)
+        say(status=status, body=body.decode())
+        await asyncio.wait_for(held.wait_closed(), PATIENCE)
+        say(closed=True)
+
+
+async def outliving(address, port, ca, path):
+    """A request, then after a line of input another one, which is to fail soon."""
+    async with client(address, port, ca) as held:
+        status, _ = await held.ask("GET", path)
+        say(status=status)
+        await asyncio.get_event_loop().run_in_executor(None, sys.stdin.readline)
+        began = time.monotonic()
+        try:
+            await held.ask("GET", path)
+            say(lost=False)
+        except (ConnectionError, asyncio.TimeoutError) as error:
+            say(lost=True, seconds=time.monotonic() - began, reset=isinstance(error, ConnectionResetError))
+
+
+async def resets(address, port, ca, path, count):
+    """Requests that are reset as soon as they are out, until the other side has had enough."""
+    async with client(address, port, ca) as held:
+        sent = 0
+        while sent < int(count) and held.ended is None:
+            for _ in range(50):
+                stream = held.start("GET", path)
+                held._quic.reset_stream(stream, 0x10C)
+                held._quic.stop_stream(stream, 0x10C)
+                sent += 1
+            held.transmit()
+            await asyncio.sleep(0.005)
+        say(sent=sent, ended=held.ended)
+
+
+async def greedy(address, port, ca, path, count):
+    """Connections that ask for much and take next to nothing, until a line of input."""
+    async def one():
+        made = configuration(ca)
+        made.max_data = made.max_stream_data = 64 * 1024
+        async with connect(address, port, configuration=made, create_protocol=Client) as held:
+            held._quic._write_connection_limits = lambda **_: None
+            held._quic._write_stream_limits = lambda **_: None
+            held.start("GET", path)
+            say(asked=True)
+            await until
+
+    until = asyncio.get_event_loop().run_in_executor(None, sys.stdin.readline)
+    await asyncio.gather(*(one() for _ in range(int(count))))
 
 
 async def together(address, port, ca, path, count):
@@ -242,7 +312,7 @@ def spki(path):
 
 COMMANDS = {
     command.__name__: command
-    for command in (get, reachable, together, post, moving, flood, amplified, versions, spki)
+    for command in (get, reachable, waiting, outliving, resets, greedy, together, post, moving, flood, amplified, versions, spki)
 }
 
 
