@@ -6,6 +6,7 @@
 
 mod authorise;
 mod convert;
+mod door;
 mod node;
 mod openapi;
 pub mod problem;
@@ -21,7 +22,8 @@ use crate::app::{App, AppError};
 use problem::{Problem, ProblemKind};
 
 pub use authorise::{Token, TokenError};
-pub use node::router as node_router;
+pub use door::Door;
+pub use node::{Caller, router as node_router};
 pub use openapi::document as openapi_document;
 pub use rest::router as rest_router;
 
@@ -53,9 +55,12 @@ impl From<AppError> for Problem {
             AppError::NotFound(_) => ProblemKind::NotFound,
             AppError::Malformed(_) => ProblemKind::Malformed,
             AppError::Build(_) => ProblemKind::Invalid,
-            AppError::Store(_) | AppError::Keys(_) | AppError::Files { .. } | AppError::Task => {
-                ProblemKind::Internal
-            }
+            AppError::Refused { .. } => ProblemKind::Forbidden,
+            AppError::Store(_)
+            | AppError::Keys(_)
+            | AppError::Authority(_)
+            | AppError::Files { .. }
+            | AppError::Task => ProblemKind::Internal,
         };
         let mut problem = Self::new(kind, chain(&error));
         if let Some(hint) = error.hint() {

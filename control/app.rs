@@ -8,6 +8,7 @@
 //! the store says ([`App::start`]).
 
 mod apply;
+mod enrolment;
 mod explain;
 mod history;
 mod pipeline;
@@ -20,6 +21,7 @@ mod words;
 
 use std::sync::Arc;
 
+use crate::authority::{Authority, AuthorityError};
 use crate::config::Definitions;
 use crate::domain::{Generation, GenerationNumber, Identities, Identity};
 use crate::keys::Keys;
@@ -28,6 +30,7 @@ use crate::publish::{Nodes, Publisher};
 use crate::store::{Store, StoreError};
 
 pub use apply::{Applied, ApplyInput, Outcome, When};
+pub use enrolment::Enrolled;
 pub use explain::ExplainInput;
 pub use history::{Plan, RollbackInput};
 pub use snapshots::PinInput;
@@ -45,6 +48,8 @@ pub struct App {
     /// Held while a damaged snapshot is compiled again.
     mending: tokio::sync::Mutex<()>,
     words: words::Words,
+    authority: Authority,
+    enrolments: enrolment::Enrolments,
 }
 
 /// The newest generation with its definitions.
@@ -93,6 +98,17 @@ pub enum AppError {
     /// The keys cannot be used.
     #[error("the keys cannot be used")]
     Keys(#[source] crate::keys::KeysError),
+    /// The authority of nodes' certificates cannot be used.
+    #[error("the authority of nodes' certificates cannot be used")]
+    Authority(#[source] AuthorityError),
+    /// Whoever asks may not.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// A task of ours died.
     #[error("a task of the control daemon failed")]
     Task,
@@ -105,6 +121,10 @@ impl AppError {
             Self::Store(source) => source.hint(),
             Self::Keys(source) => Some(source.hint()),
             Self::LostRace { .. } => Some("look at `ringway diff`, then apply again on top of it"),
+            Self::Refused { hint, .. } => Some(hint),
+            Self::Authority(_) => Some(
+                "restore trust/authority.key and authority.pem from a backup: without them nodes are enrolled again",
+            ),
             Self::Files { .. } => Some("check space and permissions of the state directory"),
             Self::NotFound(_) => Some("`ringway history` lists the generations"),
             Self::Task => Some("the control daemon's log says why"),

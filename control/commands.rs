@@ -12,6 +12,7 @@ mod documents;
 mod explain;
 mod failure;
 mod look;
+mod nodes;
 mod terminal;
 mod up;
 
@@ -62,6 +63,10 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Bring an older generation back, as a new generation.
     Rollback(RollbackArgs),
+    /// Make a token that enrols one gateway of another host. It is good once, for an hour.
+    JoinToken(StatusArgs),
+    /// Remove a gateway of another host: its certificate is worth nothing any more.
+    RemoveNode(RemoveNodeArgs),
     /// Keep a generation's snapshot for good: as a known-good one to go back to. Or let it go.
     Pin(PinArgs),
     /// List the generations: who, when, why, and how long each was live.
@@ -148,9 +153,13 @@ pub struct GatewayArgs {
     /// Where the state lies.
     #[command(flatten)]
     pub state: StateArgs,
-    /// Socket of the control daemon [default: control.sock in the state directory].
-    #[arg(long, value_name = "SOCKET")]
-    pub control: Option<PathBuf>,
+    /// Socket of the control daemon, or https://host:port of one on another host [default: control.sock in the state directory].
+    #[arg(long, value_name = "SOCKET|URL")]
+    pub control: Option<String>,
+    /// Token of `ringway join-token`, to be enrolled at a control daemon of another host. Used once; better given by the
+    /// environment than on the command line, where others on the host can read it.
+    #[arg(long, value_name = "TOKEN", env = "RINGWAY_JOIN", hide_env_values = true)]
+    pub join: Option<String>,
     /// Worker threads; one for each core without.
     #[arg(long)]
     pub workers: Option<u16>,
@@ -174,6 +183,12 @@ pub struct ControlArgs {
     /// Loopback address of the API; port 0 lets the system choose.
     #[arg(long, value_name = "ADDRESS", default_value = crate::limits::API_ADDRESS)]
     pub api: String,
+    /// Address that gateways of other hosts reach this daemon at, over mutual TLS; not without.
+    #[arg(long, value_name = "ADDRESS")]
+    pub nodes: Option<std::net::SocketAddr>,
+    /// How long the certificate of such a gateway is good; it renews it in time by itself.
+    #[arg(long, value_name = "DURATION", default_value = "30d")]
+    pub node_life: String,
     /// End with the process that started this one.
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -232,6 +247,16 @@ pub struct RollbackArgs {
     /// Why, for the history.
     #[arg(long, short, default_value = "")]
     pub message: String,
+    /// The daemon.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `ringway remove-node`.
+#[derive(Debug, Args)]
+pub struct RemoveNodeArgs {
+    /// Its id, as `ringway status` shows it.
+    pub node: String,
     /// The daemon.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -325,6 +350,8 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Plan(args) => change::plan(args, terminal),
         Command::Apply(args) => change::apply(args, terminal),
         Command::Rollback(args) => change::rollback(args, terminal),
+        Command::JoinToken(args) => nodes::join_token(args, terminal),
+        Command::RemoveNode(args) => nodes::remove(args, terminal),
         Command::Pin(args) => change::pin(args, terminal),
         Command::History(args) => look::history(args, terminal),
         Command::Diff(args) => look::diff(args, terminal),
@@ -370,6 +397,10 @@ mod tests {
             "up --address 127.0.0.2",
             "gateway --state s --control s/control.sock --cores 0,1",
             "control --state s --api 127.0.0.1:0",
+            "control --nodes 0.0.0.0:9443 --node-life 7d",
+            "gateway --control https://control.example.com:9443 --join rwjoin1-00-00",
+            "join-token",
+            "remove-node 0a1b",
             "check site.yaml",
             "plan site.yaml --against 7",
             "apply site.yaml --if-match 3 --message why",

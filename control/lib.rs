@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod authority;
 pub mod commands;
 pub mod compile;
 pub mod config;

@@ -14,6 +14,18 @@ pub const NODE_SILENCE_MS_MAX: u64 = 45_000;
 pub const NODES_MAX: usize = 4_096;
 /// Longest id of a node.
 pub const NODE_ID_BYTES_MAX: usize = 64;
+/// Join tokens that may be good at once.
+pub const JOIN_TOKENS_MAX: usize = 64;
+/// How long a join token is good.
+pub const JOIN_TOKEN_MS_MAX: u64 = 3_600_000;
+/// Connections of nodes from other hosts.
+pub const NODE_CONNECTIONS_MAX: usize = 2 * NODES_MAX;
+/// Connections that show no certificate: nodes that want to be enrolled, and strangers.
+pub const STRANGERS_MAX: usize = 64;
+/// How long such a connection lives, and how long a handshake may take.
+pub const STRANGER_MS_MAX: u64 = 10_000;
+/// How long the head of a node's request may take, silence before it included.
+pub const NODE_HEAD_MS_MAX: u64 = 120_000;
 /// Largest body of a node's report.
 pub const NODE_BODY_BYTES_MAX: usize = 4 << 20;
 /// Largest body of an apply: a million routes as YAML.

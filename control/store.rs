@@ -22,6 +22,7 @@ mod change;
 mod generations;
 mod identities;
 mod materials;
+mod nodes;
 mod resources;
 mod sources;
 #[cfg(test)]
@@ -40,6 +41,7 @@ const READERS_MAX: u32 = 4;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "generations", include_str!("migrations/sqlite/0001_generations.sql")),
     (2, "identities", include_str!("migrations/sqlite/0002_identities.sql")),
+    (3, "nodes", include_str!("migrations/sqlite/0003_nodes.sql")),
 ];
 
 /// The open store.

@@ -1,7 +1,6 @@
 //! Dispatches commands. The gateway's own are carried out here, because nothing else may know both planes.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -77,7 +76,8 @@ fn gateway(arguments: &GatewayArgs) -> ExitCode {
     };
     let options = GatewayOptions {
         state: arguments.state.directory(),
-        control: arguments.control.as_ref().map(PathBuf::from),
+        control: arguments.control.clone(),
+        join: arguments.join.clone(),
         workers: arguments.workers,
         cores: arguments.cores.clone(),
         driver,

@@ -20,6 +20,8 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/enrolment.rs"]
+mod enrolment;
 #[path = "blackbox/malformed.rs"]
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]

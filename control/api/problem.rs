@@ -36,6 +36,7 @@ macro_rules! problems {
 problems! {
     Malformed BAD_REQUEST "malformed" "The request is not what this endpoint takes";
     Unauthorised UNAUTHORIZED "unauthorised" "The bearer token is missing or wrong";
+    Forbidden FORBIDDEN "forbidden" "Whoever asks may not";
     NotFound NOT_FOUND "not-found" "There is no such thing";
     WrongMethod METHOD_NOT_ALLOWED "wrong-method" "The endpoint does not take this method";
     LostRace PRECONDITION_FAILED "lost-race" "Another generation came first";

@@ -12,8 +12,8 @@ use super::authorise::{Token, authorise};
 use super::problem::{Problem, ProblemKind};
 use super::views::{
     ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
-    GenerationView, HistoryView, IdentityView, LiveView, NodesView, PinRequest, PlanRequest, ProblemView,
-    RollbackRequest, StatusView,
+    GenerationView, HistoryView, IdentityView, JoinTokenView, LiveView, NodesView, PinRequest, PlanRequest,
+    ProblemView, RollbackRequest, StatusView,
 };
 use super::{Service, convert, now_unix_ms, read_json};
 use crate::app::{ApplyInput, ExplainInput, PinInput, RollbackInput, When};
@@ -56,6 +56,8 @@ endpoints! {
     post "/v1/rollbacks" rollback;
     post "/v1/explanations" explain;
     get "/v1/identities/{id}" identity;
+    post "/v1/join-tokens" join_token;
+    post "/v1/nodes/{node}/removal" remove_node;
     get "/v1/openapi.json" openapi;
 }
 
@@ -312,6 +314,24 @@ async fn identity(
     let id =
         uuid::Uuid::parse_str(&id).map_err(|_| Problem::new(ProblemKind::Malformed, "this is no UUID"))?;
     Ok(axum::Json(convert::identity(service.app.identity(id.as_u128()).await?)))
+}
+
+/// Makes a token with which one gateway of another host is enrolled.
+#[utoipa::path(post, path = "/v1/join-tokens", responses((status = 200, body = JoinTokenView)))]
+async fn join_token(State(service): State<Service>) -> Result<axum::Json<JoinTokenView>, Problem> {
+    let (token, until) = service.app.join_token(now_unix_ms())?;
+    Ok(axum::Json(JoinTokenView { token: token.encode(), good_until: convert::instant(until) }))
+}
+
+/// Removes a node of another host: its certificate is worth nothing any more.
+#[utoipa::path(post, path = "/v1/nodes/{node}/removal", params(("node" = String, Path)),
+    responses((status = 200, body = NodesView), (status = 404, body = ProblemView)))]
+async fn remove_node(
+    State(service): State<Service>,
+    Path(node): Path<String>,
+) -> Result<axum::Json<NodesView>, Problem> {
+    service.app.remove_node(&node).await?;
+    Ok(nodes(State(service)).await)
 }
 
 /// This document.

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::rest::ENDPOINTS;
-use super::{Service, Token, node_router, rest_router};
+use super::{Caller, Service, Token, node_router, rest_router};
 use crate::app::App;
 use crate::commands::{Client, Failure};
 use crate::keys::Keys;
@@ -36,7 +36,7 @@ async fn serve() -> Served {
     let url = format!("http://{}", api.local_addr().unwrap());
     let socket = UnixListener::bind(state.socket()).unwrap();
     tokio::spawn(axum::serve(api, rest_router(service.clone(), Token::new("the token"))).into_future());
-    tokio::spawn(axum::serve(socket, node_router(service)).into_future());
+    tokio::spawn(axum::serve(socket, node_router(service, Caller::Local)).into_future());
     Served { folder, url, keys, _end: end }
 }
 

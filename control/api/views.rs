@@ -272,6 +272,15 @@ pub struct NodesView {
     pub nodes: Vec<NodeJson>,
 }
 
+/// A token that enrols one gateway of another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinTokenView {
+    /// A secret: whoever has it becomes a node and gets the cluster's seal key.
+    pub token: String,
+    /// RFC 3339. It is good once, and until the daemon ends at the latest.
+    pub good_until: String,
+}
+
 /// What an id was given to. Ids are never given to anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IdentityView {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use ringway_snapshot::current::Current;
 use tokio::time::Instant;
 
+use super::enrolment::Enrolments;
 use super::history::RollbackInput;
 use super::pipeline::Pipeline;
 use super::words::Words;
 use super::{App, AppError, Head};
+use crate::authority::Authority;
 use crate::domain::{Generation, GenerationState};
 use crate::keys::Keys;
 use crate::limits::SNAPSHOT_FILES_KEPT;
@@ -43,6 +45,8 @@ impl App {
             words,
             outside,
             keys,
+            authority: Authority::load_or_make(state, now_unix_ms).map_err(AppError::Authority)?,
+            enrolments: Enrolments::of(store.enrolled().await?),
             store,
         };
         app.converge(now_unix_ms).await?;

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use super::ControlArgs;
 use super::failure::Failure;
 use super::terminal::Terminal;
-use crate::api::{Service, Token, chain, node_router, now_unix_ms, rest_router};
+use crate::api::{Caller, Door, Service, Token, chain, node_router, now_unix_ms, rest_router};
 use crate::app::App;
+use crate::config::scalar::parse_duration;
 use crate::keys::Keys;
 use crate::outside::Outside;
 use crate::state::{StateDir, write_whole};
@@ -45,6 +46,8 @@ struct Opened {
     token: Token,
     api: TcpListener,
     socket: UnixListener,
+    /// For nodes of other hosts.
+    door: Option<Door>,
 }
 
 async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
@@ -58,10 +61,16 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
     let service = Service { app: Arc::clone(&opened.app), ending: ending.clone() };
     let rest = axum::serve(opened.api, rest_router(service.clone(), opened.token));
     let rest = tokio::spawn(rest.with_graceful_shutdown(ended(ending.clone())).into_future());
-    let nodes = axum::serve(opened.socket, node_router(service));
+    let mut url_of_nodes = None;
+    if let Some(door) = opened.door {
+        url_of_nodes = Some(format!("https://{}", door.address()));
+        tokio::spawn(door.serve(service.clone()));
+    }
+    let nodes = axum::serve(opened.socket, node_router(service, Caller::Local));
     let nodes = tokio::spawn(nodes.with_graceful_shutdown(ended(ending)).into_future());
-    let detail = serde_json::json!({ "api": url, "state": opened.state.root() });
-    terminal.line("control_ready", &detail, &format!("control is ready on {url}"));
+    let detail = serde_json::json!({ "api": url, "nodes": url_of_nodes, "state": opened.state.root() });
+    let also = url_of_nodes.map(|url| format!(", for gateways of other hosts on {url}")).unwrap_or_default();
+    terminal.line("control_ready", &detail, &format!("control is ready on {url}{also}"));
     stopped().await.map_err(|source| failed("cannot wait for signals", source, None))?;
     end.send_replace(true);
     // Whoever does not end in time is cut off; what was committed is committed.
@@ -99,7 +108,18 @@ async fn open(args: &ControlArgs) -> Result<Opened, Failure> {
         Token::load_or_make(&state.token()).map_err(|error| failed("cannot use the token", error, None))?;
     let api = bind(&args.api).await?;
     let socket = bind_socket(&state).map_err(|source| Failure::File { path: state.socket(), source })?;
-    Ok(Opened { state, _lock: lock, app, token, api, socket })
+    let life_ms = parse_duration(&args.node_life).ok().filter(|ms| *ms > 0);
+    app.authority().set_node_life(life_ms.ok_or_else(|| {
+        Failure::Usage(format!("--node-life takes a duration such as 30d, not `{}`", args.node_life))
+    })?);
+    let door = match args.nodes {
+        Some(address) => Some(Door::open(address).await.map_err(|source| {
+            let hint = "another program has the port; choose one with --nodes";
+            failed(&format!("cannot listen on {address}"), source, Some(hint))
+        })?),
+        None => None,
+    };
+    Ok(Opened { state, _lock: lock, app, token, api, socket, door })
 }
 
 async fn bind(address: &str) -> Result<TcpListener, Failure> {

@@ -1,18 +1,28 @@
-//! The link to control: one HTTP protocol over a Unix socket (docs/reference/control-protocol.md), blocking, off the workers.
+//! The link to control: one HTTP protocol (docs/reference/control-protocol.md) over a Unix socket or, to another host, over
+//! mutual TLS; blocking, off the workers.
 
 use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringway_snapshot::enrolment::CONTROL_NAME;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::Framing;
 use ringway_wire::http1::{BodyEvent, BodyReader, BytesIn, Parse, RequestFacts, parse_response};
 use ringway_wire::limits::{ChunkLimits, HeadLimits};
 use ringway_wire::method::Method;
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
+
+use crate::enrolment::Remote;
 
 /// A long poll of control answers within this time.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// A host that does not take a connection within this time is not there.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Largest reply but a snapshot.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 /// Largest snapshot.
@@ -26,16 +36,51 @@ pub(crate) struct ControlReply {
     pub(crate) body: Vec<u8>,
 }
 
+impl ControlReply {
+    /// What a reply that is an error says, and what to do (RFC 9457 and our `hint`).
+    pub(crate) fn problem(&self) -> String {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let member = |name: &str| problem.get(name).and_then(serde_json::Value::as_str);
+        let mut text = format!("control answers {}", self.status);
+        for part in [member("detail"), member("hint")].into_iter().flatten() {
+            text.push_str(": ");
+            text.push_str(part);
+        }
+        text
+    }
+}
+
+/// Where control is.
+#[derive(Debug, Clone)]
+pub(crate) enum Address {
+    /// On this host.
+    Socket(PathBuf),
+    /// On another, which has enrolled this node.
+    Remote(Arc<Remote>),
+    /// On another that is to enrol it.
+    Joining {
+        /// `host:port`.
+        at: String,
+        /// Proves it by its authority's hash.
+        config: Arc<ClientConfig>,
+    },
+}
+
+/// What control is spoken to over.
+trait Line: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Line for T {}
+
 /// A connection to control, made when it is needed.
 pub(crate) struct ControlLink {
-    path: PathBuf,
-    open: Option<UnixStream>,
+    address: Address,
+    open: Option<Box<dyn Line>>,
 }
 
 impl ControlLink {
-    /// A link to this socket.
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None }
+    /// A link to this address.
+    pub(crate) fn new(address: &Address) -> Self {
+        Self { address: address.clone(), open: None }
     }
 
     /// Asks for a path.
@@ -67,18 +112,35 @@ impl ControlLink {
         {
             return Ok(reply);
         }
-        let open = UnixStream::connect(&self.path)?;
-        open.set_read_timeout(Some(PATIENCE))?;
-        open.set_write_timeout(Some(PATIENCE))?;
+        let open = self.connect()?;
         self.exchange(open, request, body_max)
     }
 
-    fn exchange(&mut self, mut open: UnixStream, request: &str, body_max: usize) -> io::Result<ControlReply> {
+    fn connect(&self) -> io::Result<Box<dyn Line>> {
+        match &self.address {
+            Address::Socket(path) => {
+                let open = UnixStream::connect(path)?;
+                open.set_read_timeout(Some(PATIENCE))?;
+                open.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(open))
+            }
+            Address::Remote(remote) => connect_tls(&remote.at, remote.config.load_full()),
+            Address::Joining { at, config } => connect_tls(at, Arc::clone(config)),
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        mut open: Box<dyn Line>,
+        request: &str,
+        body_max: usize,
+    ) -> io::Result<ControlReply> {
         open.write_all(request.as_bytes())?;
+        open.flush()?;
         let facts = RequestFacts { method: Method::Get, upgrade_asked: false };
         let mut buffer = Buffer::take(Class::K64);
         let head = loop {
-            if read_more(&mut open, buffer.vec_mut())? == 0 {
+            if read_more(open.as_mut(), buffer.vec_mut())? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             match parse_response(buffer, facts, &HeadLimits::DEFAULT) {
@@ -90,7 +152,7 @@ impl ControlLink {
                 }
             }
         };
-        let body = read_body(&mut open, &head, body_max)?;
+        let body = read_body(open.as_mut(), &head, body_max)?;
         if head.persistent() && head.framing() != Framing::UntilClose {
             self.open = Some(open);
         }
@@ -98,8 +160,47 @@ impl ControlLink {
     }
 }
 
+fn connect_tls(at: &str, config: Arc<ClientConfig>) -> io::Result<Box<dyn Line>> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in at.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_nodelay(true)?;
+                let name = ServerName::try_from(CONTROL_NAME).map_err(io::Error::other)?;
+                let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+                return Ok(Box::new(StreamOwned::new(tls, stream)));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What the person on call should do about a link that does not stand.
+pub(crate) fn hint(error: &io::Error) -> &'static str {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+            "this node's certificate has expired: enrol it again with `--join` and a token of `ringway join-token`; or its clock is wrong"
+        }
+        Some(rustls::Error::AlertReceived(_)) => {
+            "control does not know the authority of this node's certificate: enrol the node again with `--join` and a token of `ringway join-token`"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::NotValidYet,
+        )) => "compare the clocks of both hosts",
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "this is not the control daemon that the token or the enrolment is of: check --control, or enrol the node again"
+        }
+        Some(_) => "does `ringway control --nodes` listen there, and nothing in between that ends TLS?",
+        None => "is `ringway control` running, and does nothing block the way to it?",
+    }
+}
+
 fn read_body(
-    open: &mut UnixStream,
+    open: &mut dyn Line,
     head: &ringway_wire::head::ResponseHead,
     body_max: usize,
 ) -> io::Result<Vec<u8>> {
@@ -130,7 +231,7 @@ fn read_body(
 }
 
 /// Appends what one read gives, up to 64 KiB.
-fn read_more(open: &mut UnixStream, into: &mut Vec<u8>) -> io::Result<usize> {
+fn read_more(open: &mut dyn Line, into: &mut Vec<u8>) -> io::Result<usize> {
     let mut chunk = [0; 64 * 1024];
     let count = open.read(&mut chunk)?;
     into.extend_from_slice(chunk.get(..count).unwrap_or_default());

@@ -40,6 +40,27 @@ pub enum GatewayError {
         /// Which directory.
         path: PathBuf,
     },
+    /// `--control` is neither a socket nor the URL of a control daemon.
+    #[error("`{0}` is no address of a control daemon")]
+    ControlUrl(String),
+    /// The token is none.
+    #[error("this is no join token")]
+    JoinToken,
+    /// The node has no certificate for a control daemon of another host.
+    #[error("this node is not enrolled at the control daemon at {at}")]
+    NotEnrolled {
+        /// `host:port`.
+        at: String,
+    },
+    /// The enrolment failed.
+    #[error("enrol at the control daemon at {at}")]
+    Enrolment {
+        /// `host:port`.
+        at: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// An address could not be bound.
     #[error("bind {address}")]
     Bind {
@@ -82,6 +103,15 @@ impl GatewayError {
         match self {
             Self::State { .. } => "check that the state directory exists and belongs to this user",
             Self::Key { source, .. } => source.hint(),
+            Self::ControlUrl(_) => "write the path of a socket, or https://host:port",
+            Self::JoinToken => "copy the whole line that `ringway join-token` prints",
+            Self::NotEnrolled { .. } => {
+                "start it once with `--join` and a token that `ringway join-token` prints where control runs"
+            }
+            Self::Enrolment { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "make a new token with `ringway join-token` where control runs: each is good once, for an hour"
+            }
+            Self::Enrolment { source, .. } => crate::control_link::hint(source),
             Self::Occupied { .. } => "end it first, or give this one a state directory of its own",
             Self::Bind { .. } => {
                 "is another process listening there, or is the port below 1024 without CAP_NET_BIND_SERVICE?"

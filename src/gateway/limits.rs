@@ -25,3 +25,5 @@ pub(crate) const RECORDS_LEFT_BYTES_MAX: u64 = 128 << 20;
 pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Numbers of segments that are taken from the state directory at once.
 pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;
+/// Snapshots that were fetched from control and are kept beside the one that is served.
+pub(crate) const FETCHED_SNAPSHOTS_KEPT: usize = 3;

@@ -12,7 +12,9 @@ use ringway_record::metrics::{Metric, Metrics};
 use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
 
 use crate::admin;
+use crate::control_link::Address;
 use crate::datagrams::{Datagrams, Group};
+use crate::enrolment::way_to_control;
 use crate::error::{GatewayError, GenerationError};
 use crate::generation::Generation;
 use crate::mailbox::{Command, Mailbox};
@@ -39,8 +41,10 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 pub struct GatewayOptions {
     /// The state directory.
     pub state: PathBuf,
-    /// Control's socket; `control.sock` of the state directory without.
-    pub control: Option<PathBuf>,
+    /// Control's socket, or `https://host:port` of one on another host; `control.sock` of the state directory without.
+    pub control: Option<String>,
+    /// Token with which the node is enrolled at a control daemon of another host, if it is not yet.
+    pub join: Option<String>,
     /// Worker threads; one per core without.
     pub workers: Option<u16>,
     /// The cores to pin them to, in order; the first ones that this process may use without. Empty: not pinned.
@@ -55,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) state: State,
     /// How it was started.
     pub(crate) options: GatewayOptions,
+    /// The way to control.
+    pub(crate) control: Address,
     /// The generation that is served.
     pub(crate) published: Published,
     /// Names of endpoints.
@@ -90,6 +96,8 @@ type Bound = (SocketAddr, Listening, Vec<TcpListener>);
 
 impl Node {
     fn new(options: GatewayOptions) -> Result<Arc<Self>, GatewayError> {
+        let (control, join) = (options.control.as_deref(), options.join.as_deref());
+        let control = way_to_control(&options.state, control, join, ringway_rt::now().unix_ms)?;
         let state = State::open(&options.state)?;
         let workers = options.workers.unwrap_or_else(cores_available).max(1);
         let depot = open_depot(&state)?;
@@ -101,6 +109,7 @@ impl Node {
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| GatewayError::Random)?;
         Ok(Arc::new(Self {
             state,
+            control,
             published: Published::default(),
             resolver: Resolver::start().map_err(GatewayError::Thread)?,
             depot,

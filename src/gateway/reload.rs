@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringway_record::metrics::Metric;
 use ringway_snapshot::current::{ContentHash, Current};
 
-use crate::control_link::ControlLink;
+use crate::control_link::{self, Address, ControlLink};
 use crate::error::{GenerationError, chain};
 use crate::generation::{Generation, Workshop};
 use crate::node::Node;
@@ -29,7 +29,7 @@ const CROWDED_MAX: Duration = Duration::from_secs(5);
 
 /// Runs for as long as the process does.
 pub(crate) fn run(node: &Node) {
-    let mut link = link_to_control(node);
+    let mut link = ControlLink::new(&node.control);
     let mut served = Served::default();
     served.follow_disk(node, &mut link);
     loop {
@@ -37,7 +37,10 @@ pub(crate) fn run(node: &Node) {
             Ok(reply) if reply.status == 200 => {
                 node.metrics.node().set(Metric::ControlReachable, 1);
                 match Current::decode(&reply.body, &node.state.trust) {
-                    Ok(current) => served.serve(node, current, &mut link),
+                    Ok(current) => {
+                        served.pointer = Some((current, reply.body));
+                        served.serve(node, current, &mut link);
+                    }
                     Err(source) => {
                         // It says the same the next time, and at once.
                         served.complain(&GenerationError::Pointer(source));
@@ -48,15 +51,13 @@ pub(crate) fn run(node: &Node) {
             Ok(reply) => {
                 node.metrics.node().set(Metric::ControlReachable, 1);
                 if reply.status != NOTHING_NEW {
-                    tracing::debug!(status = reply.status, "control refuses to tell the generation");
+                    served.warn(reply.problem(), "");
                     std::thread::sleep(LOOK_EVERY);
                     served.follow_disk(node, &mut link);
                 }
             }
             Err(error) => {
-                if node.metrics.merge().cell(Metric::ControlReachable) > 0 {
-                    tracing::warn!(%error, "control does not answer; the last good snapshot serves on");
-                }
+                served.warn(chain(&error), control_link::hint(&error));
                 node.metrics.node().set(Metric::ControlReachable, 0);
                 std::thread::sleep(LOOK_EVERY);
                 served.follow_disk(node, &mut link);
@@ -79,6 +80,8 @@ struct Served {
     refused: Option<Current>,
     /// Refused for what may pass: an address in use, too many generations alive, a file that is not there yet.
     again: Option<Current>,
+    /// What control of another host told last, not on disk yet.
+    pointer: Option<(Current, Vec<u8>)>,
     complaints: Vec<(String, Instant)>,
 }
 
@@ -108,6 +111,7 @@ impl Served {
             Ok(()) => {
                 self.hash = Some(current.hash);
                 self.refused = None;
+                self.keep_pointer(node, current);
                 if !serving {
                     node.metrics.node().add(Metric::GenerationsLoaded, 1);
                     tracing::info!(generation = current.generation, live_ms, "generation is live");
@@ -138,17 +142,42 @@ impl Served {
         }
     }
 
+    /// Notes on disk what is served, so that the node boots from it without control.
+    fn keep_pointer(&mut self, node: &Node, current: Current) {
+        let Some((_, text)) = self.pointer.take_if(|(told, _)| *told == current) else { return };
+        if matches!(node.control, Address::Remote(_))
+            && let Err(error) = node.state.point(&text, &current.hash)
+        {
+            tracing::error!(%error, "what is served is not noted on disk: the next start begins with an older generation");
+        }
+    }
+
     /// Logs an error once a minute, not every second.
     fn complain(&mut self, error: &GenerationError) {
         let text = chain(error);
+        if self.is_new(&text) {
+            tracing::error!(
+                error = text,
+                hint = error.hint(),
+                "snapshot refused; the last good one serves on"
+            );
+        }
+    }
+
+    /// As [`Served::complain`], of the way to control.
+    fn warn(&mut self, text: String, hint: &str) {
+        if self.is_new(&text) {
+            tracing::warn!(error = text, hint, "control does not tell; the last good snapshot serves on");
+        }
+    }
+
+    fn is_new(&mut self, text: &str) -> bool {
         self.complaints.retain(|(_, at)| at.elapsed() < COMPLAIN_EVERY);
-        if self.complaints.iter().any(|(known, _)| *known == text) {
-            return;
+        let new = !self.complaints.iter().any(|(known, _)| known == text);
+        if new && self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push((text.to_owned(), Instant::now()));
         }
-        tracing::error!(error = text, hint = error.hint(), "snapshot refused; the last good one serves on");
-        if self.complaints.len() < COMPLAINTS_MAX {
-            self.complaints.push((text, Instant::now()));
-        }
+        new
     }
 }
 
@@ -203,7 +232,7 @@ pub(crate) fn id(node: &Node) -> String {
 /// Tells control what the node serves and how it fares, for as long as the process runs. On a link and a thread of its own: the
 /// reload thread waits for control for most of its life.
 pub(crate) fn run_heartbeat(node: &Node) {
-    let mut link = link_to_control(node);
+    let mut link = ControlLink::new(&node.control);
     while !node.draining() {
         std::thread::sleep(HEARTBEAT_EVERY);
         let said = serde_json::json!({
@@ -214,10 +243,16 @@ pub(crate) fn run_heartbeat(node: &Node) {
         if let Err(error) = link.post("/v1/node/heartbeat", &said) {
             tracing::debug!(%error, "heartbeat not sent");
         }
+        renew(node, &mut link);
     }
 }
 
-fn link_to_control(node: &Node) -> ControlLink {
-    let socket = node.options.control.clone().unwrap_or_else(|| node.state.root().join("control.sock"));
-    ControlLink::new(&socket)
+/// Renews the node's certificate for control when it is time.
+fn renew(node: &Node, link: &mut ControlLink) {
+    let Address::Remote(remote) = &node.control else { return };
+    match remote.renew(node.state.root(), &id(node), ringway_rt::now().unix_ms, link) {
+        Ok(true) => tracing::info!("the node's certificate for control was renewed"),
+        Ok(false) => {}
+        Err(error) => tracing::debug!(%error, "the node's certificate for control is not renewed yet"),
+    }
 }

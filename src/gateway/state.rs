@@ -9,6 +9,7 @@ use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{QuicKeys, TicketSeed};
 
 use crate::error::{GatewayError, GenerationError};
+use crate::limits::FETCHED_SNAPSHOTS_KEPT;
 use crate::sealed_map::SealedMap;
 
 /// The directory and the trust in it.
@@ -81,6 +82,31 @@ impl State {
         Ok(snapshot)
     }
 
+    /// Keeps the signed pointer to what is served, to boot from, and of fetched snapshots the newest few. For a node whose
+    /// control is on another host; on one host control does both.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(crate) fn point(&self, pointer: &[u8], hash: &ContentHash) -> std::io::Result<()> {
+        let folder = self.root.join("snapshots");
+        write_private(&folder.join("current"), pointer)?;
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let snapshot =
+                path.extension().is_some_and(|extension| extension == "rws" || extension == "fetched");
+            if snapshot && path.file_name() != Some(hash.file_name().as_ref()) {
+                files.push((std::cmp::Reverse(entry.metadata()?.modified()?), path));
+            }
+        }
+        files.sort_unstable();
+        for (_, path) in files.into_iter().skip(FETCHED_SNAPSHOTS_KEPT) {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
     /// Opens the snapshot of this hash.
     ///
     /// # Errors
@@ -118,11 +144,30 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
+/// As [`write_whole`], for its owner alone.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("new");
+    // One that a crash has left may be anybody's to read.
+    drop(std::fs::remove_file(&temporary));
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, GatewayError> {
     std::fs::read(path).map_err(|source| GatewayError::State { what: "read", path: path.to_owned(), source })
 }
 
-fn node_id(path: &Path) -> Result<[u8; 16], GatewayError> {
+/// The node's id; made where there is none.
+///
+/// # Errors
+/// The file cannot be read or written, or holds something else.
+pub(crate) fn node_id(path: &Path) -> Result<[u8; 16], GatewayError> {
     let failed = |what| move |source| GatewayError::State { what, path: path.to_owned(), source };
     match std::fs::read_to_string(path) {
         Ok(text) => parse_id(text.trim()).ok_or_else(|| {

@@ -12,6 +12,7 @@
 
 pub mod builder;
 pub mod current;
+pub mod enrolment;
 pub mod error;
 pub mod hash;
 pub mod header;

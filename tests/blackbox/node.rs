@@ -261,15 +261,21 @@ impl Lines {
 }
 
 /// The address after `key=` in a line that holds `marker`.
-fn value(line: &str, marker: &str, key: &str) -> Option<SocketAddr> {
+pub(crate) fn value(line: &str, marker: &str, key: &str) -> Option<SocketAddr> {
     let (_, rest) = line.contains(marker).then_some(line)?.split_once(&format!(" {key}="))?;
     rest.split(' ').next()?.parse().ok()
 }
 
 fn start_control(state: &Path) -> Child {
+    start_control_with(state, &[]).0
+}
+
+/// A control daemon with further arguments, and its ready line.
+pub(crate) fn start_control_with(state: &Path, more: &[&str]) -> (Child, String) {
     let mut control = Command::new(RINGWAY)
         .args(["control", "--api", "127.0.0.1:0", "--state"])
         .arg(state)
+        .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -277,29 +283,12 @@ fn start_control(state: &Path) -> Child {
     let mut line = String::new();
     BufReader::new(control.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("control is ready"), "{line}");
-    control
+    (control, line)
 }
 
 fn start_gateway(state: &Path, workers: u16) -> (Child, Lines, Lines) {
-    let asked = std::env::var("RINGWAY_TEST_DRIVER").ok();
-    let driver = asked.as_deref().unwrap_or(DRIVER.get());
-    // Each test process on a core of its own, as far as they reach: one worker would always be pinned to the first.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let first = usize::try_from(std::process::id()).unwrap();
-    let pinned: Vec<String> =
-        (0..usize::from(workers)).map(|index| ((first + index) % cores).to_string()).collect();
-    let mut gateway = Command::new(RINGWAY)
-        .args(["gateway", "--driver", driver, "--workers", &workers.to_string()])
-        .args(["--cores", &pinned.join(","), "--state"])
-        .arg(state)
-        .env("NO_COLOR", "1")
-        .env_remove("RINGWAY_LOG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let log = Lines::of(gateway.stderr.take().unwrap());
-    let records = Lines::of(gateway.stdout.take().unwrap());
+    let (gateway, log, records) = start_gateway_with(state, workers, &[]);
+    let driver = driver();
     let expected = if driver == "epoll" { "driver=\"epoll\"" } else { "driver=\"io_uring_" };
     let started = log.find("workers started", |line| {
         (line.contains("workers started") || line.contains("ERROR")).then(|| line.to_owned())
@@ -308,7 +297,35 @@ fn start_gateway(state: &Path, workers: u16) -> (Child, Lines, Lines) {
     (gateway, log, records)
 }
 
-fn apply(state: &Path, site: &Site) -> Value {
+fn driver() -> String {
+    std::env::var("RINGWAY_TEST_DRIVER").unwrap_or_else(|_| DRIVER.get().to_owned())
+}
+
+/// A gateway with further arguments, its log and its access log, wherever it has got to.
+pub(crate) fn start_gateway_with(state: &Path, workers: u16, more: &[&str]) -> (Child, Lines, Lines) {
+    // Each test process on a core of its own, as far as they reach: one worker would always be pinned to the first.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let first = usize::try_from(std::process::id()).unwrap();
+    let pinned: Vec<String> =
+        (0..usize::from(workers)).map(|index| ((first + index) % cores).to_string()).collect();
+    let mut gateway = Command::new(RINGWAY)
+        .args(["gateway", "--driver", &driver(), "--workers", &workers.to_string()])
+        .args(["--cores", &pinned.join(","), "--state"])
+        .arg(state)
+        .args(more)
+        .env("NO_COLOR", "1")
+        .env_remove("RINGWAY_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Lines::of(gateway.stderr.take().unwrap());
+    let records = Lines::of(gateway.stdout.take().unwrap());
+    (gateway, log, records)
+}
+
+/// Applies a configuration at the control daemon of this state directory.
+pub(crate) fn apply(state: &Path, site: &Site) -> Value {
     for (name, content) in site.files() {
         std::fs::write(state.join(name), content).unwrap();
     }
