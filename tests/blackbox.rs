@@ -11,6 +11,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "blackbox/frames.rs"]
+mod frames;
 #[path = "blackbox/node.rs"]
 mod node;
 #[path = "blackbox/raw.rs"]
@@ -22,6 +24,8 @@ mod site;
 
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
+#[path = "blackbox/http2_upstreams.rs"]
+mod http2_upstreams;
 #[path = "blackbox/malformed.rs"]
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]

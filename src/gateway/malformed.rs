@@ -48,7 +48,8 @@ pub(crate) fn reply(reject: ResponseReject) -> Outcome {
         | ResponseReject::Connection
         | ResponseReject::Upgrade
         | ResponseReject::TooManyInterims
-        | ResponseReject::Status => Outcome::UpstreamMalformed,
+        | ResponseReject::Status
+        | ResponseReject::Frames => Outcome::UpstreamMalformed,
         ResponseReject::HeadTooLarge | ResponseReject::TooManyFields => Outcome::UpstreamHeadTooLarge,
         ResponseReject::Length | ResponseReject::Coding => Outcome::UpstreamFraming,
     }

@@ -76,6 +76,15 @@ pub(crate) const HTTP2_LINGER_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(HTTP2_STREAM_SEND_BYTES_MAX <= HTTP2_QUEUED_BYTES_MAX);
 const _: () = assert!(HTTP2_CONNECTION_WINDOW_BYTES_MIN < HTTP2_CONNECTION_WINDOW_BYTES_MAX);
 
+/// Decoded bytes of a reply's field section, with 32 for each field: beyond this h2 resets the stream as malformed. It lies well
+/// above what a head may be (60 KiB, 256 fields), which is then refused by its name.
+pub(crate) const HTTP2_REPLY_LIST_BYTES_MAX: u32 = 128 * 1024;
+/// What an upstream may send ahead on one stream. Its connection's window is as many of these as it has streams.
+pub(crate) const HTTP2_UPSTREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Streams to an upstream that we reset and remember, and those that its faults made us reset before the connection ends.
+pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 256;
+
+const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.
 
 /// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones

@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ringway_wire::Version;
 use ringway_wire::message::OutgoingHead;
 use ringway_wire::priority::Priority;
 use ringway_wire::trailers::Trailers;
+use ringway_wire::{Framing, Version};
 
 use super::chunk::Chunk;
 use super::line::Line;
@@ -20,7 +20,8 @@ use crate::message::{After, Code, MessageEnd};
 /// Content that goes to h2 in one piece: a frame of the size that every peer takes.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
-/// The sending half of a message. Dropped before its end, it resets the stream with INTERNAL_ERROR.
+/// The sending half of a message. Dropped before its end, it resets the stream: a reply with INTERNAL_ERROR, a
+/// request with CANCEL.
 pub struct Sender {
     half: Half,
     line: Rc<Line>,
@@ -49,6 +50,24 @@ impl Sender {
         let stream = respond.stream_id().as_u32();
         line.open_streams.set(line.open_streams.get() + 1);
         Self { half: Half::Reply(respond), line, stream, priority, left: None, wanted: 0, counted: true }
+    }
+
+    /// The content of a request whose head was sent when its stream was opened.
+    pub(super) fn of_request(
+        content: SendStream<Chunk>,
+        line: Rc<Line>,
+        head: &OutgoingHead<'_>,
+        after: After,
+    ) -> Self {
+        let stream = content.stream_id().as_u32();
+        let half = if after == After::Nothing { Half::Ended } else { Half::Content(content) };
+        let left = match head {
+            OutgoingHead::Request { head, framing: Framing::Length(length), .. } => {
+                Some(*length).filter(|length| *length > 0 && head.version() < Version::Http2)
+            }
+            _ => None,
+        };
+        Self { half, line, stream, priority: Priority::default(), left, wanted: 0, counted: false }
     }
 
     /// The stream's number on its connection.
@@ -230,7 +249,8 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.send_reset(Reason::INTERNAL_ERROR);
+        // A reply that breaks off is our failure; a request that breaks off is wanted by nobody any more.
+        self.send_reset(if self.counted { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
         let line = &self.line;
         line.gate.leave(self.stream);
         line.gate.wake_next();
