@@ -270,7 +270,11 @@ impl Endpoints {
             ca,
             certificate: None,
             alpn: vec![self.connecting.protocol.unwrap_or(Protocol::Http1).alpn()],
-            minimum: if self.connecting.protocol == Some(Protocol::Http3) { Version::Tls13 } else { Version::Tls12 },
+            minimum: if self.connecting.protocol == Some(Protocol::Http3) {
+                Version::Tls13
+            } else {
+                Version::Tls12
+            },
             verify: if self.connecting.insecure { Verify::Insecure } else { Verify::Full },
         };
         Ok(ClientTls::build(&profile)?)

@@ -183,6 +183,15 @@ fn only_target(options: &Options) -> Result<TargetText, PrepareError> {
         }
         (None, None) => None,
     };
+    let mut fields = request.header.clone();
+    let mut body = body;
+    if request.grpc {
+        let given = |field: &String| field.to_ascii_lowercase().starts_with("content-type:");
+        if !fields.iter().any(given) {
+            fields.push("Content-Type: application/grpc".to_owned());
+        }
+        body.get_or_insert_default();
+    }
     let method =
         request.method.clone().unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
     let check = &options.check;

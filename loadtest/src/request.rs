@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_grpc_message_has_its_length_before_it() {
-        let call = RequestText { grpc: true, ..text("POST", "/a.B/C", &["User-Agent: me"], Some("{{seq}}bc")) };
+        let call =
+            RequestText { grpc: true, ..text("POST", "/a.B/C", &["User-Agent: me"], Some("{{seq}}bc")) };
         let request = Request::prepare(&call, &[]).unwrap();
         let mut values = Values::new(Arc::default(), 1, 7, 8);
         let sent = request.bytes(&mut Vec::new(), After::Keep, &mut values).to_vec();

@@ -92,7 +92,24 @@ impl Http1 {
                 return Err(Broken { failure: Failure::Closed, silent: true });
             }
         }
-        let (head, bytes_in) = read_head(&self.stream, facts, buffer).await?;
+        if buffer.is_empty() {
+            read_first(&self.stream, &mut buffer).await?;
+        }
+        let there = buffer.len() as u64;
+        // Nearly every reply comes whole in one read, and is done with where it lies.
+        let (head, bytes_in) = match parse_response(buffer, facts, &HeadLimits::DEFAULT) {
+            Parse::Complete(head) if !head.is_interim() => match whole(&head, target) {
+                Some(length) => {
+                    let (status, persistent) = (head.status(), head.persistent());
+                    let failure = target.checks.verdict(status, length, None);
+                    return Ok(Reply { status, failure, bytes_in: there, persistent });
+                }
+                None => (head, there),
+            },
+            Parse::Complete(interim) => read_head(&self.stream, facts, interim.into_rest()).await?,
+            Parse::Partial(partial) => read_head(&self.stream, facts, with_room(partial)).await?,
+            Parse::Reject(..) => return Err(Broken { failure: Failure::Malformed, silent: false }),
+        };
         let mut reply =
             Reply { status: head.status(), failure: None, bytes_in, persistent: head.persistent() };
         match head.framing() {
@@ -184,6 +201,31 @@ impl Http1 {
     }
 }
 
+/// The length of the body, where the reply is complete and nobody wants to look at it.
+#[inline]
+fn whole(head: &ResponseHead, target: &Target) -> Option<u64> {
+    let there = head.rest().len() as u64;
+    let length = match head.framing() {
+        Framing::Empty => 0,
+        Framing::Length(length) => length,
+        Framing::Chunked | Framing::UntilClose => return None,
+    };
+    (there == length && !target.checks.reads_body()).then_some(length)
+}
+
+fn with_room(buffer: Buffer) -> Buffer {
+    if buffer.spare() == 0 { buffer.grown() } else { buffer }
+}
+
+/// The first bytes of a reply.
+async fn read_first(stream: &Stream, buffer: &mut Buffer) -> Result<(), Broken> {
+    match stream.read_soon(buffer.vec_mut()).await {
+        Ok(0) => Err(Broken { failure: Failure::Closed, silent: true }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Broken::by(&error, true)),
+    }
+}
+
 /// Reads a final reply's head, or 101 where it was asked for; `buffer` may hold its beginning. It, and the bytes that came
 /// with and before it.
 pub(super) async fn read_head(
@@ -203,7 +245,7 @@ pub(super) async fn read_head(
                 }
                 Parse::Complete(head) if !head.is_interim() => return Ok((head, bytes_in)),
                 Parse::Partial(partial) => {
-                    buffer = if partial.spare() == 0 { partial.grown() } else { partial };
+                    buffer = with_room(partial);
                     break;
                 }
                 Parse::Complete(_) | Parse::Reject(..) => {

@@ -63,6 +63,8 @@ pub(crate) struct Place {
     line: RefCell<Option<Rc<Line>>>,
     opening: Cell<bool>,
     served: Cell<u64>,
+    /// Rung when an HTTP/2 connection has room for one more request.
+    bell: Rc<Bell>,
 }
 
 /// What came back on a stream.
@@ -124,6 +126,7 @@ impl Place {
             line: RefCell::default(),
             opening: Cell::new(false),
             served: Cell::new(0),
+            bell: Rc::default(),
         })
     }
 
@@ -176,13 +179,21 @@ impl Place {
             let text = "the target does not speak HTTP/2: it agreed to no h2 in the TLS handshake".to_owned();
             return Err(NotOpened::new(Failure::Protocol, text));
         }
-        open_http2(stream, plan, deadline_ns).await.map(Line::Http2)
+        open_http2(stream, plan, &self.bell, deadline_ns).await.map(Line::Http2)
     }
 
-    async fn open_quic(&self, plan: &Plan, endpoint: &Endpoint, deadline_ns: u64) -> Result<Calling, NotOpened> {
+    async fn open_quic(
+        &self,
+        plan: &Plan,
+        endpoint: &Endpoint,
+        deadline_ns: u64,
+    ) -> Result<Calling, NotOpened> {
         let no = |text: String| NotOpened::new(Failure::Connect, text);
-        let Some((name, _)) = &endpoint.tls else { return Err(no("HTTP/3 needs an https address".to_owned())) };
-        let client = self.callers.quic(self.endpoint, endpoint, plan).map_err(|error| no(error.to_string()))?;
+        let Some((name, _)) = &endpoint.tls else {
+            return Err(no("HTTP/3 needs an https address".to_owned()));
+        };
+        let client =
+            self.callers.quic(self.endpoint, endpoint, plan).map_err(|error| no(error.to_string()))?;
         let connected = client.connect(endpoint.address, name, deadline_ns).await;
         let connection = connected.map_err(|failure| {
             let text = format!("no QUIC with {name} at {}: {failure} ({})", endpoint.address, failure.hint());
@@ -193,7 +204,13 @@ impl Place {
 
     /// Sends a request and reads its reply by `deadline_ns`, opening a connection where there is none. What the peer has
     /// refused unread is sent once more on a new connection.
-    pub(crate) async fn exchange(&self, plan: &Plan, target: &Target, bytes: &[u8], deadline_ns: u64) -> Outcome {
+    pub(crate) async fn exchange(
+        &self,
+        plan: &Plan,
+        target: &Target,
+        bytes: &[u8],
+        deadline_ns: u64,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         let Parse::Complete(head) = parse_request(Buffer::copied_from(bytes), &HeadLimits::DEFAULT) else {
             outcome.failure = Some(Failure::Protocol);
@@ -212,7 +229,7 @@ impl Place {
             let Some(line) = self.line.borrow().clone() else { return outcome };
             outcome.bytes_out += bytes.len() as u64;
             self.served.set(self.served.get() + 1);
-            let answered = until_ns(deadline_ns, call(&line, &head, plan, target)).await;
+            let answered = until_ns(deadline_ns, self.call(&line, &head, plan, target)).await;
             match answered.unwrap_or(Err(Stopped::Failed(Failure::Timeout))) {
                 Ok(answer) => {
                     outcome.status = answer.status;
@@ -240,68 +257,83 @@ impl Place {
             self.close();
         }
     }
+
+    /// One request and its reply.
+    async fn call(
+        &self,
+        line: &Line,
+        head: &RequestHead,
+        plan: &Plan,
+        target: &Target,
+    ) -> Result<Answer, Stopped> {
+        let overlay = Overlay::take();
+        let extra = RequestExtra { trailers: plan.grpc, ..RequestExtra::default() };
+        let tls = plan.endpoints.get(target.endpoint).is_some_and(|endpoint| endpoint.tls.is_some());
+        let outgoing = OutgoingHead::Request {
+            head,
+            overlay: &overlay,
+            line: RequestLine::of(head),
+            framing: head.framing(),
+            extra: &extra,
+            scheme: if tls { "https" } else { "http" },
+        };
+        let after = if head.rest().is_empty() { After::Nothing } else { After::Content };
+        match line {
+            Line::Http2(connection) => {
+                let slot = self.free_slot(connection).await?;
+                let mut requested = slot.request(&outgoing, after, &HeadLimits::DEFAULT)?;
+                send(&mut requested.sender, head.rest()).await?;
+                let (head, mut receiver) = loop {
+                    if let ReplyHead::Final(head, receiver) = requested.reply.head().await? {
+                        break (head, receiver);
+                    }
+                };
+                read(head, &mut receiver, plan, target).await
+            }
+            Line::Http3(calling) => {
+                let mut call = calling.call(head.method()).await?;
+                let mut sender = Sender::Http3(call.sender);
+                sender.send_head(&outgoing, after)?;
+                send(&mut sender, head.rest()).await?;
+                let head = loop {
+                    let head = call.reply.head().await?;
+                    if !head.is_interim() {
+                        break head;
+                    }
+                };
+                let mut receiver = Receiver::Http3(call.reply.receiver());
+                read(head, &mut receiver, plan, target).await
+            }
+        }
+    }
+
+    /// A place for a request on an HTTP/2 connection. Where the peer admits fewer at once than we have lanes, they take turns
+    /// in the order in which they came; a ring that went astray costs a moment.
+    async fn free_slot(&self, connection: &ClientConnection) -> Result<Slot, Stopped> {
+        let mut heard = self.bell.waiting() == 0;
+        loop {
+            if heard && let Some(slot) = connection.slot() {
+                return Ok(slot);
+            }
+            if connection.is_leaving() || connection.is_closed() {
+                return Err(Stopped::Refused);
+            }
+            let look_ns = now().mono_ns + MULTIPLEX_LOOK_NS;
+            let _rung_or_not = until_ns(look_ns, self.bell.heard()).await;
+            heard = true;
+        }
+    }
 }
 
-async fn open_http2(stream: Stream, plan: &Plan, deadline_ns: u64) -> Result<ClientConnection, NotOpened> {
+async fn open_http2(
+    stream: Stream,
+    plan: &Plan,
+    bell: &Rc<Bell>,
+    deadline_ns: u64,
+) -> Result<ClientConnection, NotOpened> {
     let streams = u32::try_from(plan.streams).unwrap_or(u32::MAX);
-    let opened = ClientConnection::open(stream, streams, plan.timeout_ns, Rc::new(Bell::default()), deadline_ns).await;
+    let opened = ClientConnection::open(stream, streams, plan.timeout_ns, Rc::clone(bell), deadline_ns).await;
     opened.map_err(|end| NotOpened::new(Failure::Protocol, format!("no HTTP/2: {end:?}")))
-}
-
-/// One request and its reply.
-async fn call(line: &Line, head: &RequestHead, plan: &Plan, target: &Target) -> Result<Answer, Stopped> {
-    let overlay = Overlay::take();
-    let extra = RequestExtra { trailers: plan.grpc, ..RequestExtra::default() };
-    let tls = plan.endpoints.get(target.endpoint).is_some_and(|endpoint| endpoint.tls.is_some());
-    let outgoing = OutgoingHead::Request {
-        head,
-        overlay: &overlay,
-        line: RequestLine::of(head),
-        framing: head.framing(),
-        extra: &extra,
-        scheme: if tls { "https" } else { "http" },
-    };
-    let after = if head.rest().is_empty() { After::Nothing } else { After::Content };
-    match line {
-        Line::Http2(connection) => {
-            let slot = free_slot(connection).await?;
-            let mut requested = slot.request(&outgoing, after, &HeadLimits::DEFAULT)?;
-            send(&mut requested.sender, head.rest()).await?;
-            let (head, mut receiver) = loop {
-                if let ReplyHead::Final(head, receiver) = requested.reply.head().await? {
-                    break (head, receiver);
-                }
-            };
-            read(head, &mut receiver, plan, target).await
-        }
-        Line::Http3(calling) => {
-            let mut call = calling.call(head.method()).await?;
-            let mut sender = Sender::Http3(call.sender);
-            sender.send_head(&outgoing, after)?;
-            send(&mut sender, head.rest()).await?;
-            let head = loop {
-                let head = call.reply.head().await?;
-                if !head.is_interim() {
-                    break head;
-                }
-            };
-            let mut receiver = Receiver::Http3(call.reply.receiver());
-            read(head, &mut receiver, plan, target).await
-        }
-    }
-}
-
-/// A place for a request on an HTTP/2 connection, when the peer admits fewer at once than we have lanes.
-async fn free_slot(connection: &ClientConnection) -> Result<Slot, Stopped> {
-    loop {
-        if let Some(slot) = connection.slot() {
-            return Ok(slot);
-        }
-        if connection.is_leaving() || connection.is_closed() {
-            return Err(Stopped::Refused);
-        }
-        sleep_until_ns(now().mono_ns + MULTIPLEX_LOOK_NS).await;
-    }
 }
 
 /// Sends all of a body, and hands on what is held.
@@ -323,7 +355,12 @@ async fn send(sender: &mut Sender, body: &[u8]) -> Result<(), Stopped> {
 }
 
 /// Reads a reply's content to its end, and judges it.
-async fn read(head: ResponseHead, receiver: &mut Receiver, plan: &Plan, target: &Target) -> Result<Answer, Stopped> {
+async fn read(
+    head: ResponseHead,
+    receiver: &mut Receiver,
+    plan: &Plan,
+    target: &Target,
+) -> Result<Answer, Stopped> {
     let status = head.status();
     let mut bytes_in = head.head_len() as u64;
     let mut length = 0;
