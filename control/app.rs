@@ -12,6 +12,7 @@ mod enrolment;
 mod explain;
 mod history;
 mod pipeline;
+mod references;
 mod snapshots;
 mod start;
 mod status;
@@ -48,6 +49,7 @@ pub struct App {
     /// Held while a damaged snapshot is compiled again.
     mending: tokio::sync::Mutex<()>,
     words: words::Words,
+    references: references::References,
     authority: Authority,
     enrolments: enrolment::Enrolments,
 }

@@ -36,6 +36,12 @@ pub const DOCUMENTS_MAX: usize = 10_000;
 pub const SNAPSHOT_FILES_KEPT: usize = 16;
 /// Generations whose snapshots may be pinned.
 pub const PINS_MAX: usize = 64;
+/// Quiet after which a change of a file that is referred to is applied.
+pub const REFERENCES_GATHER_MS: u64 = 100;
+/// And how long is waited for quiet at most.
+pub const REFERENCES_GATHER_MS_MAX: u64 = 500;
+/// Documents up to this size are kept to notice at the next start what changed meanwhile.
+pub const REFERENCES_BYTES_MAX: usize = 8 << 20;
 /// Most rows of one page of the history.
 pub const HISTORY_ROWS_MAX: u32 = 1_000;
 /// Acknowledgements that wait to be written to the store; beyond it they are dropped from the store alone.

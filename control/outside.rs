@@ -3,7 +3,7 @@
 //! Self-signed certificates are kept in `trust/self-signed/`, key sealed, and made again a month before they end, so
 //! that a reload does not change what browsers were told to trust.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,19 @@ pub struct Outside {
     pepper: Pepper,
     folder: Option<PathBuf>,
     made: Mutex<HashMap<Vec<String>, Kept>>,
+}
+
+/// Files that were read, with the digest of what each held; none where it could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FilesRead(pub BTreeMap<PathBuf, Option<String>>);
+
+/// The digest of what a file that is referred to holds now.
+pub(crate) fn digest_of_file(path: &Path) -> Option<String> {
+    read_file(path).ok().as_deref().map(digest)
+}
+
+fn digest(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
 }
 
 /// A certificate with its sealed key, as it stands in its file.
@@ -80,15 +93,35 @@ impl Outside {
         now_unix_ms: u64,
         compile: impl FnOnce(&CompileEnvironment<'_>) -> T,
     ) -> Result<T, KeysError> {
+        self.with_files(now_unix_ms, compile).map(|(done, _)| done)
+    }
+
+    /// As [`Outside::with`], and says which files were read.
+    ///
+    /// # Errors
+    /// [`KeysError::Refused`] without a seal key.
+    pub fn with_files<T>(
+        &self,
+        now_unix_ms: u64,
+        compile: impl FnOnce(&CompileEnvironment<'_>) -> T,
+    ) -> Result<(T, FilesRead), KeysError> {
         let seal_key = self.keys.seal()?;
-        Ok(compile(&CompileEnvironment {
-            read_file: &read_file,
+        let files = Mutex::new(FilesRead::default());
+        let read = |path: &Path| {
+            let content = read_file(path);
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.0.insert(path.to_owned(), content.as_deref().ok().map(digest));
+            content
+        };
+        let done = compile(&CompileEnvironment {
+            read_file: &read,
             read_variable: &|name| std::env::var(name).ok(),
             seal_key,
             pepper: &self.pepper,
             self_signed: &|names| self.self_signed(names, now_unix_ms),
             now_unix_ms,
-        }))
+        });
+        Ok((done, files.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn self_signed(&self, names: &[String], now_unix_ms: u64) -> Result<SelfSigned, String> {

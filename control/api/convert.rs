@@ -109,6 +109,7 @@ pub(super) fn status(status: Status, now_unix_ms: u64) -> StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         newest: status.newest.map(|newest| generation(&newest, None, now_unix_ms)),
         standing: status.standing,
+        complaint: status.complaint,
         nodes: status.nodes.into_iter().map(|one| node(one, now_unix_ms)).collect(),
         sources: status.sources.into_iter().map(source).collect(),
     }

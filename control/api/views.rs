@@ -316,6 +316,8 @@ pub struct StatusView {
     pub newest: Option<GenerationView>,
     /// In words: where the configuration that is live comes from.
     pub standing: String,
+    /// In words: which file that the configuration refers to has changed and cannot be applied, and why.
+    pub complaint: Option<String>,
     /// The nodes.
     pub nodes: Vec<NodeJson>,
     /// The sources, the one applied last first.

@@ -10,6 +10,7 @@ use super::{App, AppError, blocking};
 use crate::config::{self, Compiled, Diagnostics, Document};
 use crate::domain::{AuditVerb, Generation, GenerationNumber};
 use crate::limits::DOCUMENTS_MAX;
+use crate::outside::FilesRead;
 use crate::publish::LiveReport;
 
 /// When documents are applied.
@@ -82,7 +83,7 @@ impl App {
         {
             return Ok(Applied::unchanged(Outcome::SourceUnchanged, generation, Diagnostics::default()));
         }
-        let compiled = self.compile(input.documents.clone(), input.now_unix_ms).await?;
+        let (compiled, files) = self.compile(input.documents.clone(), input.now_unix_ms).await?;
         let mut pipeline = self.pipeline.lock().await;
         pipeline.expect(input.if_match)?;
         let root = ContentHash(compiled.definitions.root_hash().0);
@@ -91,10 +92,12 @@ impl App {
             if let Some((source, hash)) = &source {
                 self.store.note_source(source, *hash, &generation, input.now_unix_ms).await?;
             }
+            self.references.note(generation.number, &input, files);
             return Ok(Applied::unchanged(Outcome::Unchanged, generation, compiled.warnings));
         }
         let warnings = compiled.warnings.clone();
         let in_flight = self.commit(&mut pipeline, compiled, input.clone(), source, started).await?;
+        self.references.note(in_flight.generation.number, &input, files);
         drop(pipeline);
         let (live, live_ms) = self.live(&in_flight, input.wait_ms).await;
         Ok(Applied { outcome: Outcome::Applied, generation: in_flight.generation, live, live_ms, warnings })
@@ -136,17 +139,17 @@ impl App {
         self.publish(pipeline, candidate).await
     }
 
-    /// Documents to a model, on a thread for it.
+    /// Documents to a model, on a thread for it; and the files that they refer to.
     pub(super) async fn compile(
         &self,
         documents: Vec<Document>,
         now_unix_ms: u64,
-    ) -> Result<Compiled, AppError> {
+    ) -> Result<(Compiled, FilesRead), AppError> {
         let outside = Arc::clone(&self.outside);
-        blocking(move || outside.with(now_unix_ms, |environment| config::compile(documents, environment)))
-            .await?
-            .map_err(AppError::Keys)?
-            .map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))
+        let compile =
+            move || outside.with_files(now_unix_ms, |environment| config::compile(documents, environment));
+        let (compiled, files) = blocking(compile).await?.map_err(AppError::Keys)?;
+        Ok((compiled.map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))?, files))
     }
 
     /// The newest generation, if the source was applied last of all sources and is as it was then.

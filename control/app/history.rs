@@ -104,7 +104,8 @@ impl App {
         now_unix_ms: u64,
     ) -> Result<Plan, AppError> {
         bounded(&documents)?;
-        let Compiled { definitions, model, warnings, .. } = self.compile(documents, now_unix_ms).await?;
+        let (compiled, _) = self.compile(documents, now_unix_ms).await?;
+        let Compiled { definitions, model, warnings, .. } = compiled;
         let (against, before) = match self.definitions(against).await {
             Ok((number, before)) => (Some(number), before),
             Err(AppError::NotFound(_)) if against.is_none() => (None, Arc::default()),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::enrolment::Enrolments;
 use super::history::RollbackInput;
 use super::pipeline::Pipeline;
+use super::references::References;
 use super::words::Words;
 use super::{App, AppError, Head};
 use crate::authority::Authority;
@@ -46,6 +47,7 @@ impl App {
             outside,
             keys,
             authority: Authority::load_or_make(state, now_unix_ms).map_err(AppError::Authority)?,
+            references: References::open(state.root()),
             enrolments: Enrolments::of(store.enrolled().await?),
             store,
         };

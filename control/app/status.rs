@@ -12,6 +12,8 @@ pub struct Status {
     pub newest: Option<Generation>,
     /// In words: where what is live comes from, and which source no longer agrees with it.
     pub standing: String,
+    /// What changed on disk and cannot be applied.
+    pub complaint: Option<String>,
     /// All nodes.
     pub nodes: Vec<NodeView>,
     /// All sources, the one applied last first.
@@ -27,7 +29,8 @@ impl App {
         let newest = self.store.head().await?;
         let sources = self.store.sources().await?;
         let standing = standing(newest.as_ref(), &sources);
-        Ok(Status { newest, standing, nodes: self.nodes.list(), sources })
+        let complaint = self.references.complaint();
+        Ok(Status { newest, standing, complaint, nodes: self.nodes.list(), sources })
     }
 
     /// Keeps what a node said about a generation.

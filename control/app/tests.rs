@@ -435,3 +435,79 @@ async fn a_damaged_snapshot_is_made_good_before_a_node_gets_it() {
     }
     assert!(matches!(daemon.app.snapshot(ContentHash([7; 32]), NOW).await, Err(AppError::NotFound(_))));
 }
+
+/// The site with TLS from `tls.pem` and `tls.key` beside it.
+fn secure(folder: &std::path::Path) -> ApplyInput {
+    let text = "version: 1\ntls: {default: {certificates: [{chain: file:tls.pem, key: file:tls.key}]}}\n\
+                listeners: [{address: \"127.0.0.1:8443\", tls: default}]\nhosts: {}\n";
+    let name = folder.join("site.yaml").display().to_string();
+    ApplyInput {
+        source: Some(name.clone()),
+        wait_ms: 0,
+        ..input(vec![Document { name, text: text.to_owned() }])
+    }
+}
+
+fn pair() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_changed_file_is_applied_and_half_of_a_pair_changes_nothing_but_the_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(&folder.path().join("state")).await;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let (chain, key) = pair();
+    write("tls.pem", &chain);
+    write("tls.key", &key);
+    let first = daemon.app.apply(secure(folder.path())).await.unwrap().generation;
+    assert!(daemon.app.refresh(NOW).await.is_none(), "nothing has changed");
+    let (chain, key) = pair();
+    write("tls.pem", &chain);
+    assert!(daemon.app.refresh(NOW).await.is_none());
+    assert_eq!(daemon.current().hash, first.snapshot);
+    let complaint = daemon.app.status().await.unwrap().complaint.unwrap();
+    assert!(complaint.contains("tls.pem has changed and is not applied"), "{complaint}");
+    write("tls.key", &key);
+    let second = daemon.app.refresh(NOW).await.unwrap().generation;
+    assert_eq!((second.number.0, second.author.as_str()), (2, "ringway"));
+    assert_eq!(daemon.app.status().await.unwrap().complaint, None);
+    assert!(daemon.app.status().await.unwrap().standing.contains("is what"));
+    // What was rolled back to stands, whatever becomes of the files.
+    daemon.app.rollback(RollbackInput { wait_ms: 0, ..back(Some(1)) }).await.unwrap();
+    write("tls.key", &pair().1);
+    assert!(daemon.app.refresh(NOW).await.is_none());
+    assert_eq!(daemon.current().hash, first.snapshot);
+}
+
+#[tokio::test]
+async fn what_changed_while_control_was_away_is_applied_when_it_returns() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(&folder.path().join("state")).await;
+    let write = |(chain, key): (String, String)| {
+        std::fs::write(folder.path().join("tls.pem"), chain).unwrap();
+        std::fs::write(folder.path().join("tls.key"), key).unwrap();
+    };
+    write(pair());
+    daemon.app.apply(secure(folder.path())).await.unwrap();
+    let (end, ending) = tokio::sync::watch::channel(false);
+    let following = tokio::spawn(Arc::clone(&daemon.app).follow_files(ending.clone(), || NOW));
+    while !folder.path().join("state/references.json").exists() {
+        tokio::task::yield_now().await;
+    }
+    end.send_replace(true);
+    following.await.unwrap();
+    daemon.app.stop().await;
+    write(pair());
+    let again = start(&folder.path().join("state")).await;
+    end.send_replace(false);
+    let mut news = again.app.publisher().subscribe();
+    tokio::spawn(Arc::clone(&again.app).follow_files(ending, || NOW));
+    news.wait_for(|news| news.as_ref().is_some_and(|news| news.number.0 == 2)).await.unwrap();
+    // And from now on by notification.
+    write(pair());
+    news.wait_for(|news| news.as_ref().is_some_and(|news| news.number.0 == 3)).await.unwrap();
+}

@@ -68,6 +68,7 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
     }
     let nodes = axum::serve(opened.socket, node_router(service, Caller::Local));
     let nodes = tokio::spawn(nodes.with_graceful_shutdown(ended(ending)).into_future());
+    tokio::spawn(Arc::clone(&opened.app).follow_files(end.subscribe(), now_unix_ms));
     let detail = serde_json::json!({ "api": url, "nodes": url_of_nodes, "state": opened.state.root() });
     let also = url_of_nodes.map(|url| format!(", for gateways of other hosts on {url}")).unwrap_or_default();
     terminal.line("control_ready", &detail, &format!("control is ready on {url}{also}"));

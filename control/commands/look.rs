@@ -65,6 +65,10 @@ pub(super) fn status(args: &StatusArgs, terminal: Terminal) -> Result<u8, Failur
 
 fn describe(status: &StatusView) -> String {
     let mut text = format!("{}\n", status.standing);
+    if let Some(complaint) = &status.complaint {
+        // A String takes everything.
+        writeln!(text, "error: {complaint}").ok();
+    }
     if let Some(newest) = &status.newest {
         text.push_str(&row(newest));
         text.push('\n');

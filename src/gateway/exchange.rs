@@ -41,9 +41,9 @@ pub(crate) struct Job<'r> {
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
-    pub(crate) overlay: Overlay,
+    pub(crate) overlay: &'r Overlay,
     /// Fields that the chain and the gateway add to the reply.
-    pub(crate) reply_overlay: Overlay,
+    pub(crate) reply_overlay: &'r Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
     /// How long is waited for the upstream.
@@ -166,7 +166,7 @@ async fn over_http1(
     let stream = leased.stream();
     let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
     let coding = coding_of(job.head.framing());
-    up.request_text(job.head, &job.overlay, job.line, coding, &job.extra);
+    up.request_text(job.head, job.overlay, job.line, coding, &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
@@ -194,7 +194,7 @@ async fn over_http2(
     let coding = coding_of(framing);
     let head = OutgoingHead::Request {
         head: job.head,
-        overlay: &job.overlay,
+        overlay: job.overlay,
         line: job.line,
         framing,
         extra: &job.extra,

@@ -332,6 +332,7 @@ async fn housekeeping(worker: Rc<Worker>) {
             worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
         worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
         worker.each_connection(|connection| connection.cool(now_ns.saturating_sub(WARM_NS_MAX)));
+        ringway_wire::buffer::memory::give_back_surplus();
         worker.node.report(&worker);
         ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;
     }

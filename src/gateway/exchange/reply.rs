@@ -118,7 +118,7 @@ fn write_head(
 ) -> Result<(), SinkEnd> {
     let date = job.connection.worker.date(entry.started_unix_ms());
     let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
-    let bytes = sink.reply(reply, &job.reply_overlay, framing, coding, &extra)?;
+    let bytes = sink.reply(reply, job.reply_overlay, framing, coding, &extra)?;
     entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(())
 }
@@ -148,7 +148,7 @@ async fn relay_tunnel(
     }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    if sink.reply(&reply, &job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
+    if sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
         return Came::cut(Outcome::ClientClosed);
     }
     // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.

@@ -28,7 +28,7 @@ pub(crate) struct EndpointKey {
 
 /// An idle connection that may carry another request.
 struct Idle {
-    stream: Stream,
+    stream: Box<Stream>,
     since_ns: u64,
 }
 
@@ -154,7 +154,7 @@ impl Lease {
 
     /// Takes charge of the connection that was just made.
     pub(crate) fn opened(self, stream: Stream) -> Leased {
-        Leased { lease: self, stream, pooled: false }
+        Leased { lease: self, stream: Box::new(stream), pooled: false }
     }
 }
 
@@ -168,7 +168,8 @@ impl Drop for Lease {
 /// [`Leased::give_back`] keeps it.
 pub(crate) struct Leased {
     lease: Lease,
-    stream: Stream,
+    /// Boxed once, and then not copied from hand to hand with each request.
+    stream: Box<Stream>,
     pooled: bool,
 }
 

@@ -25,7 +25,7 @@ use super::line::{Io, Line};
 use crate::Stream;
 use crate::bell::Bell;
 use crate::limits::{
-    HTTP2_FRAME_BYTES_MAX, HTTP2_REPLY_LIST_BYTES_MAX, HTTP2_STREAM_SEND_BYTES_MAX, HTTP2_TABLE_BYTES_MAX,
+    HTTP2_FRAME_BYTES_MAX, HTTP2_QUEUED_BYTES_MAX, HTTP2_REPLY_LIST_BYTES_MAX, HTTP2_TABLE_BYTES_MAX,
     HTTP2_UPSTREAM_RESETS_MAX, HTTP2_UPSTREAM_WINDOW_BYTES,
 };
 use crate::message::{After, Sender};
@@ -313,7 +313,7 @@ fn builder(streams_max: u32) -> Builder {
         .initial_window_size(HTTP2_UPSTREAM_WINDOW_BYTES)
         .initial_connection_window_size(connection_window)
         .initial_max_send_streams(0)
-        .max_send_buffer_size(HTTP2_STREAM_SEND_BYTES_MAX)
+        .max_send_buffer_size(HTTP2_QUEUED_BYTES_MAX)
         .max_concurrent_reset_streams(HTTP2_UPSTREAM_RESETS_MAX)
         .reset_stream_duration(RESET_REMEMBERED)
         .max_local_error_reset_streams(Some(HTTP2_UPSTREAM_RESETS_MAX));

@@ -20,6 +20,9 @@ use crate::message::{After, Code, MessageEnd};
 /// Content that goes to h2 in one piece: a frame of the size that every peer takes.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
+/// A piece that a peer's window has cut shorter earns it no frames.
+const EARNING_BYTES_MIN: usize = 1024;
+
 /// The sending half of a message. Dropped before its end, it resets the stream: a reply with INTERNAL_ERROR, a
 /// request with CANCEL.
 pub struct Sender {
@@ -144,7 +147,10 @@ impl Sender {
         let chunk = Chunk::of(piece, &self.line.gate);
         content.send_data(chunk, ends).map_err(|error| end_of(&error))?;
         self.left = left;
-        if let Some(meter) = &self.line.meter {
+        // A peer that opens its window by a byte at a time earns nothing with it.
+        if let Some(meter) =
+            self.line.meter.as_ref().filter(|_| count == bytes.len() || count >= EARNING_BYTES_MIN)
+        {
             meter.borrow_mut().data_sent(1);
         }
         if ends {
