@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
-use ringway_rt::{self as rt, Doorbell, Driver, Ended, Options, now, sleep_until_ns, spawn};
+use ringway_rt::{self as rt, Doorbell, Driver, Ended, Options, now, sleep_until_ns, spawn, turn};
 
 use crate::connection::{Callers, Link, Place};
 use crate::failure::Failure;
@@ -31,8 +31,8 @@ use pace::Pace;
 pub(crate) enum Word {
     /// Its connections stand, or as many as would; it waits for the start.
     Ready(Opened),
-    /// What the thread of this number has counted since the last time.
-    Tick(usize, Box<Tally>),
+    /// What the thread of this number has counted since the last time, and which tick has just ended.
+    Tick(usize, u64, Box<Tally>),
     /// It has ended.
     Ended(Box<End>),
     /// It could not run.
@@ -213,7 +213,8 @@ async fn live(assignment: Assignment, driver: Driver) -> std::io::Result<()> {
     let usage = measured.take().map_or_else(Usage::default, |start| Usage::now().since(&start));
     shared.give_up(now().mono_ns);
     let idle_lost = idle.iter().filter(|link| !link.is_quiet()).count();
-    let _ = words.send(Word::Tick(thread, std::mem::take(&mut *shared.tally.borrow_mut())));
+    let _ =
+        words.send(Word::Tick(thread, shared.tick_number(), std::mem::take(&mut *shared.tally.borrow_mut())));
     let (targets, steps) = (shared.targets.take(), shared.steps.take());
     let last_ns = shared.last_ns.get();
     let end = End { thread, driver, targets, steps, usage, last_ns, idle_lost };
@@ -323,18 +324,20 @@ async fn open_one(shared: &Rc<Shared>, link: &mut Link, opened: &RefCell<Opened>
     }
 }
 
-/// Gives the tally away at every tick of the measurement.
+/// Gives the tally away at every tick of the measurement. A tick that was missed, because the thread had no core, is not made
+/// up for: what it would have held is in the next.
 async fn tick(shared: Rc<Shared>, thread: usize, words: Sender<Word>, spares: Receiver<Box<Tally>>) {
-    let mut at_ns = shared.measure_ns.get();
     loop {
-        at_ns = at_ns.saturating_add(shared.plan.tick_ns);
-        sleep_until_ns(at_ns).await;
+        let boundary_ns = (shared.tick_number() + 1).saturating_mul(shared.plan.tick_ns);
+        sleep_until_ns(shared.measure_ns.get().saturating_add(boundary_ns)).await;
         let mut spare = spares.try_recv().unwrap_or_default();
         spare.clear();
+        let number = shared.tick_number().saturating_sub(1);
         let full = shared.tally.replace(spare);
-        if words.send(Word::Tick(thread, full)).is_err() {
+        if words.send(Word::Tick(thread, number, full)).is_err() {
             return;
         }
+        turn().await;
     }
 }
 
@@ -363,6 +366,11 @@ impl Shared {
             budget: Cell::new(budget),
             lanes: Gate::default(),
         }
+    }
+
+    /// How many ticks of the measurement are over.
+    fn tick_number(&self) -> u64 {
+        now().mono_ns.saturating_sub(self.measure_ns.get()) / self.plan.tick_ns.max(1)
     }
 
     fn begin(&self, begin_ns: u64) {
