@@ -1,15 +1,19 @@
 //! A connection to an endpoint, whatever is spoken on it: opened when it is needed, used again while it lasts.
 
 mod http1;
+mod multiplex;
 mod websocket;
 
+use std::rc::Rc;
+
 use ringway_rt::now;
-use ringway_transport::{self as transport, Stream, TlsFailure};
+use ringway_transport::{self as transport, Alpn, Stream, TlsFailure};
 
 use crate::failure::Failure;
 use crate::plan::{Endpoint, Plan, Protocol, Target};
 
 use http1::Http1;
+pub(crate) use multiplex::{Callers, Place};
 use websocket::WebSocket;
 
 /// What became of a request.
@@ -73,46 +77,64 @@ enum Connection {
     WebSocket(WebSocket),
 }
 
-/// A place for one connection to one endpoint.
+/// A lane's way to one endpoint: a connection of its own, or a place on one that lanes share.
 pub(crate) struct Link {
     endpoint: usize,
     connection: Option<Connection>,
     served: u64,
+    shared: Option<Rc<Place>>,
 }
 
 impl Link {
-    /// A place for a connection to the endpoint of this number; nothing is opened.
+    /// For a connection of its own to the endpoint of this number; nothing is opened.
     pub(crate) fn new(endpoint: usize) -> Self {
-        Self { endpoint, connection: None, served: 0 }
+        Self { endpoint, connection: None, served: 0, shared: None }
+    }
+
+    /// On a connection that is shared.
+    pub(crate) fn sharing(endpoint: usize, place: Rc<Place>) -> Self {
+        Self { endpoint, connection: None, served: 0, shared: Some(place) }
+    }
+
+    /// Whether others send on the connection as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
     }
 
     /// Requests that the present connection has served.
     pub(crate) fn served(&self) -> u64 {
-        self.served
+        self.shared.as_ref().map_or(self.served, |place| place.served())
     }
 
     /// Whether a connection stands, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        self.connection.is_some()
+        self.shared.as_ref().map_or(self.connection.is_some(), |place| place.is_open())
     }
 
     /// Whether the connection still stands and nothing has come on it. What has come is lost.
     pub(crate) fn is_quiet(&self) -> bool {
-        match &self.connection {
-            None => false,
-            Some(Connection::Http1(http1)) => http1.stream().is_quiet(),
-            Some(Connection::WebSocket(socket)) => socket.stream().is_quiet(),
+        match (&self.shared, &self.connection) {
+            (Some(place), _) => place.is_open(),
+            (None, None) => false,
+            (None, Some(Connection::Http1(http1))) => http1.stream().is_quiet(),
+            (None, Some(Connection::WebSocket(socket))) => socket.stream().is_quiet(),
         }
     }
 
-    /// Closes the connection.
+    /// Closes the connection. One that is shared takes no more requests, and those on it go on.
     pub(crate) fn close(&mut self) {
         self.connection = None;
         self.served = 0;
+        if let Some(place) = &self.shared {
+            place.close();
+        }
     }
 
     /// Opens a connection in place of the one that there may be. The second value: how long it took, in nanoseconds.
     pub(crate) async fn open(&mut self, plan: &Plan) -> (Result<(), NotOpened>, u64) {
+        if let Some(place) = &self.shared {
+            return place.open(plan).await;
+        }
         self.close();
         let begin_ns = now().mono_ns;
         let deadline_ns = begin_ns + plan.connect_timeout_ns;
@@ -133,6 +155,9 @@ impl Link {
         bytes: &[u8],
         deadline_ns: u64,
     ) -> Outcome {
+        if let Some(place) = &self.shared {
+            return place.exchange(plan, target, bytes, deadline_ns).await;
+        }
         let mut outcome = Outcome::default();
         let mut may_repeat = self.served > 0 && target.request.method.is_idempotent();
         loop {
@@ -177,24 +202,24 @@ impl Link {
 }
 
 async fn open(plan: &Plan, endpoint: &Endpoint, deadline_ns: u64) -> Result<Connection, NotOpened> {
+    let (stream, _) = open_stream(endpoint, deadline_ns).await?;
+    match plan.protocol {
+        Protocol::WebSocket => WebSocket::shake(stream, plan, deadline_ns).await.map(Connection::WebSocket),
+        _ => Ok(Connection::Http1(Http1::new(stream))),
+    }
+}
+
+/// A TCP connection, with TLS where the endpoint has it: then also what was agreed to be spoken.
+async fn open_stream(endpoint: &Endpoint, deadline_ns: u64) -> Result<(Stream, Option<Alpn>), NotOpened> {
     let io = ringway_rt::Stream::connect(endpoint.address, deadline_ns).await.map_err(|error| {
         let text = format!("cannot connect to {}: {error}", endpoint.address);
         NotOpened::new(Failure::of_connect(&error), text)
     })?;
-    let stream = match &endpoint.tls {
-        None => Stream::Plain(io),
-        Some((name, tls)) => {
-            let shaken = transport::connect(io, tls, name, deadline_ns).await;
-            shaken
-                .map_err(|failure: TlsFailure| {
-                    let text = format!("no TLS with {name}: {failure} ({})", failure.hint());
-                    NotOpened::new(Failure::Tls, text)
-                })?
-                .0
-        }
-    };
-    match plan.protocol {
-        Protocol::Http1 => Ok(Connection::Http1(Http1::new(stream))),
-        Protocol::WebSocket => WebSocket::shake(stream, plan, deadline_ns).await.map(Connection::WebSocket),
-    }
+    let Some((name, tls)) = &endpoint.tls else { return Ok((Stream::Plain(io), None)) };
+    let shaken = transport::connect(io, tls, name, deadline_ns).await;
+    let (stream, handshake) = shaken.map_err(|failure: TlsFailure| {
+        let text = format!("no TLS with {name}: {failure} ({})", failure.hint());
+        NotOpened::new(Failure::Tls, text)
+    })?;
+    Ok((stream, handshake.alpn))
 }

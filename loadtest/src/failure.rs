@@ -39,6 +39,7 @@ failures! {
     Status, "status", "The reply's status is not one of --expect-status (by default any status below 400 is expected).";
     Length, "length", "The body's length is not --expect-length.";
     Body, "body", "The body's SHA-256 is not --expect-sha256, or the echo is not what was sent.";
+    Grpc, "grpc", "The call's grpc-status is not 0, or there is none.";
     Substring, "substring", "The body does not contain --expect-body.";
 }
 
@@ -54,7 +55,7 @@ impl Failure {
 
     /// Whether a whole reply was received, and a check did not like it.
     pub(crate) fn is_of_check(self) -> bool {
-        matches!(self, Self::Status | Self::Length | Self::Body | Self::Substring)
+        matches!(self, Self::Status | Self::Length | Self::Body | Self::Grpc | Self::Substring)
     }
 
     /// The failure that an error of a stream means, after the connection stood.

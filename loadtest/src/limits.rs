@@ -12,6 +12,10 @@ pub(crate) const RETRY_NS_MIN: u64 = 10_000_000;
 pub(crate) const RETRY_NS_MAX: u64 = 1_000_000_000;
 /// Interim replies (1xx) before the final one.
 pub(crate) const INTERIM_REPLIES_MAX: u8 = 16;
+/// How often a lane looks whether a shared connection has been opened, or has room for its request.
+pub(crate) const MULTIPLEX_LOOK_NS: u64 = 5_000_000;
+/// Milliseconds of silence after which a QUIC connection is gone.
+pub(crate) const QUIC_IDLE_MS: u32 = 60_000;
 /// Bytes of a WebSocket message that is received.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Points of a plot over time: more seconds are drawn together.

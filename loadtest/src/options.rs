@@ -124,6 +124,9 @@ pub(crate) struct RequestOptions {
     /// Many targets with weights, from a file (see docs/load.md)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "header", "body", "body_file"])]
     pub(crate) scenario: Option<PathBuf>,
+    /// gRPC calls over HTTP/2: --body or --body-file is the message, without its five bytes of length
+    #[arg(long, conflicts_with_all = ["scenario", "websocket", "method"])]
+    pub(crate) grpc: bool,
     /// Messages that are echoed instead of requests; also with a ws or wss address
     #[arg(long, conflicts_with = "scenario")]
     pub(crate) websocket: bool,
@@ -139,6 +142,12 @@ pub(crate) struct ConnectionOptions {
     /// Connections that carry requests
     #[arg(short, long, value_name = "COUNT", default_value = "64", value_parser = count)]
     pub(crate) connections: u64,
+    /// What is spoken: HTTP/2 is taken up by ALPN, or at once where there is no TLS; HTTP/3 needs https
+    #[arg(long, value_enum, value_name = "VERSION")]
+    pub(crate) http: Option<HttpVersion>,
+    /// Requests at once on a connection of HTTP/2 or HTTP/3
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) streams: u16,
     /// Opens a new connection after so many requests; 1 for one each
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) requests_per_connection: Option<u64>,
@@ -229,6 +238,20 @@ pub(crate) struct GeneratorOptions {
     /// How long replies are waited for after the end; --timeout unless told
     #[arg(long, value_name = "TIME", value_parser = duration_ns)]
     pub(crate) drain: Option<u64>,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HttpVersion {
+    /// HTTP/1.1.
+    #[value(name = "1.1")]
+    One,
+    /// HTTP/2.
+    #[value(name = "2")]
+    Two,
+    /// HTTP/3.
+    #[value(name = "3")]
+    Three,
 }
 
 /// Which driver.

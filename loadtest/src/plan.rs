@@ -33,15 +33,35 @@ pub(crate) enum Load {
 pub(crate) enum Protocol {
     /// HTTP/1.1 (RFC 9112), one request at a time.
     Http1,
+    /// HTTP/2 (RFC 9113): by ALPN with TLS, by prior knowledge without.
+    Http2,
+    /// HTTP/3 (RFC 9114).
+    Http3,
     /// Messages that are echoed (RFC 6455).
     WebSocket,
 }
 
 impl Protocol {
+    /// Whether a connection carries several requests at once.
+    pub(crate) fn is_multiplexed(self) -> bool {
+        matches!(self, Self::Http2 | Self::Http3)
+    }
+
+    /// What is offered in a TLS handshake.
+    fn alpn(self) -> Alpn {
+        match self {
+            Self::Http1 | Self::WebSocket => Alpn::Http1,
+            Self::Http2 => Alpn::Http2,
+            Self::Http3 => Alpn::Http3,
+        }
+    }
+
     /// Its name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+            Self::Http3 => "HTTP/3",
             Self::WebSocket => "WebSocket",
         }
     }
@@ -88,6 +108,10 @@ pub(crate) struct Plan {
     pub(crate) load: Load,
     /// Connections that carry requests, over all threads.
     pub(crate) connections: usize,
+    /// Requests at once on each of them; 1 where the protocol knows no more.
+    pub(crate) streams: usize,
+    /// Requests are gRPC calls, whose status is in a trailer.
+    pub(crate) grpc: bool,
     /// Connections that are held and carry none.
     pub(crate) idle: usize,
     /// Threads.
@@ -193,6 +217,8 @@ pub(crate) struct Connecting {
     pub(crate) insecure: bool,
     /// Roots, in place of Mozilla's.
     pub(crate) roots: Option<PathBuf>,
+    /// What is spoken.
+    pub(crate) protocol: Option<Protocol>,
     /// Instead of what the host's name resolves to.
     pub(crate) address: Option<SocketAddr>,
 }
@@ -243,8 +269,12 @@ impl Endpoints {
             name: host.to_owned(),
             ca,
             certificate: None,
-            alpn: vec![Alpn::Http1],
-            minimum: Version::Tls12,
+            alpn: vec![self.connecting.protocol.unwrap_or(Protocol::Http1).alpn()],
+            minimum: if self.connecting.protocol == Some(Protocol::Http3) {
+                Version::Tls13
+            } else {
+                Version::Tls12
+            },
             verify: if self.connecting.insecure { Verify::Insecure } else { Verify::Full },
         };
         Ok(ClientTls::build(&profile)?)

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use crate::check::{BadCheck, Checks, parse_sha256, parse_statuses};
 use crate::data::{DataError, Table};
-use crate::options::Options;
+use crate::options::{HttpVersion, Options};
 use crate::plan::{Connecting, EndpointError, Endpoints, Load, Plan, Protocol, Target};
 use crate::request::{BadRequest, Request, RequestText};
 use crate::scenario::{self, ScenarioError, TargetText};
@@ -54,6 +54,9 @@ pub(crate) enum PrepareError {
         #[source]
         source: std::io::Error,
     },
+    /// What was asked for does not go together.
+    #[error("{0}")]
+    Spoken(&'static str),
     /// No connection would carry a request.
     #[error("at least one connection is needed, and some time")]
     Nothing,
@@ -71,19 +74,18 @@ pub(crate) fn plan(options: &Options) -> Result<Plan, PrepareError> {
         }
         None => vec![only_target(options)?],
     };
+    let protocol = protocol(options, &texts)?;
     let mut endpoints = Endpoints::new(Connecting {
+        protocol: Some(protocol),
         insecure: options.connection.insecure,
         roots: options.connection.cacert.clone(),
         address: options.connection.connect,
     });
-    let mut websocket = options.request.websocket;
     let mut targets = Vec::new();
     for text in texts {
         let url = Url::parse(&text.url)?;
-        websocket |= url.scheme.is_websocket();
         targets.push(target(text, &url, endpoints.of(&url)?, &tables)?);
     }
-    let protocol = if websocket { Protocol::WebSocket } else { Protocol::Http1 };
     let connections = options.connection.connections as usize;
     let cores = available_parallelism().map_or(1, usize::from);
     let threads = options.generator.threads.map_or(cores, |threads| threads as usize).min(connections);
@@ -98,6 +100,8 @@ pub(crate) fn plan(options: &Options) -> Result<Plan, PrepareError> {
         tables: Arc::new(tables),
         load,
         connections,
+        streams: if protocol.is_multiplexed() { usize::from(options.connection.streams) } else { 1 },
+        grpc: options.request.grpc,
         idle: options.connection.idle as usize,
         threads,
         cores: options.generator.cores.clone(),
@@ -113,6 +117,30 @@ pub(crate) fn plan(options: &Options) -> Result<Plan, PrepareError> {
         driver: options.generator.driver.into(),
         message_bytes: options.request.message_bytes as usize,
         busy: options.generator.busy,
+    })
+}
+
+/// What is spoken, from what was asked for and from the addresses.
+fn protocol(options: &Options, texts: &[TargetText]) -> Result<Protocol, PrepareError> {
+    let schemes = texts.iter().map(|text| Url::parse(&text.url).map(|url| url.scheme));
+    let schemes = schemes.collect::<Result<Vec<_>, _>>()?;
+    let websocket = options.request.websocket || schemes.iter().any(|scheme| scheme.is_websocket());
+    Ok(match (websocket, options.connection.http) {
+        (true, None | Some(HttpVersion::One)) => Protocol::WebSocket,
+        (true, Some(_)) => return Err(PrepareError::Spoken("WebSockets are opened over HTTP/1.1 only")),
+        (false, Some(HttpVersion::Three)) if options.request.grpc => {
+            return Err(PrepareError::Spoken("gRPC is spoken over HTTP/2"));
+        }
+        (false, Some(HttpVersion::One)) if options.request.grpc => {
+            return Err(PrepareError::Spoken("gRPC is spoken over HTTP/2"));
+        }
+        (false, Some(HttpVersion::Three)) if schemes.iter().any(|scheme| !scheme.is_tls()) => {
+            return Err(PrepareError::Spoken("HTTP/3 needs https"));
+        }
+        (false, Some(HttpVersion::Three)) => Protocol::Http3,
+        (false, Some(HttpVersion::Two)) => Protocol::Http2,
+        (false, None) if options.request.grpc => Protocol::Http2,
+        (false, _) => Protocol::Http1,
     })
 }
 
@@ -155,6 +183,15 @@ fn only_target(options: &Options) -> Result<TargetText, PrepareError> {
         }
         (None, None) => None,
     };
+    let mut fields = request.header.clone();
+    let mut body = body;
+    if request.grpc {
+        let given = |field: &String| field.to_ascii_lowercase().starts_with("content-type:");
+        if !fields.iter().any(given) {
+            fields.push("Content-Type: application/grpc".to_owned());
+        }
+        body.get_or_insert_default();
+    }
     let method =
         request.method.clone().unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
     let check = &options.check;
@@ -162,7 +199,7 @@ fn only_target(options: &Options) -> Result<TargetText, PrepareError> {
         name: None,
         url: options.url.clone().ok_or(PrepareError::NoTarget)?,
         weight: 1,
-        request: RequestText { method, fields: request.header.clone(), body, ..RequestText::default() },
+        request: RequestText { method, fields, body, grpc: request.grpc, ..RequestText::default() },
         checks: Checks {
             statuses: check.expect_status.as_deref().map(parse_statuses).transpose()?.unwrap_or_default(),
             length: check.expect_length,

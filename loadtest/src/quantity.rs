@@ -86,6 +86,12 @@ pub(crate) fn show_count(value: u64) -> String {
     shown
 }
 
+/// A number of things: `1 thread`, `2,000 connections`.
+pub(crate) fn several(count: usize, name: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {name}{plural}", show_count(count as u64))
+}
+
 /// A rate: whole from 100 on, with one or two places below.
 pub(crate) fn show_rate(value: f64) -> String {
     match value {

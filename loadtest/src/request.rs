@@ -6,6 +6,9 @@ use ringway_wire::syntax::{is_field_value, is_token};
 use crate::data::Table;
 use crate::template::{Place, Template, TemplateError, Values, write_number};
 
+/// Before each gRPC message: whether it is compressed, and its length.
+const GRPC_PREFIX_BYTES: usize = 5;
+
 /// A request as it is written down, before it is checked.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestText {
@@ -19,6 +22,8 @@ pub(crate) struct RequestText {
     pub(crate) fields: Vec<String>,
     /// Its body; none and empty differ: an empty one is announced.
     pub(crate) body: Option<Vec<u8>>,
+    /// The body is a gRPC message: five bytes go before it.
+    pub(crate) grpc: bool,
 }
 
 /// Why a request cannot be sent.
@@ -49,6 +54,7 @@ pub(crate) struct Request {
     /// Request line and fields of HTTP/1.1 but for those of framing and connection.
     head: Template,
     body: Option<Template>,
+    grpc: bool,
     /// The whole of it where nothing has to be filled in: to keep the connection, and to close it after this one.
     fixed: Option<[Box<[u8]>; 2]>,
 }
@@ -91,6 +97,7 @@ impl Request {
             method: Method::from_token(text.method.as_bytes()),
             head: Template::parse(head.as_bytes(), tables, Place::Field)?,
             body: body.map(|body| Template::parse(body, tables, Place::Body)).transpose()?,
+            grpc: text.grpc,
             fixed: None,
         };
         if request.head.is_fixed() && request.body.as_ref().is_none_or(Template::is_fixed) {
@@ -134,7 +141,15 @@ impl Request {
             return;
         };
         let mut content = Vec::new();
+        if self.grpc {
+            content.extend_from_slice(&[0; GRPC_PREFIX_BYTES]);
+        }
         body.write(&mut content, values);
+        if self.grpc {
+            // Not compressed, then the message's length: grpc/doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message.
+            let length = u32::try_from(content.len() - GRPC_PREFIX_BYTES).unwrap_or(u32::MAX).to_be_bytes();
+            content.splice(1..GRPC_PREFIX_BYTES, length);
+        }
         out.extend_from_slice(b"Content-Length: ");
         write_number(out, content.len() as u64);
         out.extend_from_slice(b"\r\n\r\n");
@@ -184,6 +199,7 @@ mod tests {
             target: target.to_owned(),
             fields: fields.iter().map(|field| (*field).to_owned()).collect(),
             body: body.map(|body| body.as_bytes().to_vec()),
+            grpc: false,
         }
     }
 
@@ -243,6 +259,16 @@ mod tests {
 
             {"n": 0}"#]],
         );
+    }
+
+    #[test]
+    fn a_grpc_message_has_its_length_before_it() {
+        let call =
+            RequestText { grpc: true, ..text("POST", "/a.B/C", &["User-Agent: me"], Some("{{seq}}bc")) };
+        let request = Request::prepare(&call, &[]).unwrap();
+        let mut values = Values::new(Arc::default(), 1, 7, 8);
+        let sent = request.bytes(&mut Vec::new(), After::Keep, &mut values).to_vec();
+        assert!(sent.ends_with(b"Content-Length: 8\r\n\r\n\0\0\0\0\x037bc"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A whole run: starts the threads, lets them begin together, adds up what they count, and waits for their end.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -189,12 +189,15 @@ fn conduct(
     let mut ends: Vec<End> = Vec::new();
     while ends.len() < plan.threads {
         match heard.recv() {
-            Ok(Word::Tick(thread, tally)) => {
-                ticks.take(thread, &tally, observer)?;
+            Ok(Word::Tick(thread, number, tally)) => {
+                ticks.take(thread, number as usize, &tally, observer)?;
                 // A thread that has ended wants no spare.
                 let _ = spares.get(thread).map(|spare| spare.send(tally));
             }
-            Ok(Word::Ended(end)) => ends.push(*end),
+            Ok(Word::Ended(end)) => {
+                ticks.end(end.thread, observer)?;
+                ends.push(*end);
+            }
             Ok(Word::Ready(_)) => {}
             Ok(Word::Failed(why)) => return Err(RunError::Thread(why)),
             Err(_) => return Err(RunError::Thread("a thread ended without a word".to_owned())),
@@ -253,12 +256,11 @@ fn sum_shares<'a>(threads: impl Iterator<Item = &'a [Share]>) -> Vec<Share> {
 
 /// Ticks of all threads, brought together by their number.
 struct Ticks {
-    threads: usize,
     tick_s: f64,
-    /// How many each thread has given.
+    /// Up to which each thread has given its own.
     given: Vec<usize>,
-    /// Those that some thread has still to give: how many gave, and the sum.
-    open: VecDeque<(usize, Tally)>,
+    /// Those that some thread may still add to.
+    open: BTreeMap<usize, Tally>,
     /// How many are complete.
     complete: usize,
     total: Tally,
@@ -268,37 +270,56 @@ struct Ticks {
 impl Ticks {
     fn new(plan: &SharedPlan) -> Self {
         Self {
-            threads: plan.threads,
             tick_s: plan.tick_ns as f64 / 1e9,
             given: vec![0; plan.threads],
-            open: VecDeque::new(),
+            open: BTreeMap::new(),
             complete: 0,
             total: Tally::default(),
             points: Vec::new(),
         }
     }
 
-    fn take(&mut self, thread: usize, tally: &Tally, observer: &mut dyn Observer) -> Result<(), RunError> {
+    fn take(
+        &mut self,
+        thread: usize,
+        number: usize,
+        tally: &Tally,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
         let Some(given) = self.given.get_mut(thread) else { return Ok(()) };
-        let place = *given - self.complete;
-        *given += 1;
-        while self.open.len() <= place {
-            self.open.push_back((0, Tally::default()));
+        // A thread's last tick may be the one that it has given part of already.
+        let number = number.max(self.complete);
+        *given = number + 1;
+        self.open.entry(number).or_default().add(tally);
+        self.close_complete(observer)
+    }
+
+    /// Nothing more comes from this thread.
+    fn end(&mut self, thread: usize, observer: &mut dyn Observer) -> Result<(), RunError> {
+        if let Some(given) = self.given.get_mut(thread) {
+            *given = usize::MAX;
         }
-        if let Some((count, sum)) = self.open.get_mut(place) {
-            *count += 1;
-            sum.add(tally);
+        if self.given.iter().all(|given| *given == usize::MAX) {
+            // The last ones are closed when it is known how long they were.
+            return Ok(());
         }
-        while self.open.front().is_some_and(|(count, _)| *count == self.threads) {
-            self.close_first(self.tick_s, observer)?;
+        self.close_complete(observer)
+    }
+
+    fn close_complete(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let given = self.given.iter().copied().min().unwrap_or(0);
+        while self.open.first_key_value().is_some_and(|(number, _)| *number < given) {
+            self.close_first(f64::INFINITY, observer)?;
         }
         Ok(())
     }
 
-    fn close_first(&mut self, seconds: f64, observer: &mut dyn Observer) -> Result<(), RunError> {
-        let Some((_, tally)) = self.open.pop_front() else { return Ok(()) };
-        let point = Point::of(&tally, self.complete as f64 * self.tick_s, seconds);
-        self.complete += 1;
+    /// Closes the first that is open; ticks before it that no thread gave are part of it.
+    fn close_first(&mut self, seconds_max: f64, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let Some((number, tally)) = self.open.pop_first() else { return Ok(()) };
+        let seconds = (number + 1 - self.complete) as f64 * self.tick_s;
+        let point = Point::of(&tally, self.complete as f64 * self.tick_s, seconds.min(seconds_max));
+        self.complete = number + 1;
         self.total.add(&tally);
         observer.tick(&tally, &point, &self.total).map_err(RunError::Log)?;
         self.points.push(point);
@@ -309,7 +330,7 @@ impl Ticks {
     fn flush(&mut self, elapsed_ns: u64, observer: &mut dyn Observer) -> Result<(), RunError> {
         while !self.open.is_empty() {
             let left_s = elapsed_ns as f64 / 1e9 - self.complete as f64 * self.tick_s;
-            self.close_first(left_s.clamp(self.tick_s / 1000.0, self.tick_s), observer)?;
+            self.close_first(left_s.max(self.tick_s / 1000.0), observer)?;
         }
         // The last tick of each thread may be a sliver, in which a rate means nothing.
         let elapsed_s = elapsed_ns as f64 / 1e9;

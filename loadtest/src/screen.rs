@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::SystemTime;
 
 use crate::plan::{Plan, SharedPlan};
-use crate::quantity::{show_count, show_ns, show_rate, show_share};
+use crate::quantity::{several, show_count, show_ns, show_rate, show_share};
 use crate::run::{Observer, Point};
 use crate::tally::Tally;
 
@@ -179,8 +179,8 @@ fn show(text: &str) {
 
 fn describe(plan: &Plan) -> String {
     let kind = if plan.is_open() { "open loop" } else { "closed loop" };
-    let (connections, threads) = (plan.connections, plan.threads);
-    format!("{}, {kind}, {connections} connections, {threads} threads", plan.protocol.name())
+    let (connections, threads) = (several(plan.connections, "connection"), several(plan.threads, "thread"));
+    format!("{}, {kind}, {connections}, {threads}", plan.protocol.name())
 }
 
 fn bar(share: f64, width: usize) -> String {

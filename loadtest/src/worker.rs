@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
-use ringway_rt::{self as rt, Doorbell, Driver, Ended, Options, now, sleep_until_ns, spawn};
+use ringway_rt::{self as rt, Doorbell, Driver, Ended, Options, now, sleep_until_ns, spawn, turn};
 
-use crate::connection::Link;
+use crate::connection::{Callers, Link, Place};
 use crate::failure::Failure;
 use crate::limits::{INTERRUPT_DRAIN_NS_MAX, OPENING_MAX, RING_ENTRIES};
-use crate::plan::{Load, SharedPlan};
+use crate::plan::{Load, Plan, SharedPlan};
 use crate::schedule::Schedule;
 use crate::tally::{Share, Tally};
 use crate::template::Values;
@@ -31,8 +31,8 @@ use pace::Pace;
 pub(crate) enum Word {
     /// Its connections stand, or as many as would; it waits for the start.
     Ready(Opened),
-    /// What the thread of this number has counted since the last time.
-    Tick(usize, Box<Tally>),
+    /// What the thread of this number has counted since the last time, and which tick has just ended.
+    Tick(usize, u64, Box<Tally>),
     /// It has ended.
     Ended(Box<End>),
     /// It could not run.
@@ -213,7 +213,8 @@ async fn live(assignment: Assignment, driver: Driver) -> std::io::Result<()> {
     let usage = measured.take().map_or_else(Usage::default, |start| Usage::now().since(&start));
     shared.give_up(now().mono_ns);
     let idle_lost = idle.iter().filter(|link| !link.is_quiet()).count();
-    let _ = words.send(Word::Tick(thread, std::mem::take(&mut *shared.tally.borrow_mut())));
+    let _ =
+        words.send(Word::Tick(thread, shared.tick_number(), std::mem::take(&mut *shared.tally.borrow_mut())));
     let (targets, steps) = (shared.targets.take(), shared.steps.take());
     let last_ns = shared.last_ns.get();
     let end = End { thread, driver, targets, steps, usage, last_ns, idle_lost };
@@ -245,31 +246,32 @@ fn spawn_lanes(shared: &Rc<Shared>, links: Vec<Vec<Link>>) {
 /// Opens every connection of this thread, some at a time: one lane's links each, and the idle ones.
 async fn open_all(shared: &Rc<Shared>, thread: usize) -> (Vec<Vec<Link>>, Vec<Link>, Opened) {
     let plan = &shared.plan;
-    let lanes = plan.share_of(plan.connections, thread);
+    let connections = plan.share_of(plan.connections, thread);
     let idle_wanted = plan.share_of(plan.idle, thread);
-    let links: Rc<RefCell<Vec<Vec<Link>>>> = Rc::new(RefCell::new(Vec::with_capacity(lanes)));
+    let links: Rc<RefCell<Vec<Vec<Link>>>> = Rc::new(RefCell::new(Vec::with_capacity(connections)));
     let idle: Rc<RefCell<Vec<Link>>> = Rc::default();
     let opened: Rc<RefCell<Opened>> = Rc::default();
-    let left = Rc::new(Cell::new((lanes, idle_wanted)));
+    let left = Rc::new(Cell::new((connections, idle_wanted)));
     let openers = Rc::new(Gate::default());
-    for _ in 0..OPENING_MAX.min(lanes + idle_wanted) {
+    let callers: Rc<Callers> = Rc::default();
+    for _ in 0..OPENING_MAX.min(connections + idle_wanted) {
         openers.enter();
         let (shared, links, idle) = (shared.clone(), links.clone(), idle.clone());
         let (opened, left, openers) = (opened.clone(), left.clone(), openers.clone());
+        let callers = callers.clone();
         spawn(async move {
             loop {
-                let mut link = Link::new(0);
-                let (lanes_left, idle_left) = left.get();
-                if lanes_left > 0 {
-                    left.set((lanes_left - 1, idle_left));
-                    let mut all = vec![link];
-                    all.extend((1..shared.plan.endpoints.len()).map(Link::new));
-                    for link in &mut all {
+                let (connections_left, idle_left) = left.get();
+                if connections_left > 0 {
+                    left.set((connections_left - 1, idle_left));
+                    let mut lanes = lanes_of_connection(&shared.plan, &callers);
+                    for link in lanes.first_mut().into_iter().flatten() {
                         open_one(&shared, link, &opened).await;
                     }
-                    links.borrow_mut().push(all);
+                    links.borrow_mut().append(&mut lanes);
                 } else if idle_left > 0 {
                     left.set((0, idle_left - 1));
+                    let mut link = one_link(&shared.plan, 0, &callers);
                     open_one(&shared, &mut link, &opened).await;
                     if link.is_open() {
                         opened.borrow_mut().idle += 1;
@@ -289,6 +291,27 @@ async fn open_all(shared: &Rc<Shared>, thread: usize) -> (Vec<Vec<Link>>, Vec<Li
     (links.take(), idle.take(), opened.take())
 }
 
+/// The lanes of one connection to each endpoint: one, or as many as it carries requests at once.
+fn lanes_of_connection(plan: &Plan, callers: &Rc<Callers>) -> Vec<Vec<Link>> {
+    let endpoints = 0..plan.endpoints.len();
+    if !plan.protocol.is_multiplexed() {
+        return vec![endpoints.map(Link::new).collect()];
+    }
+    let places: Vec<Rc<Place>> = endpoints.map(|endpoint| Place::new(endpoint, callers.clone())).collect();
+    let lane = || {
+        places.iter().enumerate().map(|(endpoint, place)| Link::sharing(endpoint, place.clone())).collect()
+    };
+    std::iter::repeat_with(lane).take(plan.streams).collect()
+}
+
+fn one_link(plan: &Plan, endpoint: usize, callers: &Rc<Callers>) -> Link {
+    if plan.protocol.is_multiplexed() {
+        Link::sharing(endpoint, Place::new(endpoint, callers.clone()))
+    } else {
+        Link::new(endpoint)
+    }
+}
+
 async fn open_one(shared: &Rc<Shared>, link: &mut Link, opened: &RefCell<Opened>) {
     let (result, _) = link.open(&shared.plan).await;
     let mut opened = opened.borrow_mut();
@@ -301,24 +324,26 @@ async fn open_one(shared: &Rc<Shared>, link: &mut Link, opened: &RefCell<Opened>
     }
 }
 
-/// Gives the tally away at every tick of the measurement.
+/// Gives the tally away at every tick of the measurement. A tick that was missed, because the thread had no core, is not made
+/// up for: what it would have held is in the next.
 async fn tick(shared: Rc<Shared>, thread: usize, words: Sender<Word>, spares: Receiver<Box<Tally>>) {
-    let mut at_ns = shared.measure_ns.get();
     loop {
-        at_ns = at_ns.saturating_add(shared.plan.tick_ns);
-        sleep_until_ns(at_ns).await;
+        let boundary_ns = (shared.tick_number() + 1).saturating_mul(shared.plan.tick_ns);
+        sleep_until_ns(shared.measure_ns.get().saturating_add(boundary_ns)).await;
         let mut spare = spares.try_recv().unwrap_or_default();
         spare.clear();
+        let number = shared.tick_number().saturating_sub(1);
         let full = shared.tally.replace(spare);
-        if words.send(Word::Tick(thread, full)).is_err() {
+        if words.send(Word::Tick(thread, number, full)).is_err() {
             return;
         }
+        turn().await;
     }
 }
 
 impl Shared {
     fn new(plan: &SharedPlan, signals: Arc<Signals>, thread: usize) -> Self {
-        let lanes = plan.share_of(plan.connections, thread);
+        let lanes = plan.share_of(plan.connections, thread) * plan.streams;
         let schedule = match &plan.load {
             Load::Closed => None,
             Load::Open { pieces, arrivals } => {
@@ -341,6 +366,11 @@ impl Shared {
             budget: Cell::new(budget),
             lanes: Gate::default(),
         }
+    }
+
+    /// How many ticks of the measurement are over.
+    fn tick_number(&self) -> u64 {
+        now().mono_ns.saturating_sub(self.measure_ns.get()) / self.plan.tick_ns.max(1)
     }
 
     fn begin(&self, begin_ns: u64) {

@@ -7,7 +7,7 @@ use super::{Latency, Part, Report, Sample};
 use ringway_wire::date::imf_fixdate;
 
 use crate::limits::PLOT_POINTS_MAX;
-use crate::quantity::{show_bytes, show_count, show_ns, show_rate, show_share};
+use crate::quantity::{several, show_bytes, show_count, show_ns, show_rate, show_share};
 
 /// The page of a run.
 pub(crate) fn page(report: &Report) -> String {
@@ -74,10 +74,10 @@ fn heading(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "<h1>{}</h1>", escape(&report.name))?;
     writeln!(
         out,
-        "<p class=\"sub\">{}{tls}, {how}, {} connections, {} threads, {:.1} s{}</p>",
+        "<p class=\"sub\">{}{tls}, {how}, {}, {}, {:.1} s{}</p>",
         settings.protocol,
-        show_count(settings.connections as u64),
-        settings.threads,
+        several(settings.connections, "connection"),
+        several(settings.threads, "thread"),
         report.elapsed_s,
         if report.interrupted { ", interrupted" } else { "" }
     )

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Latency, Part, Report};
-use crate::quantity::{show_bytes, show_count, show_ns, show_rate, show_share};
+use crate::quantity::{several, show_bytes, show_count, show_ns, show_rate, show_share};
 
 /// The report as text, its last line ended.
 pub(crate) fn text(report: &Report) -> String {
@@ -89,11 +89,12 @@ fn heading(out: &mut String, report: &Report) -> fmt::Result {
         _ => "closed loop".to_owned(),
     };
     let seconds = report.elapsed_s;
-    let (connections, threads) = (settings.connections, settings.threads);
+    let connections = several(settings.connections, "connection");
+    let threads = several(settings.threads, "thread");
     let interrupted = if report.interrupted { ", interrupted" } else { "" };
     writeln!(
         out,
-        "  {}{tls}, {rate}, {connections} connections, {threads} threads, {seconds:.1} s{interrupted}\n",
+        "  {}{tls}, {rate}, {connections}, {threads}, {seconds:.1} s{interrupted}\n",
         settings.protocol
     )
 }

@@ -80,7 +80,7 @@ impl Lane {
         };
         let Some(link) = self.links.get_mut(target.endpoint) else { return due.intended_ns };
         let last = plan.requests_per_connection.is_some_and(|most| link.served() + 1 >= most);
-        let after = if last { After::Close } else { After::Keep };
+        let after = if last && !link.is_shared() { After::Close } else { After::Keep };
         let scratch = &mut self.scratch;
         let bytes = target.request.bytes(scratch, after, &mut shared.values.borrow_mut());
         shared.values.borrow_mut().advance();
