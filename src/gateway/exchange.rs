@@ -21,6 +21,7 @@ use crate::entry::Entry;
 use crate::upstream::endpoint::Leased;
 use crate::upstream::prepared::Timeouts;
 use crate::upstream::{Choice, Upstream};
+use crate::worker::Worker;
 
 /// Attempts at an upstream, the first included.
 const ATTEMPTS_MAX: u8 = 2;
@@ -163,7 +164,7 @@ async fn connect(job: &Job<'_>, choice: &Choice, now_ns: u64) -> Result<Leased, 
     match ringway_transport::connect(stream, tls, &name, until_ns).await {
         Ok((stream, _)) => Ok(place.opened(stream)),
         Err(failure) => {
-            log_tls_failure(&upstream.prepared.name, address, failure);
+            log_tls_failure(worker, &upstream.prepared.name, address, failure);
             Err(if failure == TlsFailure::HandshakeTimeout {
                 Outcome::ConnectTimeout
             } else {
@@ -176,8 +177,10 @@ async fn connect(job: &Job<'_>, choice: &Choice, now_ns: u64) -> Result<Leased, 
 /// A handshake has at least this long, however short the connect timeout is.
 const TLS_NS_MIN: u64 = 2_000_000_000;
 
-fn log_tls_failure(upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
-    tracing::debug!(upstream, %address, failure = failure.name(), hint = failure.hint(), "TLS to the upstream failed");
+fn log_tls_failure(worker: &Worker, upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
+    let Some(more) = worker.may_warn() else { return };
+    let (failure, hint) = (failure.name(), failure.hint());
+    tracing::warn!(upstream, %address, failure, hint, more, "TLS to the upstream failed");
 }
 
 /// One attempt over one connection.

@@ -27,3 +27,5 @@ pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;
 /// Snapshots that were fetched from control and are kept beside the one that is served.
 pub(crate) const FETCHED_SNAPSHOTS_KEPT: usize = 3;
+/// Removed listeners whose redirect is remembered for the connections that they had accepted.
+pub(crate) const RETIRED_LISTENERS_MAX: usize = 256;
