@@ -11,8 +11,14 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "blackbox/frames.rs"]
+mod frames;
+#[path = "blackbox/http2_client.rs"]
+mod http2_client;
 #[path = "blackbox/node.rs"]
 mod node;
+#[path = "blackbox/peers.rs"]
+mod peers;
 #[path = "blackbox/raw.rs"]
 mod raw;
 #[path = "blackbox/scripted.rs"]
@@ -22,6 +28,16 @@ mod site;
 
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
+#[path = "blackbox/floods.rs"]
+mod floods;
+#[path = "blackbox/http2.rs"]
+mod http2;
+#[path = "blackbox/http2_upstreams.rs"]
+mod http2_upstreams;
+#[path = "blackbox/http3.rs"]
+mod http3;
+#[path = "blackbox/interop.rs"]
+mod interop;
 #[path = "blackbox/malformed.rs"]
 mod malformed;
 #[path = "blackbox/misbehaving.rs"]

@@ -31,6 +31,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
             id,
             endpoints,
             protocol: match view.at("protocol").text() {
+                "http2" => UpstreamProtocol::Http2,
                 "auto" => UpstreamProtocol::Auto,
                 _ => UpstreamProtocol::Http1,
             },
@@ -46,6 +47,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
             tunnel_idle_ms_max: timeout.at("tunnel_idle").ms(),
             pool_idle_ms_max: pool.at("idle").ms(),
             connections_max: pool.at("connections").small(),
+            streams_max: pool.at("streams").small(),
         });
     }
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use ringway_policy::headers::check_edit;
 use ringway_snapshot::id;
 use ringway_snapshot::model::{
-    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, RouteTimeout, ValueMatch,
+    Action, Chain, FieldEdit, FieldMatch, HostPattern, PathPattern, Rewrite, Route, RouteTimeout,
+    UpstreamProtocol, ValueMatch,
 };
 
 use super::policy::{refused, steps};
@@ -76,6 +77,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             action: Action::Respond { status: 404, fields: Vec::new(), body: Vec::new() },
             websocket: false,
             encoded_slash: false,
+            grpc_web: false,
             body_bytes_max: None,
         };
         let mut actions = 0;
@@ -106,6 +108,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "rewrite" => rewrite = Some(value),
                 "timeout" => timeout = Some(value),
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
+                "grpc_web" => route.grpc_web = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
                 "body" => route.body_bytes_max = value.text().and_then(|text| parse_size(text).ok()),
                 // A key that is not available yet was refused before.
@@ -114,6 +117,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
             }
         }
         self.check_actions(&maker, actions);
+        self.check_forwarding(&maker, &route);
         self.rewrite(&maker, &mut route, rewrite);
         self.timeout(&maker, &mut route, timeout);
         route.id = id::route(self.pattern, &route).0;
@@ -133,12 +137,35 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
         self.report(diagnostic.hint("a route has exactly one of `to`, `redirect` and `respond`"));
     }
 
-    fn rewrite(&mut self, maker: &Maker<'_>, route: &mut Route, value: Option<Value>) {
-        let proxied = matches!(route.action, Action::Proxy { .. });
-        if !proxied && route.websocket {
-            let at = maker.place().key("websocket").as_key();
-            self.report(Diagnostic::error(Class::Conflict, at, "only a route with `to` has WebSockets"));
+    /// What a route can do only where it has an upstream, and one that speaks the right protocol.
+    fn check_forwarding(&mut self, maker: &Maker<'_>, route: &Route) {
+        let at = |key: &str| maker.place().key(key).as_key();
+        let Action::Proxy { upstream, .. } = &route.action else {
+            if route.websocket {
+                self.report(Diagnostic::error(
+                    Class::Conflict,
+                    at("websocket"),
+                    "only a route with `to` has WebSockets",
+                ));
+            }
+            if route.grpc_web {
+                self.report(Diagnostic::error(
+                    Class::Conflict,
+                    at("grpc_web"),
+                    "only a route with `to` has gRPC",
+                ));
+            }
+            return;
+        };
+        let upstream = self.compiler.model.upstreams.get(*upstream as usize);
+        if route.websocket && upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2) {
+            let message = "WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone";
+            let diagnostic = Diagnostic::error(Class::Conflict, at("websocket"), message);
+            self.report(diagnostic.hint("write `protocol: auto` or `http1` at the upstream"));
         }
+    }
+
+    fn rewrite(&mut self, maker: &Maker<'_>, route: &mut Route, value: Option<Value>) {
         let Some(value) = value else { return };
         let at = || maker.place().key("rewrite");
         let Action::Proxy { rewrite, .. } = &mut route.action else {

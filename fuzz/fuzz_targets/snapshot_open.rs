@@ -186,6 +186,7 @@ fn host(pattern: HostPattern, routes: &[(PathPattern, &str, &str)]) -> Host {
             action: Action::Respond { status: 200, fields: Vec::new(), body: b"ok".to_vec() },
             websocket: false,
             encoded_slash: false,
+            grpc_web: false,
             body_bytes_max: None,
         };
         route.id = id::route(&pattern, &route).0;

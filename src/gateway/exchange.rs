@@ -1,27 +1,34 @@
 //! One request to an upstream and its reply back: choose, connect, send, read, relay; both bodies at once.
 //!
-//! Retry in its least form (docs/architecture.md): a failed connect, or a pooled connection that turned out
-//! to be closed before any byte of a reply, takes the next endpoint once.
+//! Retry in its least form (docs/architecture.md): a failed connect, a connection used before that turned out to be closed
+//! without any byte of a reply, or an HTTP/2 endpoint that says that it did nothing with the request, takes the next endpoint
+//! once.
 
+mod head;
+mod reach;
 mod reply;
 mod upload;
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
-use ringway_transport::{Receiver, Stream, TlsFailure};
+use ringway_transport::{After, HeadEnd, Receiver, Slot};
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine};
+use ringway_wire::message::OutgoingHead;
 use ringway_wire::overlay::Overlay;
 
+use self::head::{From, REPLY_LIMITS, Repeat, Wait};
+use self::reach::{Need, Way};
+use self::reply::Came;
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
+use crate::upstream::Upstream;
 use crate::upstream::endpoint::Leased;
 use crate::upstream::prepared::Timeouts;
-use crate::upstream::{Choice, Upstream};
-use crate::worker::Worker;
 
 /// Attempts at an upstream, the first included.
 const ATTEMPTS_MAX: u8 = 2;
@@ -34,9 +41,9 @@ pub(crate) struct Job<'r> {
     /// Where to.
     pub(crate) upstream: Rc<Upstream>,
     /// Edits of the request's fields.
-    pub(crate) overlay: Overlay,
+    pub(crate) overlay: &'r Overlay,
     /// Fields that the chain and the gateway add to the reply.
-    pub(crate) reply_overlay: Overlay,
+    pub(crate) reply_overlay: &'r Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
     /// How long is waited for the upstream.
@@ -81,8 +88,8 @@ impl Ended {
 enum Attempt {
     /// The exchange is over.
     Ended(Ended),
-    /// The pooled connection was closed before it answered, and the request may be sent again.
-    Stale,
+    /// Nothing was done with the request, and it may be sent again.
+    Again,
 }
 
 /// Carries the request out.
@@ -112,28 +119,32 @@ pub(crate) async fn run(
         entry.attempts += 1;
         entry.endpoint = Some(choice.endpoint.key.address);
         let in_flight = choice.endpoint.begin();
-        let pooled = if entry.attempts == 1 { choice.endpoint.take_idle() } else { None };
-        let leased = match pooled {
-            Some(leased) => leased,
-            None => match connect(job, &choice, now_ns).await {
-                Ok(leased) => leased,
-                Err(outcome) => {
-                    // Nothing was sent: any request may try elsewhere.
-                    last = outcome;
-                    if outcome == Outcome::UpstreamSaturated {
-                        break;
-                    }
-                    choice.endpoint.penalise(now_ns);
-                    worker.count(Metric::UpstreamConnectionsFailed);
-                    not = Some(choice.endpoint.key.address);
-                    continue;
+        let need = Need { tunnel: job.extra.upgrade.is_some(), pooled: entry.attempts == 1 };
+        let way = match reach::reach(job, &choice, need, now_ns).await {
+            Ok(way) => way,
+            Err(outcome) => {
+                // Nothing was sent: any request may try elsewhere.
+                last = outcome;
+                if outcome == Outcome::UpstreamSaturated {
+                    break;
                 }
-            },
+                choice.endpoint.penalise(now_ns);
+                worker.count(Metric::UpstreamConnectionsFailed);
+                not = Some(choice.endpoint.key.address);
+                continue;
+            }
         };
-        entry.reused = leased.pooled();
-        match attempt(job, entry, source, sink, leased, now_ns).await {
+        entry.reused = way.reused();
+        let attempted = match way {
+            Way::Http1(leased) => over_http1(job, entry, source, sink, leased, now_ns).await,
+            Way::Http2(slot) => over_http2(job, entry, source, sink, slot, now_ns).await,
+        };
+        if entry.status != 0 {
+            choice.endpoint.absolve();
+        }
+        match attempted {
             Attempt::Ended(ended) => return ended,
-            Attempt::Stale => {
+            Attempt::Again => {
                 worker.count(Metric::UpstreamRetries);
                 last = Outcome::UpstreamReset;
             }
@@ -143,48 +154,8 @@ pub(crate) async fn run(
     Ended::before_reply(last)
 }
 
-async fn connect(job: &Job<'_>, choice: &Choice, now_ns: u64) -> Result<Leased, Outcome> {
-    let (worker, upstream, connect_ns_max) =
-        (&job.connection.worker, &job.upstream, job.timeouts.connect_ns_max);
-    let Some(place) = choice.endpoint.reserve(upstream.prepared.connections_max) else {
-        return Err(Outcome::UpstreamSaturated);
-    };
-    let address = choice.endpoint.key.address;
-    let until_ns = now_ns.saturating_add(connect_ns_max);
-    let stream =
-        ringway_rt::Stream::connect(address, until_ns).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => Outcome::ConnectRefused,
-            std::io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
-            _ => Outcome::ConnectFailed,
-        })?;
-    worker.count(Metric::UpstreamConnectionsOpened);
-    let Some(tls) = &upstream.prepared.tls else { return Ok(place.opened(Stream::Plain(stream))) };
-    let name = upstream.prepared.tls_name(choice.defined, address);
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(connect_ns_max.max(TLS_NS_MIN));
-    match ringway_transport::connect(stream, tls, &name, until_ns).await {
-        Ok((stream, _)) => Ok(place.opened(stream)),
-        Err(failure) => {
-            log_tls_failure(worker, &upstream.prepared.name, address, failure);
-            Err(if failure == TlsFailure::HandshakeTimeout {
-                Outcome::ConnectTimeout
-            } else {
-                Outcome::UpstreamTlsFailed
-            })
-        }
-    }
-}
-
-/// A handshake has at least this long, however short the connect timeout is.
-const TLS_NS_MIN: u64 = 2_000_000_000;
-
-fn log_tls_failure(worker: &Worker, upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
-    let Some(more) = worker.may_warn() else { return };
-    let (failure, hint) = (failure.name(), failure.hint());
-    tracing::warn!(upstream, %address, failure, hint, more, "TLS to the upstream failed");
-}
-
-/// One attempt over one connection.
-async fn attempt(
+/// One attempt over a connection of its own.
+async fn over_http1(
     job: &mut Job<'_>,
     entry: &mut Entry<'_>,
     source: &mut Source<'_>,
@@ -195,35 +166,88 @@ async fn attempt(
     let stream = leased.stream();
     let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
     let coding = coding_of(job.head.framing());
-    let scheme = if stream.is_tls() { "https" } else { "http" };
-    if up.request(job.head, &job.overlay, job.line, coding, &job.extra, scheme).is_err() {
-        return Attempt::Ended(Ended::before_reply(Outcome::UpstreamReset));
-    }
-    let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.pristine();
+    up.request_text(job.head, job.overlay, job.line, coding, &job.extra);
+    let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
-    let wait = reply::Wait { stream, sent_ns, until_ns, beside: None };
-    let came = match source.forward_ready(&mut up).await {
-        Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
-        Ok(false) => upload::beside(job, entry, source, sink, &mut up, wait).await,
-        // It may have answered before it closed.
-        Err(RelayEnd::Sink(end)) => {
-            let came = reply::relay_reply(job, entry, sink, wait).await;
-            let came = reply::Came { reusable: false, ..came };
-            if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
-        }
-        Err(RelayEnd::Source(end)) => reply::Came::before_reply(upload::outcome_of(end, entry)),
-    };
+    let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
+    let came = carry(job, entry, source, sink, &mut up, wait).await;
     drop(up);
-    if entry.status != 0 {
-        leased.endpoint().absolve();
-    }
-    if came.silent && may_repeat && source.rewind() {
-        return Attempt::Stale;
+    if came.repeat == Repeat::Idempotent && may_repeat && source.rewind() {
+        return Attempt::Again;
     }
     if came.reusable {
         leased.give_back(entry.ended_ns);
     }
     Attempt::Ended(came.ended)
+}
+
+/// One attempt on a stream of a connection that others use.
+async fn over_http2(
+    job: &mut Job<'_>,
+    entry: &mut Entry<'_>,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    slot: Slot,
+    sent_ns: u64,
+) -> Attempt {
+    let framing = job.head.framing();
+    let coding = coding_of(framing);
+    let head = OutgoingHead::Request {
+        head: job.head,
+        overlay: job.overlay,
+        line: job.line,
+        framing,
+        extra: &job.extra,
+        scheme: if job.upstream.prepared.tls.is_some() { "https" } else { "http" },
+    };
+    let after = if coding == Coding::None { After::Nothing } else { After::Content };
+    let requested = match slot.request(&head, after, &REPLY_LIMITS) {
+        Ok(requested) => requested,
+        // The connection took its leave in this very moment.
+        Err(HeadEnd::Refused) => return Attempt::Again,
+        Err(_) => return Attempt::Ended(Ended::before_reply(Outcome::Internal)),
+    };
+    source.keep();
+    let mut up = Sink::begun(requested.sender, coding, job.write_stall_ns_max);
+    let (reply, due_ns) = (RefCell::new(requested.reply), Cell::new(u64::MAX));
+    let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
+    let from = From::Http2 { reply: &reply, due_ns: &due_ns };
+    let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
+    if matches!(came.ended.outcome, Outcome::UpstreamHeadTimeout | Outcome::UpstreamIdleTimeout) {
+        // Either this request is slow or the connection is dead: the others on it are told which.
+        let now_ns = ringway_rt::now().mono_ns;
+        slot.probe(now_ns.saturating_add(job.timeouts.connect_ns_max));
+    }
+    let may_repeat = match came.repeat {
+        Repeat::Never => false,
+        Repeat::Idempotent => slot.reused() && job.head.method().is_idempotent(),
+        Repeat::Any => true,
+    };
+    // What is left of the stream goes before its place on the connection is another's.
+    drop((up, reply));
+    if may_repeat && source.rewind() { Attempt::Again } else { Attempt::Ended(came.ended) }
+}
+
+/// Sends the content and relays the reply.
+async fn carry(
+    job: &mut Job<'_>,
+    entry: &mut Entry<'_>,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    up: &mut Sink<'_>,
+    wait: Wait<'_>,
+) -> Came {
+    match source.forward_ready(up).await {
+        Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
+        Ok(false) => upload::beside(job, entry, source, sink, up, wait).await,
+        // It may have answered before it closed.
+        Err(RelayEnd::Sink(end)) => {
+            let came = reply::relay_reply(job, entry, sink, wait).await;
+            let came = Came { reusable: false, ..came };
+            if end == SinkEnd::Stalled { came.unless_answered(Outcome::UpstreamWriteTimeout) } else { came }
+        }
+        Err(RelayEnd::Source(end)) => Came::before_reply(upload::outcome_of(end, entry)),
+    }
 }
 
 /// Towards the upstream a body keeps its framing.

@@ -11,7 +11,9 @@ use ringway_policy::route::RouteExpressions;
 use ringway_snapshot::Snapshot;
 use ringway_snapshot::current::Current;
 use ringway_snapshot::keys::Pepper;
-use ringway_snapshot::model::{Listener, Protocols, Settings, TlsProfile, TlsVersion, UpstreamTls};
+use ringway_snapshot::model::{
+    Listener, Protocols, Settings, TlsProfile, TlsVersion, Upstream, UpstreamProtocol, UpstreamTls,
+};
 use ringway_snapshot::seal::KeyRing;
 use ringway_transport::{
     Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, QuicKeys, QuicLimits, QuicTls,
@@ -82,12 +84,8 @@ impl Generation {
             .upstreams()
             .iter()
             .map(|definition| {
-                let tls = definition
-                    .tls
-                    .as_ref()
-                    .map(|tls| client_tls(&definition.name, tls, workshop))
-                    .transpose()?;
-                Ok(Arc::new(PreparedUpstream::new(definition, tls, workshop.resolver)))
+                let (tls, tls_http1) = upstream_tls(definition, workshop)?;
+                Ok(Arc::new(PreparedUpstream::new(definition, tls, tls_http1, workshop.resolver)))
             })
             .collect::<Result<_, GenerationError>>()?;
         workshop.resolver.settle(RESOLVE_PATIENCE);
@@ -182,14 +180,33 @@ fn alpn_of(listener: &Listener) -> Vec<Alpn> {
         .collect()
 }
 
-fn client_tls(name: &str, tls: &UpstreamTls, workshop: &Workshop<'_>) -> Result<ClientTls, GenerationError> {
+/// TLS to an upstream with what it may speak, and with HTTP/1.1 alone where that is less.
+fn upstream_tls(
+    definition: &Upstream,
+    workshop: &Workshop<'_>,
+) -> Result<(Option<ClientTls>, Option<ClientTls>), GenerationError> {
+    let Some(tls) = &definition.tls else { return Ok((None, None)) };
+    let build = |alpn: &[Alpn]| client_tls(&definition.name, tls, alpn, workshop).map(Some);
+    match definition.protocol {
+        UpstreamProtocol::Http1 => Ok((build(&[Alpn::Http1])?, None)),
+        UpstreamProtocol::Http2 => Ok((build(&[Alpn::Http2])?, None)),
+        UpstreamProtocol::Auto => Ok((build(&[Alpn::Http2, Alpn::Http1])?, build(&[Alpn::Http1])?)),
+    }
+}
+
+fn client_tls(
+    name: &str,
+    tls: &UpstreamTls,
+    alpn: &[Alpn],
+    workshop: &Workshop<'_>,
+) -> Result<ClientTls, GenerationError> {
     let certificate =
         tls.certificate.as_ref().map(|certificate| certificate_of(certificate, workshop)).transpose()?;
     let profile = ClientProfile {
         name: name.to_owned(),
         ca: tls.ca.clone(),
         certificate,
-        alpn: vec![Alpn::Http1],
+        alpn: alpn.to_vec(),
         minimum: Version::Tls12,
         verify: if tls.insecure { Verify::Insecure } else { Verify::Full },
     };

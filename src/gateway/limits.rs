@@ -25,6 +25,13 @@ pub(crate) const RECORDS_LEFT_BYTES_MAX: u64 = 128 << 20;
 pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Numbers of segments that are taken from the state directory at once.
 pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;
+
+/// Requests of one worker that wait for a free HTTP/2 stream of one endpoint.
+pub(crate) const STREAM_WAITERS_MAX: usize = 1024;
+/// A handshake with an upstream has at least this long, however short its time to connect is, in nanoseconds.
+pub(crate) const TLS_NS_MIN: u64 = 2_000_000_000;
+/// Bytes of a request's content that are kept while it may have to be sent once more (contract §3).
+pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Snapshots that were fetched from control and are kept beside the one that is served.
 pub(crate) const FETCHED_SNAPSHOTS_KEPT: usize = 3;
 /// Removed listeners whose redirect is remembered for the connections that they had accepted.

@@ -47,7 +47,8 @@ pub(crate) fn reply(reject: ResponseReject) -> Outcome {
         | ResponseReject::Field
         | ResponseReject::Connection
         | ResponseReject::TooManyInterims
-        | ResponseReject::Status => Outcome::UpstreamMalformed,
+        | ResponseReject::Status
+        | ResponseReject::Frames => Outcome::UpstreamMalformed,
         ResponseReject::Upgrade => Outcome::UpgradeFailed,
         ResponseReject::HeadTooLarge | ResponseReject::TooManyFields => Outcome::UpstreamHeadTooLarge,
         ResponseReject::Length | ResponseReject::Coding => Outcome::UpstreamFraming,

@@ -416,8 +416,8 @@ impl<'r> Turn<'r> {
             head: self.head,
             timeouts: upstream.prepared.timeouts.under(timeout),
             upstream,
-            overlay: std::mem::take(&mut self.overlay),
-            reply_overlay: std::mem::take(&mut self.reply_overlay),
+            overlay: &self.overlay,
+            reply_overlay: &self.reply_overlay,
             line,
             write_stall_ns_max,
             receiver: self.upgrade.and_then(|_| self.source.take_receiver()),
@@ -429,7 +429,6 @@ impl<'r> Turn<'r> {
             },
         };
         let ended = exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink).await;
-        self.reply_overlay = std::mem::take(&mut job.reply_overlay);
         self.finish(ended).await
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod endpoint;
 pub(crate) mod prepared;
+pub(crate) mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -347,6 +347,7 @@ async fn housekeeping(worker: Rc<Worker>) {
         let now_ns = ringway_rt::now().mono_ns;
         worker.endpoints.sweep(now_ns);
         worker.each_connection(|connection| connection.cool(now_ns.saturating_sub(WARM_NS_MAX)));
+        ringway_wire::buffer::memory::give_back_surplus();
         worker.node.report(&worker);
         ringway_rt::sleep_until_ns(now_ns + HOUSEKEEPING_NS).await;
     }

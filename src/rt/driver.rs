@@ -1,11 +1,12 @@
 //! Starting a worker: which driver it gets, and how it ends.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 
 use io_uring::{IoUring, opcode, types};
@@ -14,7 +15,7 @@ use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 use crate::deadline::Table;
 use crate::local::{self, Worker};
 use crate::sys;
-use crate::task::{Tasks, panic_message, spawn};
+use crate::task::{Failure, Tasks, panic_message, spawn};
 use crate::timer::{self, Timers};
 use crate::turn::{self, Turns};
 
@@ -140,12 +141,14 @@ async fn live<F: Future<Output = T>, T>(
         timers: Timers::new()?,
         turns: Turns::new()?,
         deadlines: Table::new(),
+        failure: Failure::default(),
         on_panic,
     });
     local::set_worker(Some(worker.clone()));
     spawn(timer::tick(worker.clone()));
     spawn(turn::keep(worker.clone()));
-    let finished = main(driver).await;
+    let mut main = pin!(main(driver));
+    let finished = poll_fn(|cx| worker.failure.poll_main(main.as_mut(), cx)).await;
     worker.tasks.drain().await;
     local::set_worker(None);
     Ok(finished)

@@ -27,6 +27,7 @@
 //! | a given-up wait keeps the waker, and with it the memory, of its task | it lets go of it when it is given up |
 //! | completion queue overflow, `park` errors swallowed | completion queue of 32,768 entries |
 //! | a panic in a task ends the worker | each poll and each drop of a task is in `catch_unwind`; counted |
+//! | a panic in a driver of quinn poisons locks; the next one, in a drop, aborts the process | [`spawn_vital`]: it ends the worker, where nothing is dropped |
 //! | a panic elsewhere frees buffers that the kernel owns | [`run`] leaks the runtime, shuts its streams down, returns [`Ended::Panicked`] |
 //! | `FusionDriver` probes a plain ring and may fail later | [`run`] probes the very flags it uses, then fewer, then epoll |
 
@@ -59,7 +60,7 @@ pub use host::{idle_priority, pin_to_core};
 pub use listener::{BindOptions, Listener};
 pub use local::{Counters, counters};
 pub use stream::Stream;
-pub use task::{spawn, spawn_foreign, tasks_panicked};
+pub use task::{spawn, spawn_foreign, spawn_vital, tasks_panicked};
 pub use timer::{Timer, sleep_until_ns, until_ns};
 pub use turn::turn;
 pub use udp::{Segments, UdpSocket};

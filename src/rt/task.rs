@@ -9,7 +9,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -39,6 +39,50 @@ pub fn spawn_foreign(future: impl Future<Output = ()> + 'static) {
     let wakes = Arc::new(ForeignWakes { state: AtomicU8::new(IDLE), task: OnceLock::new() });
     let waker = Waker::from(wakes.clone());
     spawn(Foreign { future, wakes, waker });
+}
+
+/// Starts a task as [`spawn_foreign`] does, whose panic ends the worker as one outside of a task does: for a future that others
+/// cannot go on without, nor even be dropped safely after (quinn's drivers, which leave poisoned locks behind). From the
+/// panic on no other task is polled or dropped.
+pub fn spawn_vital(future: impl Future<Output = ()> + 'static) {
+    let Some(worker) = local::worker() else { return };
+    let mut future = Box::pin(future);
+    spawn_foreign(poll_fn(move |cx| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            TASKS_PANICKED.add_one();
+            worker.failure.fail(panic_message(panic.as_ref()));
+            Poll::Pending
+        })
+    }));
+}
+
+/// Whether a vital task has panicked.
+#[derive(Default)]
+pub(crate) struct Failure {
+    failed: Cell<bool>,
+    message: RefCell<String>,
+    /// Of the worker's main future, which ends the worker.
+    main: RefCell<Option<Waker>>,
+}
+
+impl Failure {
+    fn fail(&self, message: &str) {
+        self.failed.set(true);
+        message.clone_into(&mut self.message.borrow_mut());
+        let main = self.main.borrow_mut().take();
+        if let Some(main) = main {
+            main.wake();
+        }
+    }
+
+    /// Polls the main future, or panics as the vital task did.
+    pub(crate) fn poll_main<F: Future>(&self, main: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if self.failed.get() {
+            resume_unwind(Box::new(self.message.take()));
+        }
+        *self.main.borrow_mut() = Some(cx.waker().clone());
+        main.poll(cx)
+    }
 }
 
 /// The number of tasks that ended by a panic since the process started.
@@ -149,6 +193,9 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
         let this = unsafe { self.get_unchecked_mut() };
         if !this.alive {
             return Poll::Ready(());
+        }
+        if this.worker.failure.failed.get() {
+            return Poll::Pending;
         }
         if this.worker.tasks.closing.get() {
             this.end();

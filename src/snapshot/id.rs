@@ -156,6 +156,7 @@ mod tests {
             },
             websocket: false,
             encoded_slash: false,
+            grpc_web: false,
             body_bytes_max: None,
         }
     }

@@ -230,6 +230,8 @@ pub struct Upstream {
     pub pool_idle_ms_max: u32,
     /// Most connections of one worker to one endpoint.
     pub connections_max: u32,
+    /// Most requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
 }
 
 /// One address of an upstream.
@@ -264,7 +266,7 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 by prior knowledge or ALPN.
     Http2,
-    /// By ALPN, HTTP/1.1 without TLS.
+    /// By ALPN; HTTP/1.1 without TLS.
     Auto,
 }
 
@@ -522,6 +524,8 @@ pub struct Route {
     pub websocket: bool,
     /// `%2F` in the path is allowed and stays as it is.
     pub encoded_slash: bool,
+    /// gRPC-Web is translated into gRPC.
+    pub grpc_web: bool,
     /// Largest request body; the settings' without.
     pub body_bytes_max: Option<u64>,
 }

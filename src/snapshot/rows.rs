@@ -315,8 +315,10 @@ pub mod flag {
     pub const PATH_IN_NAME: u16 = 1 << 6;
     /// The path is the end of the name but for its last two bytes, `/*`.
     pub const PATH_BEFORE_STAR: u16 = 1 << 7;
+    /// gRPC-Web is translated into gRPC.
+    pub const GRPC_WEB: u16 = 1 << 8;
     /// All that have a meaning.
-    pub const ALL: u16 = (1 << 8) - 1;
+    pub const ALL: u16 = (1 << 9) - 1;
 }
 
 macro_rules! kinds {

@@ -34,6 +34,7 @@ fn upstream(name: &str) -> Upstream {
         tunnel_idle_ms_max: 3_600_000,
         pool_idle_ms_max: 60_000,
         connections_max: 1024,
+        streams_max: 100,
     }
 }
 
@@ -49,6 +50,7 @@ fn route(host: &HostPattern, name: &str, path: PathPattern) -> Route {
         action: Action::Proxy { upstream: 0, rewrite: Rewrite::default(), timeout: RouteTimeout::default() },
         websocket: false,
         encoded_slash: false,
+        grpc_web: false,
         body_bytes_max: None,
     };
     if let Some((method, _)) = name.split_once(' ') {

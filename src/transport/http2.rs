@@ -6,11 +6,13 @@
 
 mod accepting;
 mod chunk;
+mod client;
 mod line;
 mod receiver;
 mod sender;
 
 pub use accepting::{Accepting, Control, Ending, Incoming, Patience};
+pub use client::{ClientConnection, HeadEnd, Reply, ReplyHead, Requested, Slot};
 pub use receiver::Receiver;
 pub use sender::Sender;
 

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod bell;
 pub mod http2;
 pub mod http3;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod quic;
 mod stream;
 mod tls;
 
+pub use bell::{Bell, Heard};
+pub use http2::{ClientConnection, HeadEnd, Reply, ReplyHead, Requested, Slot};
 pub use message::{After, Code, MessageEnd, Received, Receiver, Sender};
 pub use quic::{
     Arriving, QuicClient, QuicConnection, QuicCounters, QuicEndpoint, QuicIdentity, QuicKeys, QuicLimits,

@@ -52,10 +52,9 @@ pub(crate) const HTTP2_PENDING_RESETS_MAX: usize = 20;
 pub(crate) const HTTP2_LOCAL_RESETS_MAX: usize = 128;
 /// Streams that we reset and remember, so that late frames for them are no fault.
 pub(crate) const HTTP2_REMEMBERED_RESETS_MAX: usize = 64;
-/// Content of one stream that h2 holds for the socket.
-pub(crate) const HTTP2_STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
-/// Content of all streams of a connection that h2 holds for the socket.
-pub(crate) const HTTP2_QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// Content of all streams of a connection that h2 holds for the socket. One stream may fill it: a bound of its own would let
+/// those go first that are less urgent.
+pub(crate) const HTTP2_QUEUED_BYTES_MAX: usize = 128 * 1024;
 /// The largest frame that we take (RFC 9113 §4.2: the least that may be asked for).
 pub(crate) const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// What one stream may send ahead of its consumption. The connection's window is the tighter bound.
@@ -73,9 +72,17 @@ pub(crate) const HTTP2_CLOSE_NS_MAX: u64 = 2_000_000_000;
 /// Bytes that are read and thrown away before a close, so that our last frames are not lost to a reset.
 pub(crate) const HTTP2_LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-const _: () = assert!(HTTP2_STREAM_SEND_BYTES_MAX <= HTTP2_QUEUED_BYTES_MAX);
 const _: () = assert!(HTTP2_CONNECTION_WINDOW_BYTES_MIN < HTTP2_CONNECTION_WINDOW_BYTES_MAX);
 
+/// Decoded bytes of a reply's field section, with 32 for each field: beyond this h2 resets the stream as malformed. It lies well
+/// above what a head may be (60 KiB, 256 fields), which is then refused by its name.
+pub(crate) const HTTP2_REPLY_LIST_BYTES_MAX: u32 = 128 * 1024;
+/// What an upstream may send ahead on one stream. Its connection's window is as many of these as it has streams.
+pub(crate) const HTTP2_UPSTREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Streams to an upstream that we reset and remember, and those that its faults made us reset before the connection ends.
+pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 256;
+
+const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.
 
 /// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones

@@ -26,14 +26,7 @@ pub use endpoint::{Arriving, QuicCounters, QuicEndpoint};
 pub use identity::{QuicIdentity, QuicKeys};
 pub use server::{QuicLimits, QuicTls};
 
-/// An endpoint with or without segmentation offload, for the laws.
 #[cfg(test)]
-pub(crate) fn laws_of_offload(
-    socket: std::net::UdpSocket,
-    identity: &QuicIdentity,
-    tls: &QuicTls,
-    offloaded: bool,
-) -> QuicEndpoint {
-    let offload = if offloaded { socket::Offload::Kernel } else { socket::Offload::None };
-    QuicEndpoint::on(socket::Socket::new(socket, offload).unwrap(), identity, tls).unwrap()
-}
+mod faulty;
+#[cfg(test)]
+pub(crate) use faulty::{Fault, faulty};

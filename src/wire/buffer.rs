@@ -163,6 +163,8 @@ impl Drop for Buffer {
 struct Pool {
     free: [Vec<Vec<u8>>; 5],
     idle_bytes: usize,
+    /// The least that was idle since the last look: what nobody needed.
+    idle_bytes_least: usize,
     idle_bytes_max: usize,
     in_use_bytes: usize,
 }
@@ -172,6 +174,7 @@ thread_local! {
         RefCell::new(Pool {
             free: [const { Vec::new() }; 5],
             idle_bytes: 0,
+            idle_bytes_least: 0,
             idle_bytes_max: memory::IDLE_BYTES_MAX_DEFAULT,
             in_use_bytes: 0,
         })
@@ -184,6 +187,7 @@ impl Pool {
         match self.free.get_mut(class as usize).and_then(Vec::pop) {
             Some(bytes) => {
                 self.idle_bytes -= class.bytes();
+                self.idle_bytes_least = self.idle_bytes_least.min(self.idle_bytes);
                 bytes
             }
             None => Vec::with_capacity(class.bytes()),
@@ -200,6 +204,15 @@ impl Pool {
         if let Some(list) = self.free.get_mut(class as usize) {
             self.idle_bytes += class.bytes();
             list.push(bytes);
+        }
+    }
+
+    /// Frees buffers, large ones first, until `bytes` of them are idle at most.
+    fn shrink(&mut self, bytes: usize) {
+        for class in Class::ALL.into_iter().rev() {
+            while self.idle_bytes > bytes && self.free.get_mut(class as usize).and_then(Vec::pop).is_some() {
+                self.idle_bytes -= class.bytes();
+            }
         }
     }
 }
@@ -228,13 +241,18 @@ pub mod memory {
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             pool.idle_bytes_max = bytes;
-            for class in super::Class::ALL.into_iter().rev() {
-                while pool.idle_bytes > bytes
-                    && pool.free.get_mut(class as usize).and_then(Vec::pop).is_some()
-                {
-                    pool.idle_bytes -= class.bytes();
-                }
-            }
+            pool.shrink(bytes);
+        });
+    }
+
+    /// Frees what this thread has kept and not needed since the last call: to be called about once a second, so that the buffers of
+    /// a burst do not outlive it.
+    pub fn give_back_surplus() {
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let needed = pool.idle_bytes.saturating_sub(pool.idle_bytes_least);
+            pool.shrink(needed);
+            pool.idle_bytes_least = pool.idle_bytes;
         });
     }
 }
@@ -265,6 +283,19 @@ mod tests {
         assert_eq!(memory::idle(), 8 * 1024);
         memory::set_idle_bytes_max(4 * 1024);
         assert_eq!(memory::idle(), 4 * 1024);
+    }
+
+    #[test]
+    fn what_nobody_needed_for_a_while_is_given_back() {
+        let held: Vec<Buffer> = (0..8).map(|_| Buffer::take(Class::K4)).collect();
+        drop(held);
+        memory::give_back_surplus();
+        assert_eq!(memory::idle(), 32 * 1024, "they were needed since the look before");
+        drop([Buffer::take(Class::K4), Buffer::take(Class::K4)]);
+        memory::give_back_surplus();
+        assert_eq!(memory::idle(), 8 * 1024);
+        memory::give_back_surplus();
+        assert_eq!(memory::idle(), 0);
     }
 
     #[test]

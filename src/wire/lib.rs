@@ -7,6 +7,7 @@ pub mod cookie;
 pub mod date;
 pub mod field;
 pub mod forwarded;
+pub mod grpc;
 pub mod head;
 pub mod host;
 pub mod http1;

@@ -141,6 +141,8 @@ reject_table! {
         TooManyInterims, 502, "reply-too-many-interims";
         /// A status below 100.
         Status, 502, "reply-status";
+        /// Frames, or a field section, that HTTP/2 does not allow: a push that was not asked for, content against its length (RFC 9113).
+        Frames, 502, "reply-frames";
     }
 }
 

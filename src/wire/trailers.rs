@@ -24,6 +24,9 @@ pub struct Trailers {
 }
 
 impl Trailers {
+    /// None.
+    pub(crate) const NONE: Self = Self { bytes: Vec::new(), lines: Vec::new(), open: 0 };
+
     /// Name and value of each trailer that may be passed on, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], FieldId)> {
         self.lines.iter().filter(|line| line.id.is_allowed_in_trailers()).map(|line| {

@@ -81,6 +81,11 @@ impl Raw {
         std::mem::take(&mut self.read)
     }
 
+    /// Gives back what was taken by [`Raw::take_read`] and is still to be read.
+    pub(crate) fn put_back(&mut self, rest: Vec<u8>) {
+        self.read = rest;
+    }
+
     /// Sends bytes; a peer that has closed meanwhile is no error here.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = match &mut self.tls {

@@ -39,6 +39,11 @@ impl Site {
             .route("/ws/*: {to: one, websocket: true}")
     }
 
+    /// The usual listener speaks HTTP/2 as well.
+    pub(crate) fn http2(self) -> Self {
+        self.only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http2]}")
+    }
+
     /// Further settings: `timeouts: {head: 300ms}`.
     pub(crate) fn settings(mut self, entry: &str) -> Self {
         self.settings.push_str(", ");

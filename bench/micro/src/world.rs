@@ -147,6 +147,7 @@ fn route(host: &HostPattern, number: u32) -> Route {
         action: Action::Proxy { upstream: 0, rewrite: Rewrite::default(), timeout: RouteTimeout::default() },
         websocket: false,
         encoded_slash: false,
+        grpc_web: false,
         body_bytes_max: None,
     };
     route.id = id::route(host, &route).0;
@@ -168,5 +169,6 @@ fn upstream() -> Upstream {
         tunnel_idle_ms_max: 3_600_000,
         pool_idle_ms_max: 60_000,
         connections_max: 1024,
+        streams_max: 100,
     }
 }

@@ -278,6 +278,35 @@ hosts:
 }
 
 #[test]
+fn routes_are_refused_that_their_upstream_cannot_carry_out() {
+    check(
+        r#"
+upstreams: {b: {endpoints: [10.0.0.1:81], protocol: http2}}
+hosts:
+  a.example.com:
+    /f: {to: b, websocket: true}
+    /g: {redirect: {path: /h}, grpc_web: true}
+"#,
+        expect![[r#"
+            error: WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone
+              ┌─ ringway.yaml:5:17
+              │
+            5 │     /f: {to: b, websocket: true}
+              │                 ^^^^^^^^^
+              │
+              = hint: write `protocol: auto` or `http1` at the upstream
+
+            error: only a route with `to` has gRPC
+              ┌─ ringway.yaml:6:32
+              │
+            6 │     /g: {redirect: {path: /h}, grpc_web: true}
+              │                                ^^^^^^^^
+
+        "#]],
+    );
+}
+
+#[test]
 fn routes_that_are_never_reached_are_found() {
     check(
         r#"

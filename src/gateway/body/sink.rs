@@ -94,6 +94,15 @@ impl<'s> Sink<'s> {
         Self::new(To::Message(MessageWriter { sender, begun: false, ended: false }), stall_ns_max, rate_min)
     }
 
+    /// The same for content whose head, a request's, was sent when the stream was opened.
+    pub(crate) fn begun(sender: Sender, coding: Coding, stall_ns_max: u64) -> Self {
+        let ended = coding == Coding::None;
+        Self {
+            coding,
+            ..Self::new(To::Message(MessageWriter { sender, begun: true, ended }), stall_ns_max, 0)
+        }
+    }
+
     fn new(to: To<'s>, stall_ns_max: u64, rate_min: u32) -> Self {
         Self {
             to,
@@ -187,28 +196,18 @@ impl<'s> Sink<'s> {
         }
     }
 
-    /// Takes the head of a request to an upstream; content follows in `coding`.
-    ///
-    /// # Errors
-    /// The peer closed.
-    pub(crate) fn request(
+    /// Takes the head of a request to an upstream that speaks HTTP/1; content follows in `coding`.
+    pub(crate) fn request_text(
         &mut self,
         head: &RequestHead,
         overlay: &Overlay,
         line: RequestLine<'_>,
         coding: Coding,
         extra: &RequestExtra<'_>,
-        scheme: &'static str,
-    ) -> Result<usize, SinkEnd> {
+    ) {
         self.coding = coding;
-        let framing = head.framing();
-        match &mut self.to {
-            To::Http1(writer) => {
-                Ok(writer.head(|out| text::write_request_head(out, head, overlay, line, framing, extra)))
-            }
-            To::Message(writer) => {
-                writer.head(&OutgoingHead::Request { head, overlay, line, framing, extra, scheme }, coding)
-            }
+        if let To::Http1(writer) = &mut self.to {
+            writer.head(|out| text::write_request_head(out, head, overlay, line, head.framing(), extra));
         }
     }
 

@@ -14,6 +14,7 @@ use ringway_wire::trailers::Trailers;
 use self::http1::Http1Body;
 use self::message::MessageBody;
 use super::{RelayEnd, Sink};
+use crate::limits::REPLAY_BYTES_MAX;
 
 /// Why no more of the body comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,36 @@ enum From<'s> {
 pub(crate) struct Source<'s> {
     from: From<'s>,
     limits: SourceLimits,
+    replay: Replay,
     started_ns: u64,
     waited_ns: u64,
     /// Body bytes yielded.
     pub(crate) body_bytes: u64,
+}
+
+/// A copy of all that was yielded, while it is little enough to be sent once more.
+#[derive(Default)]
+struct Replay {
+    keeping: bool,
+    kept: Vec<u8>,
+    /// What of it has been yielded since the last [`Source::rewind`].
+    at: usize,
+    /// How much of it the last step showed.
+    shown: usize,
+}
+
+impl Replay {
+    fn keep(&mut self, bytes: &[u8]) {
+        if !self.keeping {
+            return;
+        }
+        if self.kept.len() + bytes.len() > REPLAY_BYTES_MAX {
+            *self = Self::default();
+            return;
+        }
+        self.kept.extend_from_slice(bytes);
+        self.at = self.kept.len();
+    }
 }
 
 impl<'s> Source<'s> {
@@ -81,7 +108,7 @@ impl<'s> Source<'s> {
     }
 
     fn new(from: From<'s>, limits: SourceLimits) -> Self {
-        Self { from, limits, started_ns: 0, waited_ns: 0, body_bytes: 0 }
+        Self { from, limits, replay: Replay::default(), started_ns: 0, waited_ns: 0, body_bytes: 0 }
     }
 
     /// Parses on in what is there. Framing is consumed, data is shown.
@@ -91,11 +118,18 @@ impl<'s> Source<'s> {
     pub(crate) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
         // A relay that was given up in the middle of a write has not marked what it was shown; the core has read it.
         self.consume();
+        if self.replay.at < self.replay.kept.len() {
+            let bytes = self.replay.kept.get(self.replay.at..).unwrap_or_default();
+            self.replay.shown = bytes.len();
+            self.body_bytes += bytes.len() as u64;
+            return Ok(Step::Data(bytes));
+        }
         let step = match &mut self.from {
             From::Http1(body) => body.step()?,
             From::Message(body) => body.step()?,
         };
         if let Step::Data(bytes) = &step {
+            self.replay.keep(bytes);
             self.body_bytes += bytes.len() as u64;
             if self.body_bytes > self.limits.body_bytes_max {
                 return Err(SourceEnd::TooLarge);
@@ -106,6 +140,11 @@ impl<'s> Source<'s> {
 
     /// Marks what [`Source::step`] showed as taken.
     pub(crate) fn consume(&mut self) {
+        let shown = std::mem::take(&mut self.replay.shown);
+        if shown > 0 {
+            self.replay.at += shown;
+            return;
+        }
         match &mut self.from {
             From::Http1(body) => body.consume(),
             From::Message(body) => body.consume(),
@@ -138,13 +177,26 @@ impl<'s> Source<'s> {
             }
     }
 
+    /// From here on a copy is kept of what is yielded, up to 64 KiB, so that it can be sent once more. Before anything is.
+    pub(crate) fn keep(&mut self) {
+        self.replay.keeping |= self.pristine() && self.body_bytes == 0;
+    }
+
+    /// Whether [`Source::rewind`] can begin again.
+    pub(crate) fn repeatable(&self) -> bool {
+        self.replay.keeping || self.pristine()
+    }
+
     /// Begins again at the head, to send the body once more. `false` when bytes were read from the
     /// stream that are gone.
     pub(crate) fn rewind(&mut self) -> bool {
-        if !self.pristine() {
+        // What was shown and not taken is in the copy.
+        self.consume();
+        if self.replay.keeping {
+            self.replay.at = 0;
+        } else if !self.pristine() {
             return false;
-        }
-        if let From::Http1(body) = &mut self.from {
+        } else if let From::Http1(body) = &mut self.from {
             body.rewind();
         }
         self.body_bytes = 0;

@@ -2,46 +2,24 @@
 
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
-use ringway_rt::Side;
 use ringway_transport::Stream;
-use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, ResponseHead, Version};
-use ringway_wire::http1::{
-    Interim, Interims, Parse, RequestFacts, ResponseExtra, WantsContinue, parse_response,
-};
-use ringway_wire::limits::HeadLimits;
+use ringway_wire::http1::ResponseExtra;
 use ringway_wire::method::Method;
 
-use super::upload::{Beside, Upload};
+use super::head::{self, From, Head, Repeat, Wait};
+use super::upload::Upload;
 use super::{Ended, Job, Reply};
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source, SourceEnd, SourceLimits, relay};
 use crate::entry::Entry;
-use crate::malformed;
 use crate::tunnel::{self, TunnelEnd};
-
-/// Heads of replies may be as large as spans reach.
-const REPLY_LIMITS: HeadLimits =
-    HeadLimits { head_bytes_max: 60 * 1024, target_bytes_max: 0, fields_max: 256 };
-
-/// How the reply's head is waited for.
-#[derive(Clone, Copy)]
-pub(super) struct Wait<'w> {
-    /// The upstream's connection.
-    pub(super) stream: &'w Stream,
-    /// When the request was sent.
-    pub(super) sent_ns: u64,
-    /// When the head is due, once the request is sent whole.
-    pub(super) until_ns: u64,
-    /// The upload beside it, if there is one.
-    pub(super) beside: Option<&'w Beside>,
-}
 
 /// What came of waiting for a reply and relaying it.
 pub(super) struct Came {
     /// How the exchange ended.
     pub(super) ended: Ended,
-    /// The connection ended before the first byte of a reply.
-    pub(super) silent: bool,
+    /// Which requests may be sent again after this.
+    pub(super) repeat: Repeat,
     /// The connection may carry another request, if the request's body is complete as well.
     pub(super) reusable: bool,
 }
@@ -49,7 +27,7 @@ pub(super) struct Came {
 impl Came {
     /// Nothing was sent to the caller.
     pub(super) fn before_reply(outcome: Outcome) -> Self {
-        Self { ended: Ended { outcome, reply: Reply::None }, silent: false, reusable: false }
+        Self { ended: Ended { outcome, reply: Reply::None }, repeat: Repeat::Never, reusable: false }
     }
 
     /// Names what kept the upstream from answering, if it did not.
@@ -62,7 +40,7 @@ impl Came {
 
     /// The caller has a part of a reply.
     pub(super) fn cut(outcome: Outcome) -> Self {
-        Self { ended: Ended { outcome, reply: Reply::Cut }, silent: false, reusable: false }
+        Self { ended: Ended { outcome, reply: Reply::Cut }, repeat: Repeat::Never, reusable: false }
     }
 }
 
@@ -73,8 +51,8 @@ pub(super) async fn relay_reply(
     sink: &mut Sink<'_>,
     wait: Wait<'_>,
 ) -> Came {
-    let reply = match read_head(job, sink, &wait).await {
-        Ok(reply) => reply,
+    let (reply, receiver) = match head::read(job, sink, &wait).await {
+        Ok(Head { reply, receiver }) => (reply, receiver),
         Err(came) => return came,
     };
     if let Some(beside) = wait.beside {
@@ -84,8 +62,8 @@ pub(super) async fn relay_reply(
     entry.upstream_head_ns = now_ns.saturating_sub(wait.sent_ns);
     entry.waited_ns += entry.upstream_head_ns;
     entry.status = reply.status();
-    if reply.is_upgrade() {
-        return relay_tunnel(job, entry, sink, wait.stream, reply).await;
+    if let (true, From::Http1(stream)) = (reply.is_upgrade(), wait.from) {
+        return relay_tunnel(job, entry, sink, stream, reply).await;
     }
     if job.receiver.is_some() && matches!(reply.status(), 200..300) {
         // To an extended CONNECT any of these says that the tunnel stands (RFC 8441 §5), and there is none.
@@ -107,7 +85,12 @@ pub(super) async fn relay_reply(
         rate_min: 0,
         rate_grace_ns: 0,
     };
-    let mut source = Source::http1(wait.stream, reply.framing(), reply.rest(), limits);
+    let mut source = match (wait.from, receiver) {
+        (_, Some(receiver)) => Source::message(receiver, reply.framing(), limits),
+        (From::Http1(stream), None) => Source::http1(stream, reply.framing(), reply.rest(), limits),
+        // Over HTTP/2 a receiver comes with every final head.
+        (From::Http2 { .. }, None) => return Came::cut(Outcome::Internal),
+    };
     let relayed = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
     entry.ended_ns = ringway_rt::now().mono_ns;
@@ -117,66 +100,10 @@ pub(super) async fn relay_reply(
             let outcome =
                 if job.extra.upgrade.is_some() { Outcome::UpgradeDeclined } else { Outcome::Served };
             let reply = if close { Reply::Last } else { Reply::Whole };
-            Came { ended: Ended { outcome, reply }, silent: false, reusable }
+            Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable }
         }
         Err(end) => Came::cut(outcome_of(end)),
     }
-}
-
-/// Reads heads until a final one; interim ones are relayed to those who know them.
-async fn read_head(job: &mut Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> Result<ResponseHead, Came> {
-    let facts = RequestFacts { method: job.head.method(), upgrade_asked: job.extra.upgrade.is_some() };
-    let mut buffer = Buffer::take(Class::K16);
-    let mut interims = Interims::new(job.head.version(), WantsContinue::No);
-    let mut answered = false;
-    if wait.beside.is_none() {
-        wait.stream.deadline().arm(Side::Read, wait.until_ns);
-    }
-    loop {
-        if !buffer.is_empty() {
-            match parse_response(buffer, facts, &REPLY_LIMITS) {
-                Parse::Complete(reply) if !reply.is_interim() => {
-                    wait.stream.deadline().disarm(Side::Read);
-                    return Ok(reply);
-                }
-                Parse::Complete(reply) => {
-                    answered = true;
-                    match interims.admit(reply.status()) {
-                        Ok(Interim::Relay) => relay_interim(sink, &reply).await?,
-                        Ok(Interim::Drop) => {}
-                        Err(reject) => return Err(Came::before_reply(malformed::reply(reject))),
-                    }
-                    buffer = reply.into_rest();
-                    continue;
-                }
-                Parse::Partial(back) => buffer = if back.spare() == 0 { back.grown() } else { back },
-                Parse::Reject(reject, _) => return Err(Came::before_reply(malformed::reply(reject))),
-            }
-        }
-        let silent = buffer.is_empty() && !answered;
-        let read = if sink.is_message() {
-            // A caller that takes its stream back ends the wait: nobody needs the reply any more.
-            let read = wait.stream.read_when_there(buffer.vec_mut());
-            sink.unless_closed(read).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?
-        } else if wait.beside.is_none() {
-            wait.stream.read_soon(buffer.vec_mut()).await
-        } else {
-            wait.stream.read_when_there(buffer.vec_mut()).await
-        };
-        match read {
-            Ok(0) => return Err(Came { silent, ..Came::before_reply(Outcome::UpstreamReset) }),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                return Err(Came::before_reply(Outcome::UpstreamHeadTimeout));
-            }
-            Err(_) => return Err(Came { silent, ..Came::before_reply(Outcome::UpstreamReset) }),
-        }
-    }
-}
-
-/// Passes an interim reply on.
-async fn relay_interim(sink: &mut Sink<'_>, reply: &ResponseHead) -> Result<(), Came> {
-    sink.interim(reply).await.map_err(|end| Came::cut(outcome_of(RelayEnd::Sink(end))))
 }
 
 /// Writes the head under the chain's edits.
@@ -191,7 +118,7 @@ fn write_head(
 ) -> Result<(), SinkEnd> {
     let date = job.connection.worker.date(entry.started_unix_ms());
     let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
-    let bytes = sink.reply(reply, &job.reply_overlay, framing, coding, &extra)?;
+    let bytes = sink.reply(reply, job.reply_overlay, framing, coding, &extra)?;
     entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(())
 }
@@ -221,7 +148,7 @@ async fn relay_tunnel(
     }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    if sink.reply(&reply, &job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
+    if sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
         return Came::cut(Outcome::ClientClosed);
     }
     // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.
@@ -250,11 +177,11 @@ async fn relay_tunnel(
         TunnelEnd::Broken => Outcome::TunnelCut,
     };
     let reply = if outcome == Outcome::TunnelClosed { Reply::Last } else { Reply::Cut };
-    Came { ended: Ended { outcome, reply }, silent: false, reusable: false }
+    Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable: false }
 }
 
 /// How a reply that was cut short ended.
-fn outcome_of(end: RelayEnd) -> Outcome {
+pub(super) fn outcome_of(end: RelayEnd) -> Outcome {
     match end {
         RelayEnd::Source(SourceEnd::Malformed(_) | SourceEnd::TooLarge) => Outcome::UpstreamChunkMalformed,
         RelayEnd::Source(SourceEnd::Timeout) => Outcome::UpstreamIdleTimeout,

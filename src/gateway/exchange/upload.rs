@@ -9,10 +9,10 @@ use std::pin::pin;
 use std::task::Poll;
 
 use ringway_record::Outcome;
-use ringway_rt::Side;
 
 use super::Job;
-use super::reply::{Came, Wait, relay_reply};
+use super::head::Wait;
+use super::reply::{Came, relay_reply};
 use crate::body::{RelayEnd, Sink, SinkEnd, Source, SourceEnd, relay};
 use crate::entry::Entry;
 use crate::malformed;
@@ -50,7 +50,6 @@ pub(super) async fn beside(
     wait: Wait<'_>,
 ) -> Came {
     let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
-    let stream = wait.stream;
     let request_ns_max = job.timeouts.request_ns_max;
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
@@ -70,7 +69,7 @@ pub(super) async fn beside(
                 if !state.head_came.get() {
                     // From here on the reply's head is due.
                     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
-                    stream.deadline().arm(Side::Read, until_ns);
+                    wait.arm(until_ns);
                 }
             }
             reply.as_mut().poll(context).map(Ok)

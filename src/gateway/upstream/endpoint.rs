@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 use ringway_transport::Stream;
 
+use super::streams::Streams;
+
 /// Most idle connections that one worker keeps to one endpoint.
 const IDLE_MAX: usize = 1024;
 /// How long an endpoint that refused or failed a connection is passed over.
@@ -26,7 +28,7 @@ pub(crate) struct EndpointKey {
 
 /// An idle connection that may carry another request.
 struct Idle {
-    stream: Stream,
+    stream: Box<Stream>,
     since_ns: u64,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct Endpoint {
     /// Where it is.
     pub(crate) key: EndpointKey,
     idle: RefCell<VecDeque<Idle>>,
+    /// Its HTTP/2 connections.
+    pub(crate) streams: Streams,
     in_flight: Cell<u32>,
     leased: Cell<u32>,
     penalty_until_ns: Cell<u64>,
@@ -52,6 +56,7 @@ impl Endpoint {
         Self {
             key,
             idle: RefCell::new(VecDeque::new()),
+            streams: Streams::default(),
             in_flight: Cell::new(0),
             leased: Cell::new(0),
             penalty_until_ns: Cell::new(0),
@@ -68,12 +73,13 @@ impl Endpoint {
 
     /// Connections open to it, idle ones included.
     pub(crate) fn connections(&self) -> u32 {
-        self.leased.get() + u32::try_from(self.idle()).unwrap_or(u32::MAX)
+        let more = self.idle.borrow().len() + self.streams.connections();
+        self.leased.get() + u32::try_from(more).unwrap_or(u32::MAX)
     }
 
     /// Idle connections.
     pub(crate) fn idle(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.streams.idle()
     }
 
     /// Whether it failed lately.
@@ -103,10 +109,15 @@ impl Endpoint {
         }
     }
 
-    /// A place for a connection that is about to be made; `None`: there are `connections_max`. Those that are being made
-    /// count, so that a slow endpoint does not get as many as there are requests.
+    /// Whether another connection may be made: there are fewer than `connections_max`. Those that are being made count, so
+    /// that a slow endpoint does not get as many as there are requests.
+    pub(crate) fn has_room(&self, connections_max: u32) -> bool {
+        self.connections() < connections_max
+    }
+
+    /// A place for a connection that is about to be made, if there is room for it.
     pub(crate) fn reserve(self: &Rc<Self>, connections_max: u32) -> Option<Lease> {
-        (self.connections() < connections_max).then(|| Lease::new(self))
+        self.has_room(connections_max).then(|| Lease::new(self))
     }
 
     /// Says how long its idle connections are kept.
@@ -121,11 +132,13 @@ impl Endpoint {
         while idle.front().is_some_and(|oldest| oldest.since_ns < before_ns) {
             idle.pop_front();
         }
+        self.streams.close_idle(before_ns);
     }
 
     /// Closes all idle connections.
     pub(crate) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.streams.close_idle(u64::MAX);
     }
 
     /// Counts a request in flight until the guard is dropped.
@@ -156,7 +169,7 @@ impl Lease {
 
     /// Takes charge of the connection that was just made.
     pub(crate) fn opened(self, stream: Stream) -> Leased {
-        Leased { lease: self, stream, pooled: false }
+        Leased { lease: self, stream: Box::new(stream), pooled: false }
     }
 }
 
@@ -170,16 +183,12 @@ impl Drop for Lease {
 /// [`Leased::give_back`] keeps it.
 pub(crate) struct Leased {
     lease: Lease,
-    stream: Stream,
+    /// Boxed once, and then not copied from hand to hand with each request.
+    stream: Box<Stream>,
     pooled: bool,
 }
 
 impl Leased {
-    /// Whose it is.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.lease.0
-    }
-
     /// The connection.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream

@@ -24,8 +24,14 @@ pub(crate) struct PreparedUpstream {
     pub(crate) pool_idle_ns_max: u64,
     /// Most connections of one worker to one endpoint.
     pub(crate) connections_max: u32,
+    /// Most requests at once on one HTTP/2 connection.
+    pub(crate) streams_max: u32,
+    /// What is spoken to it.
+    pub(crate) protocol: UpstreamProtocol,
     /// TLS to it.
     pub(crate) tls: Option<ClientTls>,
+    /// The same for what can be done over HTTP/1.1 alone, where the other offers HTTP/2.
+    tls_http1: Option<ClientTls>,
     server_name: Option<String>,
     has_names: bool,
     endpoints: Vec<PreparedEndpoint>,
@@ -89,8 +95,13 @@ pub(crate) struct Address {
 }
 
 impl PreparedUpstream {
-    /// Prepares a definition. `tls` was built from it by the caller.
-    pub(crate) fn new(definition: &Definition, tls: Option<ClientTls>, resolver: &Resolver) -> Self {
+    /// Prepares a definition. TLS was built from it by the caller; `tls_http1` offers HTTP/1.1 alone, where `tls` offers more.
+    pub(crate) fn new(
+        definition: &Definition,
+        tls: Option<ClientTls>,
+        tls_http1: Option<ClientTls>,
+        resolver: &Resolver,
+    ) -> Self {
         let fingerprint = fingerprint(definition);
         let server_name = definition.tls.as_ref().and_then(|tls| tls.server_name.clone());
         let endpoints = definition.endpoints.iter().map(|endpoint| PreparedEndpoint {
@@ -119,7 +130,10 @@ impl PreparedUpstream {
             },
             pool_idle_ns_max: ns(definition.pool_idle_ms_max),
             connections_max: definition.connections_max,
+            streams_max: definition.streams_max,
+            protocol: definition.protocol,
             tls,
+            tls_http1,
             server_name,
             has_names: definition
                 .endpoints
@@ -127,6 +141,11 @@ impl PreparedUpstream {
                 .any(|endpoint| matches!(endpoint.address, EndpointAddress::Name { .. })),
             endpoints: endpoints.collect(),
         }
+    }
+
+    /// TLS for a tunnel, which is HTTP/1.1's.
+    pub(crate) fn tunnel_tls(&self) -> Option<&ClientTls> {
+        self.tls_http1.as_ref().or(self.tls.as_ref())
     }
 
     /// Whether any endpoint is given by name.

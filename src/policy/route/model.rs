@@ -67,6 +67,7 @@ pub(crate) fn route(host: &HostPattern, text: &str) -> Route {
         action: Action::Respond { status: 200, fields: Vec::new(), body: Vec::new() },
         websocket: false,
         encoded_slash: false,
+        grpc_web: false,
         body_bytes_max: None,
     };
     for part in parts {

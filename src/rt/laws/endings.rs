@@ -7,12 +7,15 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::{descriptors, in_ms, on_both, pair, peer_is_told, read_exactly, worker, worker_that_panics};
-use crate::{DriverChoice, Ended, Stream, sleep_until_ns, spawn, spawn_foreign, tasks_panicked, turn};
+use crate::{
+    DriverChoice, Ended, Stream, sleep_until_ns, spawn, spawn_foreign, spawn_vital, tasks_panicked, turn,
+};
 
 on_both! {
     a_panicking_task_dies_alone => neighbours_live;
     a_panic_in_the_drop_of_a_task_is_contained => panic_in_drop;
     a_panic_outside_a_task_ends_the_worker_and_its_streams => panic_outside;
+    a_panic_in_a_vital_task_ends_the_worker_and_nothing_else_runs => vital_panics;
     at_the_end_every_task_is_dropped_inside_the_runtime => tasks_dropped;
     a_task_may_spawn_while_it_is_ended => spawn_at_the_end;
 }
@@ -102,6 +105,35 @@ fn panic_outside(choice: DriverChoice) {
         peer.write_all(b"again").unwrap();
         assert_eq!(read_exactly(&stream, 5).await, b"again");
     });
+}
+
+fn vital_panics(choice: DriverChoice) {
+    let ran_after = Rc::new(Cell::new(0));
+    let ran = ran_after.clone();
+    let held = Rc::new(());
+    let (task_holds, vital_holds) = (held.clone(), held.clone());
+    let (ended, panics) = worker_that_panics(choice, || async move {
+        spawn(async move {
+            let _held = task_holds;
+            loop {
+                turn().await;
+                ran.set(ran.get() + 1);
+            }
+        });
+        let counted = ran_after.clone();
+        spawn_vital(async move {
+            let _held = vital_holds;
+            turn().await;
+            counted.set(0);
+            panic!("of a vital task");
+        });
+        pending::<()>().await;
+    });
+    assert_eq!(ended, Ended::Panicked("of a vital task".to_owned()));
+    assert_eq!(panics, [""; 0]);
+    // What the vital task held went with its unwinding.
+    assert_eq!(Rc::strong_count(&held), 2, "the other task was dropped");
+    worker(choice, || async { turn().await });
 }
 
 fn tasks_dropped(choice: DriverChoice) {

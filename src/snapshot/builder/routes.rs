@@ -296,6 +296,9 @@ impl<'a> Compiled<'a> {
         if route.websocket {
             flags |= flag::WEBSOCKET;
         }
+        if route.grpc_web {
+            flags |= flag::GRPC_WEB;
+        }
         if route.encoded_slash {
             flags |= flag::ENCODED_SLASH;
         }

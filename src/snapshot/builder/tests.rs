@@ -138,7 +138,7 @@ fn each_fault_has_its_own_error() {
         opened(&file).map(|_| ()).unwrap_err()
     };
     assert_eq!(open(&|file| file[0] = b'X'), SnapshotError::Foreign);
-    assert_eq!(open(&|file| file[8] = 3), SnapshotError::Newer(3));
+    assert_eq!(open(&|file| file[8] = 0xff), SnapshotError::Newer(0xff));
     assert_eq!(open(&|file| file[8] = 1), SnapshotError::Older(1));
     assert_eq!(open(&|file| file[1000] ^= 1), SnapshotError::Corrupt);
     assert_eq!(open(&|file| file[64] ^= 1), SnapshotError::Corrupt);

@@ -60,7 +60,7 @@ fn header_and_sections_are_laid_out_as_the_schema_version_says() {
         sections.concat()
     );
     expect![[r#"
-        schema 2 fixed 160 header 736 align 64
+        schema 3 fixed 160 header 736 align 64
          Meta=1 Arena=2 HostSlots=3 Hosts=4 PathSlots=5 Routes=6 Extras=7 Conditions=8 Methods=9 Variables=10 Regexes=11 NodeSlots=12 Nodes=13 CredentialSlots=14 Credentials=15 Applications=16 Settings=17 Listeners=18 Tls=19 Upstreams=20 Authenticators=21 Limits=22 Chains=23 Actions=24
     "#]].assert_eq(&printed);
 }
@@ -94,7 +94,7 @@ fn a_file_of_this_schema_version_never_changes() {
     let file = built(&sample());
     let printed = format!("{} bytes, content {}\n", file.len(), opened(&file).unwrap().header().hash);
     expect![[r#"
-        3220 bytes, content 25358cefd152b0aa7d6f741f9e22aeb8a3093399e6d769a838c9e5ace103541b
+        3220 bytes, content 4de6159e0d16dc6779f396943dbc340032ff9201d353dec645716d89dfd24cfa
     "#]]
     .assert_eq(&printed);
 }

@@ -25,8 +25,8 @@ use crate::Stream;
 use crate::limits::{
     HTTP2_CLOSE_NS_MAX, HTTP2_CONNECTION_WINDOW_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES_MIN,
     HTTP2_FRAME_BYTES_MAX, HTTP2_GRANTED_BYTES_MAX, HTTP2_HEADER_LIST_BYTES_MAX, HTTP2_LOCAL_RESETS_MAX,
-    HTTP2_PENDING_RESETS_MAX, HTTP2_REMEMBERED_RESETS_MAX, HTTP2_STREAM_SEND_BYTES_MAX,
-    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, HTTP2_TABLE_BYTES_MAX,
+    HTTP2_PENDING_RESETS_MAX, HTTP2_QUEUED_BYTES_MAX, HTTP2_REMEMBERED_RESETS_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX, HTTP2_TABLE_BYTES_MAX,
 };
 
 /// How long is waited for what, in nanoseconds.
@@ -128,7 +128,7 @@ impl Accepting {
             .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
             .max_local_error_reset_streams(Some(HTTP2_LOCAL_RESETS_MAX))
             .max_concurrent_reset_streams(HTTP2_REMEMBERED_RESETS_MAX)
-            .max_send_buffer_size(HTTP2_STREAM_SEND_BYTES_MAX)
+            .max_send_buffer_size(HTTP2_QUEUED_BYTES_MAX)
             .max_frame_size(HTTP2_FRAME_BYTES_MAX)
             .initial_window_size(HTTP2_STREAM_WINDOW_BYTES)
             .enable_connect_protocol()

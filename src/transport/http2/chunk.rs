@@ -8,7 +8,7 @@ use bytes::Buf;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::priority::Priority;
 
-use crate::limits::HTTP2_QUEUED_BYTES_MAX;
+use crate::limits::{HTTP2_CONNECTION_WINDOW_BYTES_MIN, HTTP2_QUEUED_BYTES_MAX};
 
 /// Content in a pooled buffer. It counts against its connection's gate until it is dropped.
 pub(crate) struct Chunk {
@@ -21,6 +21,7 @@ impl Chunk {
     /// A copy of `bytes`, at most 64 KiB.
     pub(super) fn of(bytes: &[u8], gate: &Rc<Gate>) -> Self {
         gate.queued.set(gate.queued.get() + bytes.len());
+        gate.window.set(gate.window.get() - bytes.len() as i64);
         let mut buffer = Buffer::take(Class::holding(bytes.len()).unwrap_or(Class::K64));
         buffer.vec_mut().extend_from_slice(bytes);
         Self { buffer: Some(buffer), at: 0, gate: Rc::clone(gate) }
@@ -48,19 +49,24 @@ impl Buf for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        let unsent = self.remaining();
         if let Some(buffer) = self.buffer.take() {
             let gate = &self.gate;
+            // What a reset stream did not send, h2 gives to the others.
+            gate.window.set(gate.window.get() + unsent as i64);
             gate.queued.set(gate.queued.get().saturating_sub(buffer.len()));
             gate.wake_next();
         }
     }
 }
 
-/// What all senders of a connection share: how much content h2 holds for the socket, and who waits to add to it. The most urgent
-/// goes first (RFC 9218 §10); those of one rank in the order in which they came, so that each has its turn.
-#[derive(Default)]
+/// What all senders of a connection share: how much content h2 holds for the socket, how much the peer takes on all streams,
+/// and who waits to add to it. The most urgent goes first (RFC 9218 §10); those of one rank in the order in which they came, so
+/// that each has its turn. So h2's own queue, which knows no ranks, never waits for the connection's window.
 pub(crate) struct Gate {
     queued: Cell<usize>,
+    /// The connection's window (RFC 9113 §6.9), less what h2 was given. Without a meter nobody counts it, and it has no end.
+    window: Cell<i64>,
     waiting: RefCell<Vec<Waiting>>,
 }
 
@@ -71,9 +77,27 @@ struct Waiting {
 }
 
 impl Gate {
+    /// For a connection whose window is counted, or is not.
+    pub(super) fn new(counted: bool) -> Rc<Self> {
+        let window = if counted { i64::from(HTTP2_CONNECTION_WINDOW_BYTES_MIN) } else { i64::MAX / 2 };
+        Rc::new(Self { queued: Cell::new(0), window: Cell::new(window), waiting: RefCell::default() })
+    }
+
+    /// The peer takes so many bytes more.
+    pub(super) fn widen(&self, bytes: u32) {
+        self.window.set(self.window.get().saturating_add(i64::from(bytes)));
+        self.wake_next();
+    }
+
+    /// How much may be added now by whoever goes next.
+    fn open(&self) -> usize {
+        let window = usize::try_from(self.window.get()).unwrap_or(0);
+        HTTP2_QUEUED_BYTES_MAX.saturating_sub(self.queued.get()).min(window)
+    }
+
     /// How much a sender of this rank may add now.
     pub(super) fn room(&self, priority: Priority) -> usize {
-        let room = HTTP2_QUEUED_BYTES_MAX.saturating_sub(self.queued.get());
+        let room = self.open();
         let others = self.waiting.borrow();
         if room > 0 && others.iter().any(|other| other.priority.is_before(priority)) {
             return 0;
@@ -100,7 +124,7 @@ impl Gate {
 
     /// Wakes who goes next, if there is room. Called wherever room comes about or somebody lets it pass.
     pub(super) fn wake_next(&self) {
-        if self.queued.get() >= HTTP2_QUEUED_BYTES_MAX {
+        if self.open() == 0 {
             return;
         }
         let next = {
@@ -121,7 +145,6 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::task::{Context, Wake, Waker};
@@ -142,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_most_urgent_is_woken_first_and_those_of_a_rank_in_turn() {
-        let gate = Rc::new(Gate::default());
+        let gate = Gate::new(false);
         let piece = vec![b'x'; 64 * 1024];
         let held: Vec<Chunk> =
             (0..HTTP2_QUEUED_BYTES_MAX / piece.len()).map(|_| Chunk::of(&piece, &gate)).collect();
@@ -168,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_read_to_its_end_and_then_no_longer_counts() {
-        let gate = Rc::new(Gate::default());
+        let gate = Gate::new(true);
         let mut chunk = Chunk::of(b"hello", &gate);
         chunk.advance(2);
         assert_eq!((chunk.chunk(), chunk.remaining()), (&b"llo"[..], 3));
@@ -176,6 +199,11 @@ mod tests {
         assert_eq!((chunk.remaining(), gate.queued.get()), (0, 5));
         drop(chunk);
         assert_eq!(gate.queued.get(), 0);
+        assert_eq!(gate.window.get(), 65_535 - 5);
+        drop(Chunk::of(b"never sent", &gate));
+        assert_eq!(gate.window.get(), 65_535 - 5, "what was not sent is not spent");
+        gate.widen(5);
+        assert_eq!(gate.room(Priority::default()), 65_535);
         assert!(!Chunk::empty(&gate).has_remaining());
     }
 }

@@ -78,10 +78,11 @@ const PRIORITIES_MAX: usize = 128;
 impl Line {
     /// `rest`: bytes that were read already; they are metered like all others.
     pub(super) fn new(stream: Stream, meter: Option<Meter>, rest: Option<Buffer>, now_ns: u64) -> Rc<Self> {
+        let gate = Gate::new(meter.is_some());
         let line = Self {
             stream,
             meter: meter.map(RefCell::new),
-            gate: Rc::default(),
+            gate,
             input: RefCell::default(),
             output: RefCell::default(),
             over: Cell::new(None),
@@ -128,7 +129,11 @@ impl Line {
 
     fn meter_bytes(&self, bytes: &[u8]) {
         let Some(meter) = &self.meter else { return };
-        let keep = |Seen::Priority { stream, priority }: Seen| {
+        let keep = |seen: Seen| {
+            let (stream, priority) = match seen {
+                Seen::Priority { stream, priority } => (stream, priority),
+                Seen::Window(bytes) => return self.gate.widen(bytes),
+            };
             let mut priorities = self.priorities.borrow_mut();
             if let Some(place) = priorities.iter_mut().find(|(other, _)| *other == stream) {
                 place.1 = priority;

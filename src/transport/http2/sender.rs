@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use ringway_wire::Version;
 use ringway_wire::message::OutgoingHead;
 use ringway_wire::priority::Priority;
 use ringway_wire::trailers::Trailers;
+use ringway_wire::{Framing, Version};
 
 use super::chunk::Chunk;
 use super::line::Line;
@@ -20,7 +20,11 @@ use crate::message::{After, Code, MessageEnd};
 /// Content that goes to h2 in one piece: a frame of the size that every peer takes.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
-/// The sending half of a message. Dropped before its end, it resets the stream with INTERNAL_ERROR.
+/// A piece that a peer's window has cut shorter earns it no frames.
+const EARNING_BYTES_MIN: usize = 1024;
+
+/// The sending half of a message. Dropped before its end, it resets the stream: a reply with INTERNAL_ERROR, a
+/// request with CANCEL.
 pub struct Sender {
     half: Half,
     line: Rc<Line>,
@@ -49,6 +53,24 @@ impl Sender {
         let stream = respond.stream_id().as_u32();
         line.open_streams.set(line.open_streams.get() + 1);
         Self { half: Half::Reply(respond), line, stream, priority, left: None, wanted: 0, counted: true }
+    }
+
+    /// The content of a request whose head was sent when its stream was opened.
+    pub(super) fn of_request(
+        content: SendStream<Chunk>,
+        line: Rc<Line>,
+        head: &OutgoingHead<'_>,
+        after: After,
+    ) -> Self {
+        let stream = content.stream_id().as_u32();
+        let half = if after == After::Nothing { Half::Ended } else { Half::Content(content) };
+        let left = match head {
+            OutgoingHead::Request { head, framing: Framing::Length(length), .. } => {
+                Some(*length).filter(|length| *length > 0 && head.version() < Version::Http2)
+            }
+            _ => None,
+        };
+        Self { half, line, stream, priority: Priority::default(), left, wanted: 0, counted: false }
     }
 
     /// The stream's number on its connection.
@@ -125,7 +147,10 @@ impl Sender {
         let chunk = Chunk::of(piece, &self.line.gate);
         content.send_data(chunk, ends).map_err(|error| end_of(&error))?;
         self.left = left;
-        if let Some(meter) = &self.line.meter {
+        // A peer that opens its window by a byte at a time earns nothing with it.
+        if let Some(meter) =
+            self.line.meter.as_ref().filter(|_| count == bytes.len() || count >= EARNING_BYTES_MIN)
+        {
             meter.borrow_mut().data_sent(1);
         }
         if ends {
@@ -230,7 +255,8 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.send_reset(Reason::INTERNAL_ERROR);
+        // A reply that breaks off is our failure; a request that breaks off is wanted by nobody any more.
+        self.send_reset(if self.counted { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
         let line = &self.line;
         line.gate.leave(self.stream);
         line.gate.wake_next();

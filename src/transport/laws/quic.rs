@@ -3,14 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use quinn::{ConnectionError, VarInt};
-use ringway_rt::{DriverChoice, UdpSocket, spawn, turn};
+use ringway_rt::{DriverChoice, Ended, Options, UdpSocket, run, spawn, turn};
 
 use super::{Authority, on_both, pattern, profile, seed, soon, worker};
 use crate::limits::QUIC_UNVALIDATED_MAX;
-use crate::quic::laws_of_offload;
+use crate::quic::{Fault, faulty};
 use crate::{
     Alpn, Arriving, ClientAuth, ClientProfile, ClientTls, Handshake, QuicClient, QuicEndpoint, QuicIdentity,
     QuicKeys, QuicLimits, QuicTls, Refused, ServerProfile, TlsFailure, Verify, Version,
@@ -25,6 +26,7 @@ on_both! {
     a_restarted_node_resets_the_connections_of_its_former_life => reset;
     a_stopped_endpoint_refuses_newcomers_and_serves_the_others => stopped;
     new_certificates_are_for_new_connections => certificates;
+    a_panic_of_the_library_ends_the_worker_and_the_next_one_takes_the_socket_over => failed;
     bulk_goes_through_with_and_without_offload_and_starves_nobody => bulk;
 }
 
@@ -86,6 +88,7 @@ async fn converse(arriving: Arriving, seen: Rc<Seen>) {
         Err(Refused { failure, .. }) => return seen.refused.borrow_mut().push(failure),
     };
     seen.agreed.borrow_mut().push(agreed);
+    let _second = connection.clone();
     while let Ok((mut send, mut receive)) = connection.accept_bi().await {
         spawn(async move {
             let bytes = receive.read_to_end(16 << 20).await.unwrap();
@@ -324,14 +327,56 @@ fn certificates(choice: DriverChoice) {
     });
 }
 
+fn failed(choice: DriverChoice) {
+    let authority = Authority::new("ca");
+    let (told, address) = mpsc::channel();
+    let (again, restarted) = mpsc::channel();
+    let (ready, go_on) = mpsc::channel::<()>();
+    let served = tls(&profile(&authority));
+    let now = Arc::new(AtomicBool::new(false));
+    let exploding = Arc::clone(&now);
+    let node = std::thread::spawn(move || {
+        let socket = UdpSocket::bind_group(loopback(), 1).unwrap().remove(0);
+        told.send(socket.local_addr().unwrap()).unwrap();
+        let options = Options { driver: choice, entries: 256, on_panic: |_| {} };
+        let first = socket.try_clone().unwrap();
+        let ended = run(&options, |_| async {
+            let endpoint = faulty(first, &identity(0, 1), &served, Fault::Panic(exploding));
+            serve(&Rc::new(endpoint));
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(ended.unwrap(), Ended::Panicked("of the library's driver".to_owned()));
+        worker(choice, || async {
+            serve(&Rc::new(QuicEndpoint::new(socket, &identity(0, 1), &served).unwrap()));
+            again.send(()).unwrap();
+            while go_on.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                turn().await;
+            }
+        });
+    });
+    let address = address.recv().unwrap();
+    worker(choice, || async {
+        let client = client(&authority);
+        let connection = client.connect(address, "a.test", soon()).await.unwrap();
+        assert_eq!(echo(&connection, b"hello").await.unwrap(), b"hello");
+        now.store(true, Ordering::Relaxed);
+        assert_eq!(echo(&connection, &pattern(200)).await.unwrap_err(), ConnectionError::Reset);
+        restarted.recv().unwrap();
+        let connection = client.connect(address, "a.test", soon()).await.unwrap();
+        assert_eq!(echo(&connection, b"hello").await.unwrap(), b"hello");
+    });
+    drop(ready);
+    node.join().unwrap();
+}
+
 fn bulk(choice: DriverChoice) {
     let authority = Authority::new("ca");
     worker(choice, || async {
         let tls = tls(&profile(&authority));
-        for offloaded in [true, false] {
+        for fault in [Fault::None, Fault::NoOffload] {
             let socket = UdpSocket::bind_group(loopback(), 1).unwrap().remove(0);
             let address = socket.local_addr().unwrap();
-            let endpoint = Rc::new(laws_of_offload(socket, &identity(0, 1), &tls, offloaded));
+            let endpoint = Rc::new(faulty(socket, &identity(0, 1), &tls, fault));
             serve(&endpoint);
             let turns = Rc::new(Cell::new(0u32));
             let counted = Rc::clone(&turns);

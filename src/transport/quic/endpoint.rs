@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use quinn::crypto::rustls::HandshakeData;
 use quinn::rustls::pki_types::CertificateDer;
-use quinn::{ConnectionError, EndpointConfig, VarInt};
+use quinn::{AsyncUdpSocket, ConnectionError, EndpointConfig, VarInt};
 use ringway_rt as rt;
 
 use crate::limits::{QUIC_ARRIVALS_PER_TURN, QUIC_HANDSHAKES_MAX, QUIC_UNVALIDATED_MAX};
@@ -60,17 +60,21 @@ impl QuicEndpoint {
     /// # Errors
     /// The driver or the kernel refuses the socket.
     pub fn new(socket: std::net::UdpSocket, identity: &QuicIdentity, tls: &QuicTls) -> io::Result<Self> {
-        Self::on(Socket::new(socket, Offload::Kernel)?, identity, tls)
+        Self::on(Arc::new(Socket::new(socket, Offload::Kernel)?), identity, tls)
     }
 
-    pub(super) fn on(socket: Socket, identity: &QuicIdentity, tls: &QuicTls) -> io::Result<Self> {
+    pub(super) fn on(
+        socket: Arc<dyn AsyncUdpSocket>,
+        identity: &QuicIdentity,
+        tls: &QuicTls,
+    ) -> io::Result<Self> {
         let mut config = EndpointConfig::new(Arc::clone(&identity.keys.reset) as _);
         let ids = identity.ids();
         config.cid_generator(move || Box::new(ids.clone())).supported_versions(vec![VERSION_1]);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             config,
             Some(tls.config.clone()),
-            Arc::new(socket),
+            socket,
             Arc::new(Runtime::new()),
         )?;
         Ok(Self { endpoint, load: Rc::default() })
@@ -201,7 +205,9 @@ impl Arriving {
         self.incoming.refuse();
     }
 
-    /// Makes the handshake. All of it must be done by `deadline_ns` (monotonic).
+    /// Makes the handshake. All of it must be done by `deadline_ns` (monotonic). Whoever keeps the connection keeps a second
+    /// handle of it, or a stream: were the library's driver to panic, it would abort the process on meeting a last handle,
+    /// and ends the worker otherwise.
     ///
     /// `Handshake::resumed` is not known for QUIC and always false.
     ///
@@ -210,12 +216,16 @@ impl Arriving {
     pub async fn handshake(self, deadline_ns: u64) -> Result<(quinn::Connection, Handshake), Refused> {
         let Self { incoming, shaking, windows } = self;
         let connecting = incoming.accept().map_err(|error| Refused::from(failure(&error)))?;
-        let connection = match rt::until_ns(deadline_ns, connecting).await {
-            Some(Ok(connection)) => connection,
-            Some(Err(error)) => return Err(failure(&error).into()),
-            None => return Err(TlsFailure::HandshakeTimeout.into()),
-        };
-        drop(shaking);
+        // It is ours before it is done, so that there are two handles (`Runtime::spawn`); nothing is sent on it before.
+        let (connection, done) = connecting.into_0rtt().map_err(|_| Refused::from(TlsFailure::Internal))?;
+        let spare = connection.clone();
+        if rt::until_ns(deadline_ns, done).await.is_none() {
+            return Err(TlsFailure::HandshakeTimeout.into());
+        }
+        if let Some(error) = connection.close_reason() {
+            return Err(failure(&error).into());
+        }
+        drop((spare, shaking));
         windows.apply(&connection);
         let agreed = agreed(&connection);
         Ok((connection, agreed))

@@ -50,8 +50,13 @@ impl quinn::Runtime for Runtime {
 
     /// Drivers of the endpoint and of its connections: each does a bounded amount of work and then wakes itself, which takes
     /// effect after everybody else's turn.
+    ///
+    /// A panic in a connection's driver poisons the lock that the connection's handles take even when they are dropped, and a
+    /// second panic there would abort the process: so it ends the worker, in which nothing is dropped. Two panics do abort
+    /// the process, because the library locks again on the way out: one in the endpoint's own driver, and one in the
+    /// driver of a connection of which there is one handle only.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        rt::spawn_foreign(future);
+        rt::spawn_vital(future);
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {

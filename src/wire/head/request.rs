@@ -50,14 +50,15 @@ pub(crate) struct RequestParts {
 #[derive(Debug)]
 pub struct RequestHead {
     pub(crate) buffer: Buffer,
-    pub(crate) parts: RequestParts,
+    /// Boxed, because a head changes hands several times on its way and is copied each time.
+    pub(crate) parts: Box<RequestParts>,
     /// Bytes of the rest that were consumed.
     rest_taken: u32,
 }
 
 impl RequestHead {
     pub(crate) fn new(buffer: Buffer, parts: RequestParts) -> Self {
-        Self { buffer, parts, rest_taken: 0 }
+        Self { buffer, parts: Box::new(parts), rest_taken: 0 }
     }
 
     /// The method.

@@ -22,13 +22,13 @@ pub(crate) struct ResponseParts {
 #[derive(Debug)]
 pub struct ResponseHead {
     pub(crate) buffer: Buffer,
-    pub(crate) parts: ResponseParts,
+    pub(crate) parts: Box<ResponseParts>,
     rest_taken: u32,
 }
 
 impl ResponseHead {
     pub(crate) fn new(buffer: Buffer, parts: ResponseParts) -> Self {
-        Self { buffer, parts, rest_taken: 0 }
+        Self { buffer, parts: Box::new(parts), rest_taken: 0 }
     }
 
     /// The status code, 100 to 999.

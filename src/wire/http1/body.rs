@@ -81,7 +81,8 @@ pub struct BodyReader {
     limits: ChunkLimits,
     /// How far framing bytes run ahead of data; see [`ChunkLimits::overhead_bytes_max`].
     overhead: u64,
-    trailers: Trailers,
+    /// Made with the first byte of a trailer section.
+    trailers: Option<Box<Trailers>>,
 }
 
 impl BodyReader {
@@ -94,7 +95,7 @@ impl BodyReader {
             Framing::Chunked => State::Head(ChunkHead::START),
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state, limits, overhead: 0, trailers: Trailers::default() }
+        Self { state, limits, overhead: 0, trailers: None }
     }
 
     /// Whether the body has ended.
@@ -116,7 +117,8 @@ impl BodyReader {
     /// The trailer section, once the body has ended.
     #[must_use]
     pub fn trailers(&self) -> &Trailers {
-        &self.trailers
+        static NONE: Trailers = Trailers::NONE;
+        self.trailers.as_deref().unwrap_or(&NONE)
     }
 
     /// The connection ended: whether the body did, too.
@@ -197,7 +199,7 @@ impl BodyReader {
     /// One trailer line, or as much of it as there is.
     fn read_trailers(&mut self, input: &mut BytesIn<'_>) -> Result<(), Reject> {
         let rest = input.rest();
-        if self.trailers.is_untouched() && rest.starts_with(b"\r\n") {
+        if self.trailers.as_deref().is_none_or(Trailers::is_untouched) && rest.starts_with(b"\r\n") {
             input.take(2);
             self.state = State::Done;
             return Ok(());
@@ -205,23 +207,24 @@ impl BodyReader {
         let (len, complete) = memchr(b'\n', rest).map_or((rest.len(), false), |at| (at + 1, true));
         let range = input.take(len);
         let piece = input.bytes().get(range).unwrap_or_default();
-        self.trailers.append(piece, &self.limits)?;
+        let trailers = self.trailers.get_or_insert_default();
+        trailers.append(piece, &self.limits)?;
         if !complete {
             return Ok(());
         }
-        let line = self.trailers.last_line();
+        let line = trailers.last_line();
         let Some(content) = line.strip_suffix(b"\r\n") else {
             return Err(Reject::TrailerSyntax);
         };
         if content.is_empty() {
-            self.trailers.close();
+            trailers.close();
             self.state = State::Done;
             return Ok(());
         }
         if field_fault(content, true).is_some() {
             return Err(Reject::TrailerSyntax);
         }
-        self.trailers.accept_line(&self.limits)
+        trailers.accept_line(&self.limits)
     }
 }
 

@@ -193,9 +193,7 @@ pub fn write_status_head<'a>(
             write_field(out, name, value);
         }
     }
-    for (name, value) in overlay.added() {
-        write_field(out, name, value);
-    }
+    overlay.write_added(out);
     write_reply_framing(out, framing);
     write_reply_end(out, extra);
     Ok(())

@@ -87,6 +87,8 @@ pub enum Seen {
         /// What it says.
         priority: Priority,
     },
+    /// WINDOW_UPDATE of the connection: so many more bytes of content may be sent (RFC 9113 §6.9).
+    Window(u32),
 }
 
 /// Frame types (RFC 9113 §6, RFC 9218 §7.1).
@@ -215,6 +217,10 @@ impl Meter {
         self.header[3]
     }
 
+    fn is_of_connection(&self) -> bool {
+        self.header.last_chunk::<4>().is_some_and(|stream| u32::from_be_bytes(*stream) & 0x7fff_ffff == 0)
+    }
+
     /// A frame's header is whole.
     fn begin(&mut self) -> Result<(), Excess> {
         let [a, b, c, kind, flags, ..] = self.header;
@@ -260,7 +266,7 @@ impl Meter {
 
     fn payload(&mut self, bytes: &[u8]) {
         self.payload_left -= bytes.len() as u32;
-        if self.kind() == kind::PRIORITY_UPDATE {
+        if matches!(self.kind(), kind::PRIORITY_UPDATE | kind::WINDOW_UPDATE) {
             let at = usize::from(self.update_len);
             let kept = bytes.len().min(UPDATE_BYTES_MAX - at);
             if let (Some(place), Some(part)) = (self.update.get_mut(at..at + kept), bytes.get(..kept)) {
@@ -275,12 +281,14 @@ impl Meter {
         self.header_len = 0;
         self.open_since_ns = self.open_since_ns.filter(|_| self.block.is_some());
         let update = self.update.get(..usize::from(self.update_len)).unwrap_or_default();
-        if self.kind() == kind::PRIORITY_UPDATE
-            && let Some((stream, value)) = update.split_first_chunk::<4>()
-            && update.len() < UPDATE_BYTES_MAX
-        {
-            let stream = u32::from_be_bytes(*stream) & 0x7fff_ffff;
-            see(Seen::Priority { stream, priority: Priority::of(value) });
+        let Some((number, value)) = update.split_first_chunk::<4>() else { return };
+        let number = u32::from_be_bytes(*number) & 0x7fff_ffff;
+        match self.kind() {
+            kind::PRIORITY_UPDATE if update.len() < UPDATE_BYTES_MAX => {
+                see(Seen::Priority { stream: number, priority: Priority::of(value) });
+            }
+            kind::WINDOW_UPDATE if value.is_empty() && self.is_of_connection() => see(Seen::Window(number)),
+            _ => {}
         }
     }
 

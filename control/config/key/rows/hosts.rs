@@ -181,6 +181,13 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row("hosts.*.*.websocket", one(Bool), Value("false"), "Upgrades to WebSocket are allowed.", "true"),
     row(
+        "hosts.*.*.grpc_web",
+        one(Bool),
+        Value("false"),
+        "gRPC-Web is translated into gRPC, so that browsers can call it.",
+        "true",
+    ),
+    row(
         "hosts.*.*.encoded_slash",
         one(Choice(&["refuse", "keep"], &[])),
         Value("refuse"),

@@ -47,10 +47,10 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "upstreams.*.protocol",
-        one(Choice(&["http1", "auto"], &["http2"])),
+        one(Choice(&["http1", "http2", "auto"], &[])),
         Value("http1"),
-        "What is spoken to it; `auto` is what TLS negotiates.",
-        "auto",
+        "What is spoken to it: `http2` is HTTP/2 whether or not there is TLS; `auto` is what TLS negotiates, and HTTP/1.1 without.",
+        "http2",
     ),
     row(
         "upstreams.*.tls",
@@ -133,6 +133,13 @@ pub(super) static ROWS: &[Row] = &[
         Value("1024"),
         "Most connections of one worker to one endpoint.",
         "64",
+    ),
+    row(
+        "upstreams.*.pool.streams",
+        one(Integer(1, 1000)),
+        Value("100"),
+        "Most requests at once on one HTTP/2 connection, if its endpoint does not allow fewer; beyond it another connection is made.",
+        "32",
     ),
     later("upstreams.*.health", "Active health checks"),
     later("upstreams.*.outlier", "Ejecting endpoints that fail"),

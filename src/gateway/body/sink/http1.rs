@@ -14,12 +14,13 @@ const COPY_BYTES_MAX: usize = 4096;
 /// A connection and what is to be written on it.
 pub(super) struct Http1Writer<'s> {
     stream: &'s Stream,
-    gathered: Buffer,
+    /// `None` while nothing is gathered: a message that waits for its reply, or for the next event, holds no memory.
+    gathered: Option<Buffer>,
 }
 
 impl<'s> Http1Writer<'s> {
     pub(super) fn new(stream: &'s Stream) -> Self {
-        Self { stream, gathered: Buffer::take(Class::K4) }
+        Self { stream, gathered: None }
     }
 
     pub(super) fn stream(&self) -> &'s Stream {
@@ -27,17 +28,26 @@ impl<'s> Http1Writer<'s> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.gathered.is_empty()
+        self.gathered.is_none()
     }
 
     pub(super) fn clear(&mut self) {
-        self.gathered.clear();
+        self.gathered = None;
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> &mut Buffer {
+        self.gathered.get_or_insert_with(|| Buffer::take(Class::K4))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.gathered.as_deref().unwrap_or_default()
     }
 
     /// Gathers what `write` writes. Its bytes.
     #[inline]
     pub(super) fn head(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let out = self.gathered.vec_mut();
+        let out = self.buffer().vec_mut();
         let before = out.len();
         write(out);
         out.len().saturating_sub(before)
@@ -45,12 +55,13 @@ impl<'s> Http1Writer<'s> {
 
     /// Gathers content. `false`: it is to be written from where it lies, its chunk's head is gathered.
     pub(super) fn gather(&mut self, bytes: &[u8], chunked: bool) -> bool {
+        let buffer = self.buffer();
         if chunked {
-            http1::write_chunk_head(self.gathered.vec_mut(), bytes.len() as u64);
+            http1::write_chunk_head(buffer.vec_mut(), bytes.len() as u64);
         }
-        let small = bytes.len() <= COPY_BYTES_MAX.min(self.gathered.spare().saturating_sub(2));
+        let small = bytes.len() <= COPY_BYTES_MAX.min(buffer.spare().saturating_sub(2));
         if small {
-            self.gathered.vec_mut().extend_from_slice(bytes);
+            buffer.vec_mut().extend_from_slice(bytes);
             if chunked {
                 self.end_chunk();
             }
@@ -59,38 +70,37 @@ impl<'s> Http1Writer<'s> {
     }
 
     pub(super) fn end_chunk(&mut self) {
-        self.gathered.vec_mut().extend_from_slice(b"\r\n");
+        self.buffer().vec_mut().extend_from_slice(b"\r\n");
     }
 
     pub(super) fn last_chunk(&mut self, trailers: Option<&Trailers>) {
-        http1::write_last_chunk(self.gathered.vec_mut(), trailers);
+        http1::write_last_chunk(self.buffer().vec_mut(), trailers);
     }
 
     /// Writes what is gathered in one call. So many bytes went; `None`: nothing was gathered.
     #[inline]
     pub(super) fn try_flush(&mut self) -> Option<u64> {
-        if self.gathered.is_empty() {
-            return None;
-        }
+        let buffer = self.gathered.as_mut()?;
         // What went wrong shows at the next write, which waits or fails.
-        let Ok(Some(count)) = self.stream.try_write(&self.gathered) else { return Some(0) };
-        if count == self.gathered.len() {
-            self.gathered.clear();
+        let Ok(Some(count)) = self.stream.try_write(buffer) else { return Some(0) };
+        if count == buffer.len() {
+            self.gathered = None;
         } else {
-            self.gathered.consume(count);
+            buffer.consume(count);
         }
         Some(count as u64)
     }
 
     /// Bytes of what is gathered and `bytes` behind it.
     pub(super) fn total(&self, bytes: &[u8]) -> usize {
-        self.gathered.len() + bytes.len()
+        self.bytes().len() + bytes.len()
     }
 
     /// Writes what is gathered and then `bytes`, of which `done` bytes went before.
     pub(super) fn try_write(&self, done: usize, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let first = self.gathered.get(done..).unwrap_or_default();
-        let second = bytes.get(done.saturating_sub(self.gathered.len())..).unwrap_or_default();
+        let gathered = self.bytes();
+        let first = gathered.get(done..).unwrap_or_default();
+        let second = bytes.get(done.saturating_sub(gathered.len())..).unwrap_or_default();
         if first.is_empty() {
             self.stream.try_write(second)
         } else {

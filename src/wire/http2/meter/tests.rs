@@ -120,6 +120,18 @@ fn what_is_incomplete_is_known_since_when() {
 }
 
 #[test]
+fn the_connection_s_window_is_told() {
+    let mut seen = Vec::new();
+    let mut meter = begun();
+    for (stream, payload) in
+        [(0, &[0x80, 0, 1, 0][..]), (1, &[0, 0, 1, 0]), (0, &[0, 0, 1]), (0, &[0, 0, 0, 9, 9])]
+    {
+        meter.read(&frame(8, 0, stream, payload), 0, |event| seen.push(event)).unwrap();
+    }
+    assert_eq!(seen, [Seen::Window(256)]);
+}
+
+#[test]
 fn priority_updates_are_told() {
     let mut seen = Vec::new();
     let mut meter = begun();

@@ -1,0 +1,57 @@
+//! Requests, written once before the load begins.
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// HTTP/1.1: one of the requests after the other.
+    Http,
+    /// An upgrade, then messages of so many bytes.
+    WebSocket(u8),
+}
+
+/// What is sent, in turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Requests {
+    list: Vec<Vec<u8>>,
+    pub(super) speech: Speech,
+    message: Vec<u8>,
+}
+
+impl Requests {
+    /// Requests for (host, target, further field lines); with a body where `body_bytes` is more than none.
+    pub(crate) fn all(list: impl IntoIterator<Item = (String, String, String)>, body_bytes: usize) -> Self {
+        let write = |(host, target, fields): (String, String, String)| {
+            let (method, length) = match body_bytes {
+                0 => ("GET", String::new()),
+                bytes => ("POST", format!("Content-Length: {bytes}\r\n")),
+            };
+            let head = format!(
+                "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{fields}{length}\r\n"
+            );
+            let mut bytes = head.into_bytes();
+            bytes.resize(bytes.len() + body_bytes, b'y');
+            bytes
+        };
+        Self { list: list.into_iter().map(write).collect(), speech: Speech::Http, message: Vec::new() }
+    }
+
+    /// Messages over WebSocket, masked by zeroes (RFC 6455 §5.3), echoed by the endpoint.
+    pub(crate) fn websocket(host: &str, bytes: u8) -> Self {
+        let bytes = bytes.min(125);
+        let upgrade = format!(
+            "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let mut message = vec![0x81, 0x80 | bytes, 0, 0, 0, 0];
+        message.resize(message.len() + usize::from(bytes), b'm');
+        Self { list: vec![upgrade.into_bytes()], speech: Speech::WebSocket(bytes), message }
+    }
+
+    /// Request number `number`; over WebSocket the upgrade, where nothing was said yet.
+    pub(super) fn at(&self, number: usize, upgraded: bool) -> &[u8] {
+        if upgraded {
+            return &self.message;
+        }
+        self.list.get(number % self.list.len().max(1)).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,347 @@
+//! Tables of results, and the part of `docs/performance.md` that is made of them.
+
+mod plot;
+
+use std::fmt::Write;
+use std::fs;
+
+use crate::install::repository;
+use crate::peer::{Peer, finish};
+use crate::process::Launch;
+use crate::results::{self, Phase, Round, WorkResult};
+use crate::statistics::{Claim, PAIRS_MIN, Spread, claim};
+use crate::works::{Kind, WORKS, Work};
+
+/// The core must have been this busy with the proxy for a round to count as saturation: else the load was what was slow, or
+/// somebody else ran there.
+const BUSY_MIN: f64 = 0.90;
+
+/// The part of the page that is written by the report.
+const BEGIN: &str = "<!-- measured: begin -->";
+const END: &str = "<!-- measured: end -->";
+
+/// The commit that is measured; with a mark where the tree differs from it.
+pub(crate) fn commit() -> String {
+    let root = repository().display().to_string();
+    let git = |arguments: &[&str]| finish(&Launch::new("git", &[&["-C", &root], arguments].concat()));
+    let hash = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_default().trim().to_owned();
+    match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Ok(changes) if changes.trim().is_empty() => hash,
+        _ => format!("{hash} with changes"),
+    }
+}
+
+/// A phase of a round, where it counts.
+fn counted<'a>(round: &'a Round, phase: &str) -> Option<&'a Phase> {
+    round.phase(phase).filter(|found| phase != "saturation" || found.busy >= BUSY_MIN)
+}
+
+fn spread(rounds: &[Round], phase: &str, value: impl Fn(&Phase) -> f64) -> Option<Spread> {
+    Spread::of(rounds.iter().filter_map(|round| counted(round, phase)).map(value))
+}
+
+/// Ringway's CPU over a peer's, for each round in which both count.
+pub(crate) fn ratios(result: &WorkResult, peer: &str, phase: &str) -> Vec<f64> {
+    let of = |name: &str| result.rounds.get(name).map_or(&[][..], Vec::as_slice);
+    of(Peer::Ringway.name())
+        .iter()
+        .filter_map(|own| {
+            let other = of(peer).iter().find(|round| round.round == own.round)?;
+            Some(counted(own, phase)?.cpu_us / counted(other, phase)?.cpu_us.max(1e-9))
+        })
+        .collect()
+}
+
+fn range(spread: Option<Spread>, digits: usize) -> String {
+    match spread {
+        None => "–".to_owned(),
+        Some(Spread { median, min, max }) => {
+            format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
+        }
+    }
+}
+
+/// The peers of a result in the order of the table of peers.
+pub(crate) fn peers(result: &WorkResult) -> impl Iterator<Item = (&'static str, &[Round])> {
+    Peer::ALL.iter().filter_map(|peer| Some((peer.name(), result.rounds.get(peer.name())?.as_slice())))
+}
+
+/// The table of one work.
+pub(crate) fn table(work: &Work, result: &WorkResult) -> String {
+    let mut text = match work.kind {
+        Kind::Requests => requests_table(result),
+        Kind::Idle => idle_table(result),
+        Kind::Reload => reload_table(result),
+    };
+    for error in &result.errors {
+        let _ = writeln!(text, "\nLeft out: {}", error.lines().next().unwrap_or_default());
+    }
+    text
+}
+
+fn requests_table(result: &WorkResult) -> String {
+    let mut text = String::from(
+        "| | CPU µs a request, saturated | Ringway's over it | at 60 % | at the common rate | | requests/s, saturated | p50 · p99 µs at 60 % | p50 · p99 µs at the common rate | MiB | failed |\n|-|-|-|-|-|-|-|-|-|-|-|\n",
+    );
+    for (peer, rounds) in peers(result) {
+        let (saturated, sixty) = (ratios(result, peer, "saturation"), ratios(result, peer, "sixty"));
+        let own = peer == Peer::Ringway.name();
+        let said = match claim(&saturated) {
+            _ if own => "",
+            claim => claim.name(),
+        };
+        let ratio = |ratios: &[f64]| match own {
+            true => String::new(),
+            false => range(Spread::of(ratios.iter().copied()), 2),
+        };
+        let latency = |phase: &str| {
+            let of =
+                |value: fn(&Phase) -> f64| spread(rounds, phase, value).map_or(0.0, |spread| spread.median);
+            format!("{:.0} · {:.0}", of(|phase| phase.p50_us), of(|phase| phase.p99_us))
+        };
+        let memory =
+            Spread::of(rounds.iter().map(|round| round.memory_mib)).map_or(0.0, |spread| spread.median);
+        let failed: u64 =
+            rounds.iter().flat_map(|round| &round.phases).map(|phase| phase.failed + phase.refused).sum();
+        let _ = writeln!(
+            text,
+            "| {peer} | {} | {} | {} | {} | {said} | {} | {} | {} | {memory:.0} | {failed} |",
+            range(spread(rounds, "saturation", |phase| phase.cpu_us), 2),
+            ratio(&saturated),
+            ratio(&sixty),
+            ratio(&ratios(result, peer, "common")),
+            range(spread(rounds, "saturation", |phase| phase.per_second), 0),
+            latency("sixty"),
+            latency("common"),
+        );
+    }
+    text
+}
+
+fn idle_table(result: &WorkResult) -> String {
+    let mut text = String::from("| | connections | KiB of resident memory each |\n|-|-|-|\n");
+    for (peer, rounds) in peers(result) {
+        let idle: Vec<_> = rounds.iter().filter_map(|round| round.idle.as_ref()).collect();
+        let connections = idle.first().map_or(0, |idle| idle.connections);
+        let each = Spread::of(idle.iter().map(|idle| idle.kib_each));
+        let _ = writeln!(text, "| {peer} | {connections} | {} |", range(each, 1));
+    }
+    text
+}
+
+fn reload_table(result: &WorkResult) -> String {
+    let mut text = String::from(
+        "| | reloads | s each | requests | failed | connections closed | worst p99 of 100 ms, before · after, ms | MiB before · most |\n|-|-|-|-|-|-|-|-|\n",
+    );
+    for (peer, rounds) in peers(result) {
+        let all: Vec<_> = rounds.iter().filter_map(|round| round.reload.as_ref()).collect();
+        let sum = |value: fn(&results::Reload) -> u64| all.iter().map(|reload| value(reload)).sum::<u64>();
+        let median = |value: fn(&results::Reload) -> f64| {
+            Spread::of(all.iter().map(|reload| value(reload))).map_or(0.0, |spread| spread.median)
+        };
+        let _ = writeln!(
+            text,
+            "| {peer} | {} | {} | {} | {} | {} | {:.1} · {:.1} | {:.0} · {:.0} |",
+            sum(|reload| reload.reloads),
+            range(Spread::of(all.iter().map(|reload| reload.apply_s)), 3),
+            sum(|reload| reload.sent),
+            sum(|reload| reload.failed),
+            sum(|reload| reload.closed),
+            median(|reload| reload.p99_before_us) / 1e3,
+            median(|reload| reload.p99_after_us) / 1e3,
+            median(|reload| reload.memory_before_mib),
+            median(|reload| reload.memory_most_mib),
+        );
+    }
+    text
+}
+
+/// Writes the measured part of `docs/performance.md`, and its plots.
+pub(crate) fn write() -> Result<String, String> {
+    let measured: Vec<(&Work, WorkResult)> =
+        WORKS.iter().filter_map(|work| Some((work, results::read(work.name)?))).collect();
+    if measured.is_empty() {
+        return Err("nothing is measured yet: cargo bench-peers".to_owned());
+    }
+    let docs = repository().join("docs");
+    let path = docs.join("performance.md");
+    let page = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let page = replaced(&page, &part(&measured))
+        .ok_or_else(|| format!("{} has no line {BEGIN} before a line {END}", path.display()))?;
+    let plots = docs.join("performance");
+    fs::create_dir_all(&plots).map_err(|error| format!("{}: {error}", plots.display()))?;
+    for (name, plot) in [("ratio.svg", plot::ratios_to_nginx(&measured)), ("cpu.svg", plot::cpu(&measured))] {
+        fs::write(plots.join(name), plot).map_err(|error| format!("{name}: {error}"))?;
+    }
+    fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(format!("{} of {} works are in {}", measured.len(), WORKS.len(), path.display()))
+}
+
+fn replaced(page: &str, part: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{part}{END}{after}"))
+}
+
+fn part(measured: &[(&Work, WorkResult)]) -> String {
+    let mut text = String::new();
+    preface(&mut text, measured);
+    summary(&mut text, measured);
+    text.push_str(
+        "\n![Ringway's CPU for each request over nginx's](performance/ratio.svg)\n\n![CPU for each request, all peers](performance/cpu.svg)\n",
+    );
+    behind(&mut text, measured);
+    for (work, result) in measured {
+        let _ = writeln!(text, "\n### {}\n\n`{}`, at {}\n", work.title, result.command, result.commit);
+        text.push_str(&table(work, result));
+    }
+    let missing: Vec<&str> = WORKS
+        .iter()
+        .filter(|work| !measured.iter().any(|(measured, _)| measured.name == work.name))
+        .map(|work| work.name)
+        .collect();
+    if !missing.is_empty() {
+        let _ = writeln!(text, "\nNot in this run: {}.", missing.join(", "));
+    }
+    text
+}
+
+fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
+    let Some((_, first)) = measured.first() else { return };
+    let loads = measured.iter().flat_map(|(_, result)| result.rounds.values().flatten());
+    let most = loads.map(|round| round.load_average).fold(0.0, f64::max);
+    let _ = writeln!(
+        text,
+        "Machine: {}. CPU time from: {}. Load average of the machine, the measurement included, at most {most:.1}.\n",
+        first.machine, first.meter
+    );
+    let mut versions: Vec<String> = Vec::new();
+    for (name, version) in measured.iter().flat_map(|(_, result)| &result.versions) {
+        let line = format!("{name}: {version}");
+        if !versions.contains(&line) && !version.is_empty() {
+            versions.push(line);
+        }
+    }
+    let _ = writeln!(text, "{}.\n", versions.join("; "));
+}
+
+/// Works with a nginx beside them, and where one is set the bar.
+fn summary(text: &mut String, measured: &[(&Work, WorkResult)]) {
+    text.push_str(
+        "| work | nginx µs | Ringway µs | ratio, saturated | at 60 % | at the common rate | must reach | |\n|-|-|-|-|-|-|-|-|\n",
+    );
+    for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
+        let [saturated, sixty, common] =
+            ["saturation", "sixty", "common"].map(|phase| ratios(result, "nginx", phase));
+        // What did not keep its core busy is shown by what it cost at 60 %.
+        let phase = if saturated.is_empty() { "sixty" } else { "saturation" };
+        let cpu = |peer: &str| {
+            let rounds = result.rounds.get(peer).map_or(&[][..], Vec::as_slice);
+            range(spread(rounds, phase, |phase| phase.cpu_us), 2)
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            work.title,
+            cpu("nginx"),
+            cpu("ringway"),
+            range(Spread::of(saturated.iter().copied()), 2),
+            range(Spread::of(sixty.iter().copied()), 2),
+            range(Spread::of(common.iter().copied()), 2),
+            work.bar.map_or(String::new(), |bar| format!("≤ {bar:.2}")),
+            verdict(work.bar, [&saturated, &sixty, &common]),
+        );
+    }
+}
+
+/// What is said of a bar: only what the pairs allow. Where the load could not saturate the proxy, the other two phases
+/// decide.
+fn verdict(bar: Option<f64>, [saturated, sixty, common]: [&[f64]; 3]) -> String {
+    let (phases, remark) = match saturated.len() >= PAIRS_MIN {
+        true => ([saturated, sixty], ""),
+        false => ([sixty, common], ", not saturated"),
+    };
+    if phases.iter().any(|ratios| ratios.len() < PAIRS_MIN) {
+        return "too few pairs".to_owned();
+    }
+    let median = |ratios: &[f64]| Spread::of(ratios.iter().copied()).map_or(f64::NAN, |spread| spread.median);
+    let [first, second] = phases;
+    let word = match bar {
+        Some(bar) if median(first) <= bar && median(second) <= bar => "reached",
+        Some(_) => "not reached",
+        None => claim(first).name(),
+    };
+    format!("{word}{remark}")
+}
+
+/// Where a peer takes less, in plain words.
+fn behind(text: &mut String, measured: &[(&Work, WorkResult)]) {
+    text.push_str("\n**Where peers are better** (CPU for each request, by the rule of claims below):\n\n");
+    let mut any = false;
+    for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
+        for (peer, _) in peers(result).filter(|(peer, _)| *peer != Peer::Ringway.name()) {
+            for (phase, when) in
+                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")]
+            {
+                let ratios = ratios(result, peer, phase);
+                if claim(&ratios) == Claim::More {
+                    let ratio = range(Spread::of(ratios), 2);
+                    let _ = writeln!(
+                        text,
+                        "- {}, {when}: Ringway takes {ratio} times what {peer} takes.",
+                        work.title
+                    );
+                    any = true;
+                }
+            }
+        }
+    }
+    if !any {
+        text.push_str("- In no work of this run can it be claimed.\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(number: u32, cpu_us: f64, busy: f64) -> Round {
+        let phase = |name: &str| Phase { name: name.to_owned(), cpu_us, busy, ..Phase::default() };
+        Round { round: number, phases: vec![phase("saturation"), phase("sixty")], ..Round::default() }
+    }
+
+    fn result() -> WorkResult {
+        let rounds = |cpu: f64| {
+            (0..6).map(|number| round(number, cpu, if number == 5 { 0.5 } else { 0.97 })).collect()
+        };
+        WorkResult {
+            work: "h1-128".to_owned(),
+            machine: "m".to_owned(),
+            commit: "c".to_owned(),
+            command: "cargo bench-peers".to_owned(),
+            meter: "t".to_owned(),
+            unix_s: 0,
+            versions: [("nginx".to_owned(), "1".to_owned())].into(),
+            rounds: [("ringway".to_owned(), rounds(11.0)), ("nginx".to_owned(), rounds(10.0))].into(),
+            errors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rounds_on_a_core_that_was_not_busy_do_not_count_as_saturation() {
+        assert_eq!(ratios(&result(), "nginx", "saturation").len(), 5);
+        assert_eq!(ratios(&result(), "nginx", "sixty").len(), 6);
+    }
+
+    #[test]
+    fn the_page_says_where_a_peer_is_better() {
+        let measured = [(&WORKS[0], result())];
+        let page = replaced(&format!("a\n{BEGIN}\nold\n{END}\nb"), &part(&measured)).unwrap();
+        assert!(page.starts_with("a\n") && page.ends_with("\nb") && !page.contains("old"));
+        assert!(page.contains("Ringway takes 1.10 (1.10–1.10) times what nginx takes"), "{page}");
+        assert!(page.contains("not reached"));
+        assert!(
+            plot::cpu(&measured).contains("nginx") && plot::ratios_to_nginx(&measured).contains("</svg>")
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! One peer in one round: three phases of requests.
+
+use std::time::Duration;
+
+use crate::host::{Meter, PROXY_CORE, load_average};
+use crate::load::{Arrivals, ClientTls, Endpoint, Engine, Load, Measured, Requests};
+use crate::loaders::{self, Demand};
+use crate::peer::{HOST, Peer, Setup};
+use crate::process::Running;
+use crate::results::{Phase, Round};
+use crate::works::{Answer, Protocol, Work, dimensions};
+
+/// Connections of the load.
+const CONNECTIONS: usize = 64;
+/// Before each phase.
+const WARM: Duration = Duration::from_millis(400);
+/// Share of a peer's own capacity in the second phase.
+const SHARE: f64 = 0.6;
+/// How long a peer may take until it listens.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Requests that go round over the routes of a work.
+const TARGETS: u32 = 10_000;
+
+/// What is the same for all rounds of a work.
+pub(crate) struct Bench<'a> {
+    pub(crate) work: &'a Work,
+    pub(crate) meter: &'a Meter,
+    pub(crate) seconds: f64,
+    /// The program that loads, where it is not this one, and its environment.
+    pub(crate) loader: Option<(std::path::PathBuf, Vec<(String, String)>)>,
+}
+
+/// A peer, set up for the work.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    pub(crate) folder: std::path::PathBuf,
+    pub(crate) port: u16,
+    pub(crate) setup: Setup,
+    /// Requests a second at 60 % of its capacity, once the first round has shown it; the same in all rounds.
+    pub(crate) sixty: Option<f64>,
+    /// Requests a second at saturation, as far as known.
+    pub(crate) most: f64,
+}
+
+fn reply_bytes(work: &Work) -> usize {
+    match work.answer {
+        Answer::Endpoint(bytes) => bytes,
+        Answer::Proxy => 128,
+    }
+}
+
+/// The requests of a work.
+pub(crate) fn requests(work: &Work) -> Requests {
+    let bytes = reply_bytes(work);
+    if work.protocol == Protocol::WebSocket {
+        return Requests::websocket(HOST, 64);
+    }
+    if work.routes == 0 {
+        let one = (HOST.to_owned(), format!("/x?b={bytes}"), String::new());
+        return Requests::all([one], work.body_bytes);
+    }
+    let (hosts, prefixes) = dimensions(work.routes);
+    // A stride that is prime to everything here spreads them in no order that a cache could follow.
+    let targets = (0..work.routes.min(TARGETS)).map(move |number| {
+        let spread = number.wrapping_mul(2_654_435_761);
+        let (host, prefix) = (spread % hosts, spread / hosts % prefixes);
+        let key = match work.key_and_limit {
+            true => format!("X-Api-Key: key-{:05}-0123456789abcdef\r\n", spread % 10_000),
+            false => String::new(),
+        };
+        (format!("h{host}.example.com"), format!("/svc{prefix}/item?b={bytes}"), key)
+    });
+    Requests::all(targets, work.body_bytes)
+}
+
+/// Starts the contender, lets it do the three phases, and ends it.
+pub(crate) fn round(
+    bench: &Bench<'_>,
+    contender: &mut Contender,
+    endpoint: &mut Endpoint,
+    number: u32,
+) -> Result<Round, String> {
+    endpoint.close_all();
+    let launch = &contender.setup.launch;
+    let mut running = Running::start(launch, PROXY_CORE, Some(bench.meter), &contender.folder)?;
+    ready(bench.work, contender, &mut running)?;
+    let id = running.id();
+    let requests = match contender.name == Peer::RingwayTenRoutes.name() {
+        true => requests(&Work { routes: 10, ..*bench.work }),
+        false => requests(bench.work),
+    };
+    let mut phases = Vec::new();
+    let mut phase = |name: &str, arrivals, contender: &Contender| -> Result<Phase, String> {
+        let seed = u64::from(number) << 8 | phases.len() as u64;
+        let measured = measure(bench, contender, endpoint, &requests, arrivals, (seed, id))?;
+        let phase = described(name, arrivals, &measured);
+        if phase.completed_nothing() {
+            return Err(format!("{name}: no request was answered"));
+        }
+        phases.push(phase.clone());
+        Ok(phase)
+    };
+    let saturation = phase("saturation", Arrivals::Closed, contender)?;
+    contender.most = saturation.per_second;
+    let sixty = *contender.sixty.get_or_insert(SHARE * 1e6 / saturation.cpu_us);
+    phase("sixty", Arrivals::Poisson(sixty), contender)?;
+    phase("common", Arrivals::Poisson(bench.work.common_rate), contender)?;
+    let memory_mib = running.resident_kib() as f64 / 1024.0;
+    Ok(Round { round: number, phases, memory_mib, load_average: load_average(), ..Round::default() })
+}
+
+/// Waits until it listens. One that speaks HTTP/3 alone has no port to connect to: it gets a moment instead.
+fn ready(work: &Work, contender: &Contender, running: &mut Running) -> Result<(), String> {
+    if work.protocol == Protocol::Http3 && contender.name == Peer::Quinn.name() {
+        std::thread::sleep(Duration::from_millis(500));
+        return Ok(());
+    }
+    running.wait_for_port(contender.port, READY)
+}
+
+fn measure(
+    bench: &Bench<'_>,
+    contender: &Contender,
+    endpoint: &mut Endpoint,
+    requests: &Requests,
+    arrivals: Arrivals,
+    (seed, id): (u64, u32),
+) -> Result<Measured, String> {
+    let meter = || bench.meter.read_ns(id);
+    if let Some((program, environment)) = bench.loader.clone() {
+        let demand = Demand {
+            protocol: bench.work.protocol,
+            target: format!("/x?b={}", reply_bytes(bench.work)),
+            program: &program,
+            environment,
+            port: contender.port,
+            folder: &contender.folder,
+            arrivals,
+            seconds: bench.seconds,
+            expected: contender.most.max(3000.0),
+        };
+        return loaders::run(&demand, endpoint, &meter);
+    }
+    let tls = if bench.work.tls { Some(ClientTls::new(HOST)?) } else { None };
+    let load = Load {
+        port: contender.port,
+        requests,
+        connections: CONNECTIONS,
+        arrivals,
+        warm: WARM,
+        length: Duration::from_secs_f64(bench.seconds),
+        tls: tls.as_ref(),
+        fresh: bench.work.fresh,
+        spin: true,
+        seed,
+    };
+    let mut engine = Engine::new(Some(endpoint)).map_err(|error| error.to_string())?;
+    engine.run(&load, &meter).map_err(|error| error.to_string())
+}
+
+fn described(name: &str, arrivals: Arrivals, measured: &Measured) -> Phase {
+    let rate = match arrivals {
+        Arrivals::Closed => 0.0,
+        Arrivals::Poisson(rate) => rate,
+    };
+    Phase {
+        name: name.to_owned(),
+        rate,
+        cpu_us: measured.cpu_ns as f64 / 1e3 / measured.completed.max(1) as f64,
+        per_second: measured.completed as f64 / measured.seconds.max(1e-9),
+        busy: measured.cpu_ns as f64 / 1e9 / measured.seconds.max(1e-9),
+        p50_us: measured.latency.quantile_us(0.5),
+        p99_us: measured.latency.quantile_us(0.99),
+        p999_us: measured.latency.quantile_us(0.999),
+        failed: measured.failed,
+        unsent: measured.unsent,
+        refused: measured.refused,
+        retried: measured.retried,
+        closed: measured.closed,
+    }
+}
+
+impl Phase {
+    fn completed_nothing(&self) -> bool {
+        self.per_second <= 0.0
+    }
+}

@@ -1,0 +1,218 @@
+//! HTTP/3 with clients that others wrote: aioquic, curl on ngtcp2, Chromium; and with hostile ones.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::node::{Node, also_on_epoll};
+use crate::peers;
+use crate::scripted::Scripted;
+use crate::site::Site;
+use crate::tls::issue;
+
+also_on_epoll!(
+    requests_of_aioquic_are_served_one_after_the_other_and_at_once
+    a_client_that_changes_its_address_keeps_its_connection
+    a_flood_of_first_packets_is_answered_by_retry_and_others_are_served
+);
+
+/// A site over HTTP/1.1 and HTTP/3.
+fn over_http3(site: Site) -> Site {
+    let issued = issue(&["api.test"]);
+    site.only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http3], tls: one}")
+        .more("tls: {one: {certificates: [{chain: \"file:a.pem\", key: \"file:a.key\"}]}}")
+        .file("a.pem", issued.chain.as_str())
+        .file("a.key", issued.key.as_str())
+}
+
+/// Runs a command of `h3.py` against a node.
+#[track_caller]
+fn h3(node: &Node, command: &str, more: &[&str]) -> Vec<Value> {
+    let (ip, port) = (node.address.ip().to_string(), node.address.port().to_string());
+    let mut arguments = vec![command, &ip, &port];
+    arguments.extend(more);
+    peers::run("h3.py", &arguments)
+}
+
+fn ca(node: &Node) -> String {
+    node.state().join("a.pem").display().to_string()
+}
+
+#[test]
+fn requests_of_aioquic_are_served_one_after_the_other_and_at_once() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let replies = h3(&node, "get", &[&ca(&node), "/a", "/b?c=d", "/e"]);
+    assert_eq!(replies.len(), 3);
+    for reply in &replies {
+        assert_eq!((&reply["status"], &reply["body"]), (&Value::from(200), &Value::from("ok")));
+        let record = node.assert_outcome("served");
+        assert_eq!(
+            (&record["protocol"], &record["tls"]),
+            (&Value::from("h3"), &Value::from(true)),
+            "{record}"
+        );
+    }
+    let head = upstream.head().to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /a http/1.1\r\n") && head.contains("x-forwarded-proto: https\r\n"),
+        "{head}"
+    );
+    let replies = h3(&node, "together", &[&ca(&node), "/a", "100"]);
+    assert_eq!(
+        (&replies[0]["statuses"], &replies[0]["replies"]),
+        (&Value::from(vec![200]), &Value::from(100))
+    );
+    node.wait_metric("ringway_tls_handshakes_total", "", |done| done == 2.0);
+}
+
+#[test]
+fn curl_on_ngtcp2_is_served() {
+    let body = "x".repeat(300_000);
+    let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let upstream = Scripted::answering(reply);
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let (ip, port) = (node.address.ip().to_string(), node.address.port().to_string());
+    let replies = peers::run("curl3.py", &[&ip, &port, &ca(&node), "/a", "/b"]);
+    assert_eq!(replies.len(), 2);
+    for reply in replies {
+        assert_eq!(
+            (&reply["status"], &reply["length"]),
+            (&Value::from(200), &Value::from(body.len())),
+            "{reply}"
+        );
+        assert_eq!(node.assert_outcome("served")["protocol"], "h3");
+    }
+}
+
+#[test]
+fn a_body_goes_there_and_back() {
+    let upstream = Scripted::start(|connection| {
+        while let Some((_, content)) = connection.request() {
+            connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len()));
+            connection.send(content);
+        }
+    });
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    for length in ["1", "70000", "3000000"] {
+        let replies = h3(&node, "post", &[&ca(&node), "/a", length]);
+        assert_eq!(
+            (&replies[0]["status"], &replies[0]["same"]),
+            (&Value::from(200), &Value::from(true)),
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_changes_its_address_keeps_its_connection() {
+    let upstream = Scripted::ok();
+    let node = Node::start_with(&over_http3(Site::to(upstream.address)), 2);
+    // With two workers, one address in two would reach the wrong one if packets were not steered.
+    let replies = h3(&node, "moving", &[&ca(&node), "/a", "6"]);
+    assert_eq!(replies.len(), 6);
+    assert!(replies.iter().all(|reply| reply["status"] == 200), "{replies:?}");
+    node.wait_metric("ringway_tls_handshakes_total", "", |done| done == 1.0);
+}
+
+#[test]
+fn a_flood_of_first_packets_is_answered_by_retry_and_others_are_served() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    h3(&node, "get", &[&ca(&node), "/a"]);
+    let before_kib = resident_kib(&node);
+    h3(&node, "flood", &["600"]);
+    node.wait_metric("ringway_quic_retries_total", "", |retries| retries > 300.0);
+    let began = Instant::now();
+    let replies = h3(&node, "get", &[&ca(&node), "/a"]);
+    assert_eq!(replies[0]["status"], 200);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let grown_kib = resident_kib(&node).saturating_sub(before_kib);
+    assert!(grown_kib < 48 * 1024, "{grown_kib} KiB more");
+}
+
+/// Resident memory of the gateway.
+fn resident_kib(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.gateway_id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_first_packet_draws_three_times_its_bytes_and_less_than_one_packet_more() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let answer = &h3(&node, "amplified", &[])[0];
+    let (sent, drawn) = (answer["sent"].as_u64().unwrap(), answer["drawn"].as_u64().unwrap());
+    // The library begins a packet as long as anything of the budget is left.
+    assert!(drawn > 0 && drawn < 3 * sent + 1200, "{answer}");
+}
+
+#[test]
+fn an_unknown_version_is_told_the_known_one_but_no_short_packet_is() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let answer = &h3(&node, "versions", &[])[0];
+    assert_eq!(answer["negotiation"], true, "{answer}");
+    assert_eq!((&answer["v1"], &answer["draft"]), (&Value::from(true), &Value::from(false)));
+    assert_eq!(answer["to_short"], 0, "RFC 9000 section 5.2.2");
+}
+
+#[test]
+fn a_listener_takes_http3_up_and_puts_it_down_at_a_reload() {
+    let upstream = Scripted::ok();
+    let with = over_http3(Site::to(upstream.address));
+    let without = with.clone().only_listener("{address: \"127.0.0.2:0\", tls: one}");
+    let node = Node::start(&without);
+    for _ in 0..2 {
+        node.apply(&with);
+        assert_eq!(h3(&node, "get", &[&ca(&node), "/a"])[0]["status"], 200);
+        node.apply(&without);
+        assert_eq!(h3(&node, "reachable", &[&ca(&node)])[0]["connected"], false);
+    }
+}
+
+/// Chromium asks for the page itself and says what it shows.
+#[test]
+fn chromium_is_served() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 26\r\n\r\n<title>x</title><p>served.",
+    );
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    let hash = peers::run("h3.py", &["spki", &ca(&node)])[0]["hash"].as_str().unwrap().to_owned();
+    let port = node.address.port();
+    let profile = tempfile::tempdir().unwrap();
+    let page = chromium(
+        profile.path(),
+        &[
+            &format!("--origin-to-force-quic-on=api.test:{port}"),
+            &format!("--ignore-certificate-errors-spki-list={hash}"),
+            &format!("--host-resolver-rules=MAP api.test {}", node.address.ip()),
+            "--dump-dom",
+            &format!("https://api.test:{port}/a"),
+        ],
+    );
+    assert!(page.contains("served."), "{page}");
+    assert_eq!(node.assert_outcome("served")["protocol"], "h3");
+}
+
+/// What a headless Chromium prints; it asks for nothing but what it is told to.
+fn chromium(profile: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("chromium")
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("chromium is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
