@@ -101,6 +101,9 @@ fn describe_node(node: &NodeJson) -> String {
     if let (Some(number), Some(reason)) = (node.refused_generation, &node.refused_reason) {
         write!(text, "\n  refused generation {number}: {reason}").ok();
     }
+    for problem in &report.problems {
+        write!(text, "\n  {problem}").ok();
+    }
     text.push('\n');
     text
 }

@@ -201,7 +201,9 @@ fn tls_port(compiler: &mut Compiler<'_>, place: &Place) -> Option<u16> {
 /// Two sockets cannot share a port where one of them takes all addresses.
 fn overlap(compiler: &mut Compiler<'_>, address: SocketAddr, place: &Place) {
     let clash = |other: SocketAddr| {
-        other.port() == address.port()
+        // Where the system chooses the ports it chooses different ones.
+        address.port() != 0
+            && other.port() == address.port()
             && other.is_ipv4() == address.is_ipv4()
             && (other.ip() == address.ip() || is_all(other.ip()) || is_all(address.ip()))
     };

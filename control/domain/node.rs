@@ -17,6 +17,8 @@ pub struct NodeReport {
     pub listeners: Vec<String>,
     /// Bound address of its admin listener.
     pub admin: Option<String>,
+    /// What is wrong and does not keep it from serving, in words.
+    pub problems: Vec<String>,
     /// Health and counters of its upstreams, as the admin listener's `/upstreams` prints them.
     #[schema(value_type = Object)]
     pub upstreams: serde_json::Value,

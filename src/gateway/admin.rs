@@ -64,12 +64,16 @@ fn bind(node: &Node, address: SocketAddr) -> Option<TcpListener> {
     });
     match bound {
         Ok((at, listener)) => {
-            node.set_admin_address(at);
+            node.set_admin(Ok(at));
             tracing::info!(address = %at, "admin listening");
             Some(listener)
         }
         Err(error) => {
-            tracing::error!(%address, %error, "admin listener not bound");
+            let problem = format!("the admin listener is not bound to {address}: {error}");
+            if node.problems() != [problem.as_str()] {
+                tracing::error!(%address, %error, "admin listener not bound; it is tried again each second");
+            }
+            node.set_admin(Err(problem));
             None
         }
     }
@@ -141,6 +145,7 @@ pub(crate) fn report(node: &Node) -> serde_json::Value {
         "driver": node.driver(),
         "listeners": node.listening().iter().map(|(_, bound)| bound.to_string()).collect::<Vec<_>>(),
         "admin": node.admin_address().map(|address| address.to_string()),
+        "problems": node.problems(),
         "upstreams": upstreams(node),
     })
 }

@@ -51,7 +51,6 @@ pub(crate) struct Generation {
     pub(crate) head_limits: HeadLimits,
     /// From a head's first byte to its last.
     pub(crate) head_read_ns_max: u64,
-    pool_idle_ns_max: u64,
 }
 
 /// What a generation is made with: secrets and helpers of the node.
@@ -100,12 +99,10 @@ impl Generation {
             tls.push(built.map(Arc::new));
         }
         let settings = snapshot.settings().clone();
-        let pool_idle_ms = snapshot.upstreams().iter().map(|upstream| upstream.pool_idle_ms_max).min();
         Ok(Self {
             current,
             policies,
             expressions,
-            pool_idle_ns_max: u64::from(pool_idle_ms.unwrap_or(60_000)) * 1_000_000,
             upstreams,
             tls,
             quic,
@@ -131,11 +128,6 @@ impl Generation {
     pub(crate) fn quic(&self, configured: SocketAddr) -> Option<&Arc<QuicTls>> {
         let at = self.snapshot.listeners().iter().position(|listener| listener.address == configured)?;
         self.quic.get(at).and_then(Option::as_ref)
-    }
-
-    /// How long idle upstream connections are kept: the least of all upstreams'.
-    pub(crate) fn pool_idle_ns_max(&self) -> u64 {
-        self.pool_idle_ns_max
     }
 }
 

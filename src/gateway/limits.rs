@@ -34,3 +34,5 @@ pub(crate) const TLS_NS_MIN: u64 = 2_000_000_000;
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Snapshots that were fetched from control and are kept beside the one that is served.
 pub(crate) const FETCHED_SNAPSHOTS_KEPT: usize = 3;
+/// Removed listeners whose redirect is remembered for the connections that they had accepted.
+pub(crate) const RETIRED_LISTENERS_MAX: usize = 256;

@@ -46,10 +46,10 @@ pub(crate) fn reply(reject: ResponseReject) -> Outcome {
         | ResponseReject::BareLf
         | ResponseReject::Field
         | ResponseReject::Connection
-        | ResponseReject::Upgrade
         | ResponseReject::TooManyInterims
         | ResponseReject::Status
         | ResponseReject::Frames => Outcome::UpstreamMalformed,
+        ResponseReject::Upgrade => Outcome::UpgradeFailed,
         ResponseReject::HeadTooLarge | ResponseReject::TooManyFields => Outcome::UpstreamHeadTooLarge,
         ResponseReject::Length | ResponseReject::Coding => Outcome::UpstreamFraming,
     }

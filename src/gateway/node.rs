@@ -17,6 +17,7 @@ use crate::datagrams::{Datagrams, Group};
 use crate::enrolment::way_to_control;
 use crate::error::{GatewayError, GenerationError};
 use crate::generation::Generation;
+use crate::limits::RETIRED_LISTENERS_MAX;
 use crate::mailbox::{Command, Mailbox};
 use crate::published::Published;
 use crate::records::Depot;
@@ -79,6 +80,10 @@ pub(crate) struct Node {
     /// INVARIANT: holds every listening socket, so that they survive a worker's panic.
     listening: Mutex<BTreeMap<SocketAddr, Listening>>,
     admin: Mutex<Option<SocketAddr>>,
+    /// Why there is no admin listener.
+    admin_problem: Mutex<Option<String>>,
+    /// Listeners that were removed while connections may live, and where they redirected to. See [`Node::retired_redirect`].
+    retired: Mutex<BTreeMap<SocketAddr, Option<u16>>>,
     driver: Mutex<String>,
     draining: AtomicBool,
     reloads_asked: AtomicU64,
@@ -120,6 +125,8 @@ impl Node {
             datagrams: Datagrams::default(),
             listening: Mutex::default(),
             admin: Mutex::default(),
+            admin_problem: Mutex::default(),
+            retired: Mutex::default(),
             driver: Mutex::default(),
             draining: AtomicBool::new(false),
             reloads_asked: AtomicU64::new(0),
@@ -168,9 +175,32 @@ impl Node {
         *lock(&self.admin)
     }
 
-    /// Notes where the admin listener is bound.
-    pub(crate) fn set_admin_address(&self, address: SocketAddr) {
-        *lock(&self.admin) = Some(address);
+    /// Notes where the admin listener is bound, or why it is not.
+    pub(crate) fn set_admin(&self, bound: Result<SocketAddr, String>) {
+        *lock(&self.admin) = bound.as_ref().ok().copied();
+        *lock(&self.admin_problem) = bound.err();
+    }
+
+    /// What is wrong with the node and does not keep it from serving, in words.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        lock(&self.admin_problem).iter().cloned().collect()
+    }
+
+    /// Where a listener redirected to that was removed: connections that it had accepted live on under its terms.
+    pub(crate) fn retired_redirect(&self, configured: SocketAddr) -> Option<u16> {
+        lock(&self.retired).get(&configured).copied().flatten()
+    }
+
+    /// Notes how the listeners that go away with a generation redirect.
+    fn retire(&self, wanted: &[SocketAddr]) {
+        let mut retired = lock(&self.retired);
+        retired.retain(|address, _| !wanted.contains(address));
+        let Some(before) = self.published.current() else { return };
+        for listener in before.snapshot.listeners() {
+            if !wanted.contains(&listener.address) && retired.len() < RETIRED_LISTENERS_MAX {
+                retired.insert(listener.address, listener.redirect_https_port);
+            }
+        }
     }
 
     /// Makes a generation live: binds what is new, publishes, stops what is gone, rings every worker.
@@ -190,6 +220,7 @@ impl Node {
         let groups = self.bind_groups(&http3, &fresh)?;
         self.drain_ns_max.store(u64::from(generation.settings.drain_ms_max) * 1_000_000, Ordering::Relaxed);
         self.metrics.node().set(Metric::Generation, generation.current.generation);
+        self.retire(&wanted);
         self.published.publish(Arc::new(generation));
         let mut listening = lock(&self.listening);
         for (configured, new, handles) in fresh {

@@ -199,7 +199,14 @@ impl<'r> Turn<'r> {
     /// Answers a listener's plain-text request with the same address under https.
     pub(crate) async fn redirect_to_https(&mut self) -> Option<Next> {
         let pinned = self.pinned.as_ref()?;
-        let port = pinned.generation.listener(self.connection.configured)?.0.redirect_https_port?;
+        let port = match pinned.generation.listener(self.connection.configured) {
+            Some((listener, _)) => listener.redirect_https_port?,
+            // A connection of a listener that was removed is served as it was while the listener was there.
+            None if !self.connection.tls => {
+                self.connection.worker.node.retired_redirect(self.connection.configured)?
+            }
+            None => return None,
+        };
         if self.head.host().is_empty() {
             return None;
         }
@@ -253,10 +260,7 @@ impl<'r> Turn<'r> {
         self.name_reply();
         let mut answer = Answer::problem(outcome, &problem, &pinned.generation.settings.name, next_hop);
         answer.fields.extend(field);
-        if outcome == Outcome::Overload
-            || outcome == Outcome::UpstreamSaturated
-            || outcome == Outcome::NoEndpoint
-        {
+        if outcome.row().status == Some(503) {
             answer.add("Retry-After", &b"1"[..]);
         }
         let close =

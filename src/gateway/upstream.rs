@@ -30,12 +30,12 @@ impl Endpoints {
         Rc::clone(by_key.entry(key.clone()).or_insert_with(|| Rc::new(Endpoint::new(key))))
     }
 
-    /// Closes connections idle since before `before_ns` and forgets endpoints that no generation
+    /// Closes connections that were idle for longer than their upstream keeps them, and forgets endpoints that no generation
     /// in use names any more. Called by the worker's ticker.
-    pub(crate) fn sweep(&self, before_ns: u64) {
+    pub(crate) fn sweep(&self, now_ns: u64) {
         let mut by_key = self.by_key.borrow_mut();
         by_key.retain(|_, endpoint| {
-            endpoint.close_idle(before_ns);
+            endpoint.close_stale(now_ns);
             Rc::strong_count(endpoint) > 1 || endpoint.connections() > 0
         });
     }
@@ -43,7 +43,7 @@ impl Endpoints {
     /// Closes all idle connections: the worker drains.
     pub(crate) fn close_idle(&self) {
         for endpoint in self.by_key.borrow().values() {
-            endpoint.close_idle(u64::MAX);
+            endpoint.close_idle();
         }
     }
 
@@ -96,11 +96,10 @@ impl Upstream {
 
     fn join(&self, endpoints: &Endpoints) {
         let version = self.prepared.resolved_version();
-        let members = self.prepared.addresses().map(|at| Member {
-            endpoint: endpoints.of(EndpointKey { address: at.address, fingerprint: at.fingerprint }),
-            name: at.defined,
-            weight: u32::from(at.weight.max(1)),
-            priority: at.priority,
+        let members = self.prepared.addresses().map(|at| {
+            let endpoint = endpoints.of(EndpointKey { address: at.address, fingerprint: at.fingerprint });
+            endpoint.keep_idle(self.prepared.pool_idle_ns_max);
+            Member { endpoint, name: at.defined, weight: u32::from(at.weight.max(1)), priority: at.priority }
         });
         *self.members.borrow_mut() = members.collect();
         self.resolved_version.set(version);

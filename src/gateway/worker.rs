@@ -23,6 +23,8 @@ use crate::upstream::Endpoints;
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
 /// How long a connection that is silent after a request keeps its buffer, looked at with each housekeeping.
 const WARM_NS_MAX: u64 = 500_000_000;
+/// Between two warnings about upstreams.
+const WARN_NS: u64 = 1_000_000_000;
 /// Between two looks into the mailbox while the bell cannot be heard.
 const MAILBOX_LOOK_NS: u64 = 100_000_000;
 /// Between two looks at what a drain waits for.
@@ -49,6 +51,8 @@ pub(crate) struct Worker {
     quic: RefCell<Vec<Rc<QuicListener>>>,
     random: Cell<u64>,
     dates: RefCell<DateCache>,
+    /// When a warning about an upstream was logged last, and how many were not since.
+    warned: Cell<(u64, u32)>,
     draining: Cell<bool>,
     cutting: Cell<bool>,
 }
@@ -77,6 +81,7 @@ impl Worker {
             quic: RefCell::default(),
             random: Cell::new(seed()),
             dates: RefCell::new(DateCache::new()),
+            warned: Cell::new((0, 0)),
             draining: Cell::new(false),
             cutting: Cell::new(false),
             node,
@@ -117,6 +122,18 @@ impl Worker {
         if let Some(shard) = self.shard() {
             shard.add(metric, 1);
         }
+    }
+
+    /// Whether a warning about an upstream may be logged: one a second. How many were not since the last one.
+    pub(crate) fn may_warn(&self) -> Option<u32> {
+        let now_ns = ringway_rt::now().mono_ns;
+        let (last_ns, more) = self.warned.get();
+        if last_ns != 0 && now_ns.saturating_sub(last_ns) < WARN_NS {
+            self.warned.set((last_ns, more.saturating_add(1)));
+            return None;
+        }
+        self.warned.set((now_ns, 0));
+        Some(more)
     }
 
     /// Counts one of a gauge until the guard is dropped.
@@ -328,9 +345,7 @@ impl Drop for Gauge {
 async fn housekeeping(worker: Rc<Worker>) {
     loop {
         let now_ns = ringway_rt::now().mono_ns;
-        let pool_idle_ns =
-            worker.pinned().map_or(HOUSEKEEPING_NS, |pinned| pinned.generation.pool_idle_ns_max());
-        worker.endpoints.sweep(now_ns.saturating_sub(pool_idle_ns));
+        worker.endpoints.sweep(now_ns);
         worker.each_connection(|connection| connection.cool(now_ns.saturating_sub(WARM_NS_MAX)));
         ringway_wire::buffer::memory::give_back_surplus();
         worker.node.report(&worker);

@@ -204,7 +204,7 @@ outcomes! {
         "The credential is known and past its expiry.",
         "Tell the application's owner to rotate; two credentials may be active at once.";
     27 Forbidden "forbidden" Refusal Some(403), (ours "forbidden"), "Forbidden", Some("http_request_denied"),
-        "The credential is good and not allowed here.",
+        "The credential is good and not allowed here. Kept for subscriptions and scopes: no policy of this version says so.",
         "Compare the application's subscriptions with the route's chain.";
     28 RateLimited "rate_limited" Refusal Some(429), (iana "quota-exceeded"), "Quota exceeded", Some("http_request_denied"),
         "A limit of the chain is used up; Retry-After says for how long.",
@@ -214,7 +214,7 @@ outcomes! {
         "The worker is at its limit of memory, connections or descriptors and took no more work.",
         "See ringway_memory_in_use_bytes and ringway_connections_open; add capacity, or find who holds them.";
     30 Draining "draining" Failure Some(503), (iana "temporary-reduced-capacity"), "Shutting down", Some("proxy_internal_response"),
-        "The request came on a connection that outlived the start of a drain.",
+        "The request came on a connection that outlived the start of a drain. Kept for a drain that turns requests away: this version answers them and then closes.",
         "Nothing during a restart; otherwise find out who sent SIGTERM.";
     31 DrainCut "drain_cut" Failure None, (none), "Cut at the end of the drain", None,
         "The request or tunnel was still going when the drain's deadline came, and was cut.",

@@ -63,7 +63,7 @@ fn every_garbled_reply_is_answered_by_502_and_its_connection_is_never_used_again
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "upstream_framing"),
         (
             "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-            "upstream_malformed",
+            "upgrade_failed",
         ),
     ];
     for (index, (garbled, _)) in GARBLED.iter().enumerate() {

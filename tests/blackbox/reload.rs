@@ -254,6 +254,67 @@ fn status_shows_what_each_node_serves_and_when_it_was_seen() {
     assert!(status()["silent_ms"].as_u64().unwrap() < 10_000);
 }
 
+#[test]
+fn a_generation_whose_port_is_taken_is_refused_until_it_is_free() {
+    let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
+    let node = Node::start(&site("one"));
+    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let applied =
+        crate::node::apply(node.state(), &site("two").listener(&format!("{{address: \"{address}\"}}")));
+    let refused = &applied["live"]["refused"][0]["reason"];
+    assert!(
+        refused.as_str().is_some_and(|reason| reason.contains(&format!("bind listener {address}"))),
+        "{applied}"
+    );
+    assert_eq!(node.connect().ask(GET).text(), "one");
+    drop(taken);
+    node.log
+        .find("the second attempt", |line| line.contains("generation is live generation=2").then_some(()));
+    assert_eq!(crate::raw::Raw::connect(address).ask(GET).text(), "two");
+}
+
+#[test]
+fn an_admin_port_that_is_taken_is_seen_in_status() {
+    let site = Site::bare().route("/a: {respond: {status: 200, body: ok}}");
+    let node = Node::start(&site);
+    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    node.apply(&site.admin(taken.local_addr().unwrap()));
+    let status = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["status", "--state"])
+            .arg(node.state())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shows = |wanted: bool| {
+        let began = std::time::Instant::now();
+        while status().contains("the admin listener is not bound to 127.0.0.3:") != wanted {
+            assert!(began.elapsed() < std::time::Duration::from_secs(20), "{}", status());
+        }
+    };
+    shows(true);
+    drop(taken);
+    shows(false);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_who_leaves_its_side_open() {
+    let (upstream, release) = releasable();
+    let node = Node::start(&Site::to(upstream.address));
+    let mut busy = node.connect();
+    busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    upstream.head();
+    node.signal(Signal::TERM);
+    node.log.find("it drains", |line| line.contains("draining").then_some(()));
+    release.send(()).unwrap();
+    assert_eq!(busy.reply().text(), "ok");
+    let answered = std::time::Instant::now();
+    assert_eq!(node.wait(), Some(0));
+    assert!(answered.elapsed() < std::time::Duration::from_millis(1500), "{:?}", answered.elapsed());
+}
+
 fn replace(snapshots: &std::path::Path, pointer: &[u8]) {
     let fresh = snapshots.join("fresh");
     std::fs::write(&fresh, pointer).unwrap();

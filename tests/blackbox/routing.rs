@@ -1,6 +1,7 @@
 //! Which route a request takes, what the gateway answers itself, and what it tells the upstream.
 
 use crate::node::Node;
+use crate::raw::Raw;
 use crate::scripted::Scripted;
 use crate::site::Site;
 
@@ -75,6 +76,22 @@ fn a_listener_may_send_everyone_to_https() {
     let reply = ask(&node, "GET /a?b=c", "");
     assert_eq!((reply.status, reply.field("location")), (308, Some("https://api.test:8443/a?b=c")));
     node.assert_outcome("served");
+}
+
+#[test]
+fn a_connection_of_a_listener_that_was_removed_is_still_sent_to_https() {
+    let routes = |site: Site| site.route("/a: {respond: {status: 200, body: ok}}");
+    let kept = "{address: \"127.0.0.3:0\"}";
+    let both = routes(
+        Site::bare().only_listener("{address: \"127.0.0.2:0\", redirect: \"https:8443\"}").listener(kept),
+    );
+    let node = Node::start(&both);
+    let mut client = Raw::connect(node.listener("127.0.0.2:0"));
+    let get = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    assert_eq!(client.ask(get).status, 308);
+    node.apply(&routes(Site::bare().only_listener(kept)));
+    assert_eq!(Raw::connect(node.listener("127.0.0.3:0")).ask(get).status, 200);
+    assert_eq!(client.ask(get).status, 308);
 }
 
 #[test]

@@ -51,6 +51,12 @@ impl Site {
         self
     }
 
+    /// Another address of the admin listener.
+    pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
+        self.settings = self.settings.replace("\"127.0.0.1:0\"", &format!("\"{address}\""));
+        self
+    }
+
     /// One more listener.
     pub(crate) fn listener(mut self, text: &str) -> Self {
         self.listeners.push(text.to_owned());

@@ -138,3 +138,36 @@ fn a_certificate_is_changed_without_a_listener_restart() {
     assert_eq!(renewed.ask(GET).text(), "ok");
     assert_eq!(kept.ask(GET).text(), "ok", "what is open goes on");
 }
+
+#[test]
+fn a_certificate_that_is_replaced_on_disk_is_served_and_a_bad_one_is_not() {
+    let upstream = Scripted::ok();
+    let (one, other, next) = (issue(&["api.test"]), issue(&["*.shop.test"]), issue(&["api.test"]));
+    let node = Node::start(&secured(Site::to(upstream.address), &one, &other));
+    let all = client(&[&one, &other, &next]);
+    let served = || {
+        let client = connect(&node, &all, "api.test").unwrap();
+        client.tls().peer_certificates().unwrap()[0].clone()
+    };
+    assert_eq!(served(), one.der);
+    std::fs::write(node.state().join("a.key"), &next.key).unwrap();
+    std::fs::write(node.state().join("a.pem"), &next.chain).unwrap();
+    let changed = std::time::Instant::now();
+    while served() != next.der {
+        assert!(changed.elapsed() < std::time::Duration::from_secs(20), "it is not noticed");
+    }
+    std::fs::write(node.state().join("a.pem"), "no certificate").unwrap();
+    let status = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args(["status", "--state"])
+            .arg(node.state())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let changed = std::time::Instant::now();
+    while !status().contains("a.pem has changed and is not applied") {
+        assert!(changed.elapsed() < std::time::Duration::from_secs(20), "{}", status());
+    }
+    assert_eq!(served(), next.der);
+}

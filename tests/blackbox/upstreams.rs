@@ -29,7 +29,7 @@ fn an_endpoint_may_be_a_name_and_one_that_nobody_knows_is_503() {
     assert_eq!(node.connect().ask(GET).text(), "ok");
     node.assert_outcome("served");
     let reply = node.connect().ask("GET /lost HTTP/1.1\r\nHost: api.test\r\n\r\n");
-    assert_eq!(reply.status, 503, "{}", reply.head);
+    assert_eq!((reply.status, reply.field("retry-after")), (503, Some("1")), "{}", reply.head);
     node.assert_outcome("name_unresolved");
 }
 
@@ -216,4 +216,123 @@ fn a_routes_own_timeouts_hold_instead_of_its_upstreams() {
     node.assert_outcome("upstream_idle_timeout");
     assert_eq!(node.connect().ask("GET /patient HTTP/1.1\r\nHost: api.test\r\n\r\n").text(), "ok");
     node.assert_outcome("served");
+}
+
+#[test]
+fn idle_connections_are_kept_as_long_as_their_own_upstream_says() {
+    let (hasty, patient) = (Scripted::ok(), Scripted::ok());
+    let site = Site::bare()
+        .upstream("hasty", &[hasty.address], "pool: {idle: 100ms}")
+        .upstream("patient", &[patient.address], "pool: {idle: 1h}")
+        .route("/hasty: {to: hasty}")
+        .route("/patient: {to: patient}");
+    let node = Node::start(&site);
+    for path in ["hasty", "patient"] {
+        let asked = format!("GET /{path} HTTP/1.1\r\nHost: api.test\r\n\r\n");
+        assert_eq!(node.connect().ask(asked).text(), "ok");
+    }
+    let idle = || -> Vec<u64> {
+        let upstreams: serde_json::Value = serde_json::from_slice(&node.admin("/upstreams").body).unwrap();
+        let idle = |name: &str| {
+            let of = upstreams.as_array().unwrap().iter().find(|upstream| upstream["name"] == name).unwrap();
+            of["endpoints"][0]["idle"].as_u64().unwrap()
+        };
+        vec![idle("hasty"), idle("patient")]
+    };
+    let began = std::time::Instant::now();
+    while idle() != [0, 1] || began.elapsed() < std::time::Duration::from_millis(1500) {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", idle());
+    }
+}
+
+#[test]
+fn a_reply_that_comes_before_the_body_is_read_spoils_no_request_behind_it() {
+    // The body is read only after its reply was sent; the next request comes right behind the body.
+    let upstream = Scripted::start(|connection| {
+        while let Some(head) = connection.head() {
+            assert!(
+                head.starts_with("POST /a ") || head.starts_with("GET /a "),
+                "a body became a request: {head}"
+            );
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            if head.starts_with("POST ") && connection.exactly(400_000).is_none() {
+                return;
+            }
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    for _ in 0..3 {
+        let mut client = node.connect();
+        let body = vec![b'x'; 400_000];
+        client
+            .send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 400000\r\n\r\n")
+            .send(&body[..1000]);
+        assert!(upstream.head().starts_with("POST /a "));
+        client.send(&body[1000..]).send(GET).finish();
+        let reply = client.reply();
+        assert_eq!((reply.status, reply.text()), (200, "ok"));
+        // An upload that is given up with the reply's end (decisions 24) ends the connection; else the next is answered.
+        let rest = String::from_utf8(client.rest()).unwrap();
+        assert!(
+            rest.is_empty() || rest.starts_with("HTTP/1.1 200 ") && rest.ends_with("\r\n\r\nok"),
+            "{rest}"
+        );
+        node.assert_outcome("served");
+        if !rest.is_empty() {
+            node.assert_outcome("served");
+            assert!(upstream.head().starts_with("GET /a "));
+        }
+        assert_eq!(node.connect().ask(GET).text(), "ok", "nothing is poisoned");
+        node.assert_outcome("served");
+        assert!(upstream.head().starts_with("GET /a "));
+    }
+}
+
+#[test]
+fn bodies_of_any_length_pass_in_the_same_memory() {
+    const BYTES: usize = 256 << 20;
+    let upstream = Scripted::start(|connection| {
+        let part = vec![b'x'; 1 << 20];
+        while let Some(head) = connection.head() {
+            if head.starts_with("POST ") {
+                for _ in 0..BYTES >> 20 {
+                    if connection.exactly(1 << 20).is_none() {
+                        return;
+                    }
+                }
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            } else {
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+                for _ in 0..BYTES >> 20 {
+                    if !connection.try_send(&part) {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let resident_kib = || -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.gateway_id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let mut client = node.connect();
+    let part = vec![b'x'; 1 << 20];
+    client.send(format!("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: {BYTES}\r\n\r\n"));
+    let before = resident_kib();
+    for _ in 0..BYTES >> 20 {
+        client.send(&part);
+    }
+    assert_eq!(client.reply().text(), "ok");
+    client.send(GET);
+    client.until(b"\r\n\r\n");
+    for _ in 0..BYTES >> 20 {
+        client.exactly(1 << 20);
+    }
+    let grown = resident_kib() - before;
+    assert!(grown < 24 << 10, "512 MiB passed and left {grown} KiB more at the worst moment");
+    node.assert_outcome("served");
+    let record = node.assert_outcome("served");
+    assert_eq!(record["body_out_bytes"], BYTES, "{record}");
 }

@@ -463,3 +463,15 @@ hosts: {"*": {/a: {respond: {status: 200}, timeout: {request: 5s}}}}
         "#]],
     );
 }
+
+#[test]
+fn ports_that_the_system_chooses_do_not_overlap() {
+    check(
+        r#"
+settings: {admin: "127.0.0.1:0"}
+listeners: [{address: "127.0.0.1:0"}, {address: "0.0.0.0:0"}]
+hosts: {"*": {/*: {respond: {status: 200}}}}
+"#,
+        expect![""],
+    );
+}

@@ -39,6 +39,8 @@ const WARM_CONNECTIONS_MAX: u32 = 512;
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// And for how long.
 const LINGER_NS_MAX: u64 = 2_000_000_000;
+/// And for how long while the worker drains: who leaves its side open must not hold up the end.
+const LINGER_DRAINING_NS_MAX: u64 = 100_000_000;
 
 /// The bytes of an HTTP/1 connection, and how it waits.
 pub(super) struct Http1 {
@@ -115,7 +117,7 @@ async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
         match Box::pin(requests(on, bytes)).await {
             After::Silence => {}
             After::End => return,
-            After::Close => return linger(on.stream).await,
+            After::Close => return linger(on.stream, linger_ns(on.connection)).await,
             After::Abort => return on.stream.reset_on_close(),
         }
     }
@@ -339,10 +341,14 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
     Next::Close
 }
 
+fn linger_ns(connection: &Connection) -> u64 {
+    if connection.worker.draining() { LINGER_DRAINING_NS_MAX } else { LINGER_NS_MAX }
+}
+
 /// Ends our side and reads on for a moment: a peer that is still sending must not lose our reply to the
 /// reset that closing with unread bytes would send.
-async fn linger(stream: &Stream) {
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(LINGER_NS_MAX);
+async fn linger(stream: &Stream, linger_ns_max: u64) {
+    let until_ns = ringway_rt::now().mono_ns.saturating_add(linger_ns_max);
     stream.deadline().arm(Side::Write, until_ns);
     if stream.shutdown_write().await.is_err() {
         return;

@@ -182,7 +182,7 @@ impl Search<'_> {
         match ringway_transport::connect(stream, tls, &name, until_ns).await {
             Ok((stream, agreed)) => Ok((stream, agreed.alpn)),
             Err(failure) => {
-                log_tls_failure(&prepared.name, address, failure);
+                log_tls_failure(self.worker, &prepared.name, address, failure);
                 Err(if failure == TlsFailure::HandshakeTimeout {
                     Outcome::ConnectTimeout
                 } else {
@@ -206,6 +206,8 @@ fn shared(opener: Opener, place: Lease, connection: ClientConnection) -> Result<
     slot.map(Way::Http2).ok_or(Outcome::UpstreamReset)
 }
 
-fn log_tls_failure(upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
-    tracing::debug!(upstream, %address, failure = failure.name(), hint = failure.hint(), "TLS to the upstream failed");
+fn log_tls_failure(worker: &Worker, upstream: &str, address: std::net::SocketAddr, failure: TlsFailure) {
+    let Some(more) = worker.may_warn() else { return };
+    let (failure, hint) = (failure.name(), failure.hint());
+    tracing::warn!(upstream, %address, failure, hint, more, "TLS to the upstream failed");
 }

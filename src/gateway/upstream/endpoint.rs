@@ -42,6 +42,8 @@ pub(crate) struct Endpoint {
     in_flight: Cell<u32>,
     leased: Cell<u32>,
     penalty_until_ns: Cell<u64>,
+    /// How long its idle connections are kept: as the upstream says that was the last to name it.
+    idle_ns_max: Cell<u64>,
     /// Requests sent, for `/upstreams`.
     pub(crate) requests: Cell<u64>,
     /// Failures before a reply, for `/upstreams`.
@@ -58,6 +60,7 @@ impl Endpoint {
             in_flight: Cell::new(0),
             leased: Cell::new(0),
             penalty_until_ns: Cell::new(0),
+            idle_ns_max: Cell::new(u64::MAX),
             requests: Cell::new(0),
             failures: Cell::new(0),
         }
@@ -117,13 +120,25 @@ impl Endpoint {
         self.has_room(connections_max).then(|| Lease::new(self))
     }
 
-    /// Closes what has been idle since before `before_ns`, oldest first.
-    pub(crate) fn close_idle(&self, before_ns: u64) {
+    /// Says how long its idle connections are kept.
+    pub(crate) fn keep_idle(&self, idle_ns_max: u64) {
+        self.idle_ns_max.set(idle_ns_max);
+    }
+
+    /// Closes what has been idle for too long, oldest first.
+    pub(crate) fn close_stale(&self, now_ns: u64) {
+        let before_ns = now_ns.saturating_sub(self.idle_ns_max.get());
         let mut idle = self.idle.borrow_mut();
         while idle.front().is_some_and(|oldest| oldest.since_ns < before_ns) {
             idle.pop_front();
         }
         self.streams.close_idle(before_ns);
+    }
+
+    /// Closes all idle connections.
+    pub(crate) fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+        self.streams.close_idle(u64::MAX);
     }
 
     /// Counts a request in flight until the guard is dropped.

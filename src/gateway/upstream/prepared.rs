@@ -20,6 +20,8 @@ pub(crate) struct PreparedUpstream {
     pub(crate) balance: Balance,
     /// Where a route has none of its own.
     pub(crate) timeouts: Timeouts,
+    /// How long an idle connection is kept.
+    pub(crate) pool_idle_ns_max: u64,
     /// Most connections of one worker to one endpoint.
     pub(crate) connections_max: u32,
     /// Most requests at once on one HTTP/2 connection.
@@ -126,6 +128,7 @@ impl PreparedUpstream {
                 idle_ns_max: ns(definition.idle_ms_max),
                 tunnel_idle_ns_max: ns(definition.tunnel_idle_ms_max),
             },
+            pool_idle_ns_max: ns(definition.pool_idle_ms_max),
             connections_max: definition.connections_max,
             streams_max: definition.streams_max,
             protocol: definition.protocol,
