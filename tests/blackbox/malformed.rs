@@ -145,6 +145,7 @@ const ELSEWHERE: &[Reject] = &[
     Reject::BodyCut,
     Reject::PseudoField,
     Reject::ConnectionField,
+    Reject::StreamContent,
 ];
 
 /// Sends one malformed request on a connection of its own, and reads its refusal.

@@ -326,6 +326,14 @@ pub(crate) fn start_gateway_with(state: &Path, workers: u16, more: &[&str]) -> (
 
 /// Applies a configuration at the control daemon of this state directory.
 pub(crate) fn apply(state: &Path, site: &Site) -> Value {
+    let (applied, output) = try_apply(state, site);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{applied}\n{said}", site.yaml());
+    applied
+}
+
+/// The same where nodes may refuse it: what was printed first, and how the command ended.
+pub(crate) fn try_apply(state: &Path, site: &Site) -> (Value, std::process::Output) {
     for (name, content) in site.files() {
         std::fs::write(state.join(name), content).unwrap();
     }
@@ -338,7 +346,7 @@ pub(crate) fn apply(state: &Path, site: &Site) -> Value {
         .env_remove("RINGWAY_LOG")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}\n{text}\n{}", site.yaml(), String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(&text).unwrap()
+    let first = serde_json::Deserializer::from_slice(&output.stdout).into_iter().next();
+    let first = first.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    (first.unwrap(), output)
 }

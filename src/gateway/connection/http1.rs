@@ -117,7 +117,7 @@ async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
         match Box::pin(requests(on, bytes)).await {
             After::Silence => {}
             After::End => return,
-            After::Close => return linger(on.stream, linger_ns(on.connection)).await,
+            After::Close => return linger(on.stream, linger_until_ns(on.connection)).await,
             After::Abort => return on.stream.reset_on_close(),
         }
     }
@@ -341,14 +341,14 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
     Next::Close
 }
 
-fn linger_ns(connection: &Connection) -> u64 {
-    if connection.worker.draining() { LINGER_DRAINING_NS_MAX } else { LINGER_NS_MAX }
+fn linger_until_ns(connection: &Connection) -> u64 {
+    let linger_ns = if connection.worker.draining() { LINGER_DRAINING_NS_MAX } else { LINGER_NS_MAX };
+    ringway_rt::now().mono_ns.saturating_add(linger_ns)
 }
 
 /// Ends our side and reads on for a moment: a peer that is still sending must not lose our reply to the
 /// reset that closing with unread bytes would send.
-async fn linger(stream: &Stream, linger_ns_max: u64) {
-    let until_ns = ringway_rt::now().mono_ns.saturating_add(linger_ns_max);
+async fn linger(stream: &Stream, until_ns: u64) {
     stream.deadline().arm(Side::Write, until_ns);
     if stream.shutdown_write().await.is_err() {
         return;
