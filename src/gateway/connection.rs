@@ -281,6 +281,6 @@ mod tests {
         fn bytes_of<F>(_: fn(Rc<Worker>, Admitted, ringway_rt::Stream, Accepted) -> F) -> usize {
             size_of::<F>()
         }
-        assert!(bytes_of(serve) <= 480, "{}", bytes_of(serve));
+        assert!(bytes_of(serve) <= 488, "{}", bytes_of(serve));
     }
 }
