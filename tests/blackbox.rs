@@ -30,6 +30,10 @@ mod site;
 mod enrolment;
 #[path = "blackbox/floods.rs"]
 mod floods;
+#[path = "blackbox/grpc.rs"]
+mod grpc;
+#[path = "blackbox/grpc_web.rs"]
+mod grpc_web;
 #[path = "blackbox/http2.rs"]
 mod http2;
 #[path = "blackbox/http2_upstreams.rs"]
