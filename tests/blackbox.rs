@@ -36,6 +36,8 @@ mod grpc;
 mod grpc_web;
 #[path = "blackbox/http2.rs"]
 mod http2;
+#[path = "blackbox/http2_both_sides.rs"]
+mod http2_both_sides;
 #[path = "blackbox/http2_upstreams.rs"]
 mod http2_upstreams;
 #[path = "blackbox/http3.rs"]
