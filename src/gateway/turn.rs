@@ -475,11 +475,11 @@ impl<'r> Turn<'r> {
         timeouts: &mut Timeouts,
     ) -> Result<Option<u64>, (Outcome, Option<&'static str>)> {
         let Some(form) = self.grpc else { return Ok(None) };
-        // A media type is soon written: nobody gets patience with it where gRPC cannot be. It needs HTTP/2 at the upstream, and a
-        // stream of messages towards it comes over HTTP/2 or HTTP/3 alone; that of gRPC-Web is a single one.
-        if upstream.prepared.protocol != UpstreamProtocol::Http1 {
+        // A media type is soon written: nobody gets patience with it where gRPC cannot be, and nobody whose leaving does not show
+        // before he is written to. The content of gRPC-Web is one message, which does not rest.
+        if upstream.prepared.protocol != UpstreamProtocol::Http1 && self.sink.is_message() {
             timeouts.idle_ns_max = timeouts.idle_ns_max.max(timeouts.tunnel_idle_ns_max);
-            if form == Form::Native && self.sink.is_message() {
+            if form == Form::Native {
                 self.source.let_rest(timeouts.idle_ns_max);
             }
         }

@@ -94,6 +94,8 @@ fn expected() -> Vec<Expected> {
         given_up(json!({"call": "cancelled before a reply", "code": "CANCELLED"})),
         given_up(json!({"call": "cancelled in the middle", "replies": ["first"], "code": "CANCELLED"})),
         given_up(json!({"call": "cancelled while sending", "replies": ["first"], "code": "CANCELLED"})),
+        refused("failing while sending", "INVALID_ARGUMENT", "no number", "served"),
+        refused("refused while sending", "UNAUTHENTICATED", "Credential missing", "credential_missing"),
         refused("nowhere", "UNIMPLEMENTED", "No route", "no_route"),
         refused("locked", "UNAUTHENTICATED", "Credential missing", "credential_missing"),
         served(json!({"call": "limited", "reply": "olleh"})),
@@ -186,6 +188,43 @@ fn a_watch_over_the_health_of_a_service_is_told_of_each_change() {
     assert_eq!(watch.next()["status"], "NOT_SERVING");
 }
 
+#[test]
+fn a_call_over_http3_has_its_trailers_and_its_refusals() {
+    let upstream = endpoint(&[], |served| {
+        while let Some(next) = served.next() {
+            if next.ends() {
+                served.send(head(next.stream, 0, BEGUN));
+                served.send(frame(DATA, 0, next.stream, MESSAGE));
+                served.send(head(next.stream, END_STREAM, &[("grpc-status", "0")]));
+            }
+        }
+    });
+    let issued = issue(&["api.test"]);
+    let site = one(upstream.address, "")
+        .more("tls: {one: {certificates: [{chain: \"file:a.pem\", key: \"file:a.key\"}]}}")
+        .more("authenticators: {key: {api_key: {in: header, name: X-API-Key}}}")
+        .route("/locked: {to: one, chain: [{authenticate: {any_of: [key]}}]}")
+        .only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http3], tls: one}")
+        .file("a.pem", issued.chain.as_str())
+        .file("a.key", issued.key.as_str());
+    let node = Node::start(&site);
+    let ca = node.state().join("a.pem").display().to_string();
+    let (ip, port) = (node.address.ip().to_string(), node.address.port().to_string());
+    let call = |path| peers::run("grpc3.py", &[&ip, &port, &ca, path]).remove(0);
+    let served = call("/s/M");
+    assert_eq!(
+        (&served["body"], &served["trailers"]),
+        (&json!("00000000026869"), &json!([{"grpc-status": "0"}]))
+    );
+    node.assert_outcome("served");
+    let refused = call("/locked");
+    assert_eq!(
+        (&refused["status"], &refused["body"], &refused["head"]["grpc-status"]),
+        (&json!(200), &json!(""), &json!("16"))
+    );
+    node.assert_outcome("credential_missing");
+}
+
 /// A call's head: a POST that content follows.
 fn call_head(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let fields = [&[("content-type", "application/grpc+proto"), ("te", "trailers")], more].concat();
@@ -253,6 +292,20 @@ fn a_deadline_that_comes_is_a_status_before_a_reply_and_malformed_ones_are_refus
         }
     }
     assert!(resets.try_recv().is_err(), "the others never got there");
+}
+
+#[test]
+fn the_upstream_is_told_what_is_left_of_a_deadline() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address));
+    node.connect().ask(
+        "POST /s/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc\r\nGrpc-Timeout: 20S\r\nContent-Length: 0\r\n\r\n",
+    );
+    let head = upstream.head().to_ascii_lowercase();
+    let told: Vec<&str> = head.lines().filter_map(|line| line.strip_prefix("grpc-timeout: ")).collect();
+    assert_eq!(told.len(), 1, "{head}");
+    let left_us: u64 = told[0].strip_suffix('u').expect("in microseconds").parse().unwrap();
+    assert!((10_000_000..20_000_000).contains(&left_us), "{left_us}");
 }
 
 #[test]

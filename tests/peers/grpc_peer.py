@@ -66,7 +66,12 @@ def count_down(request, context):
 
 
 def add_up(requests, context):
-    return b"%d" % sum(int(request) for request in requests)
+    total = 0
+    for request in requests:
+        if request == b"no":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no number")
+        total += int(request)
+    return b"%d" % total
 
 
 def echo(requests, context):
@@ -177,17 +182,24 @@ class Calls:
         stream = self.channel.unary_stream("/ringway.Test/BeginAndWait")(b"", timeout=PATIENCE)
         return self.until_it_ends(stream, stream.cancel)
 
+    def unended(self, over, first):
+        # A stream of messages whose end does not come before the call's.
+        yield first
+        over.wait(PATIENCE)
+
     def cancelled_while_sending(self):
         over = threading.Event()
-
-        def messages():
-            yield b"first"
-            over.wait(PATIENCE)
-
-        stream = self.channel.stream_stream("/ringway.Test/EchoAndWait")(messages(), timeout=PATIENCE)
+        stream = self.channel.stream_stream("/ringway.Test/EchoAndWait")(self.unended(over, b"first"), timeout=PATIENCE)
         came = self.until_it_ends(stream, stream.cancel)
         over.set()
         return came
+
+    def ended_while_sending(self, path, first):
+        over = threading.Event()
+        try:
+            return {"reply": self.channel.stream_unary(path)(self.unended(over, first), timeout=PATIENCE).decode()}
+        finally:
+            over.set()
 
     def health(self):
         stub = health_pb2_grpc.HealthStub(self.channel)
@@ -212,6 +224,8 @@ def call(*where):
     calls.tell("cancelled before a reply", calls.cancelled_before_a_reply)
     calls.tell("cancelled in the middle", calls.cancelled_in_the_middle)
     calls.tell("cancelled while sending", calls.cancelled_while_sending)
+    calls.tell("failing while sending", lambda: calls.ended_while_sending(path + "AddUp", b"no"))
+    calls.tell("refused while sending", lambda: calls.ended_while_sending("/locked/AddUp", b"1"))
     for name in ("nowhere", "locked", "limited", "limited", "down", "unnamed", "slow"):
         calls.tell(name, lambda: {"reply": calls.unary(f"/{name}/" + ("Wait" if name == "slow" else "Unary")).decode()})
 
