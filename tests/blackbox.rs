@@ -30,8 +30,14 @@ mod site;
 mod enrolment;
 #[path = "blackbox/floods.rs"]
 mod floods;
+#[path = "blackbox/grpc.rs"]
+mod grpc;
+#[path = "blackbox/grpc_web.rs"]
+mod grpc_web;
 #[path = "blackbox/http2.rs"]
 mod http2;
+#[path = "blackbox/http2_both_sides.rs"]
+mod http2_both_sides;
 #[path = "blackbox/http2_upstreams.rs"]
 mod http2_upstreams;
 #[path = "blackbox/http3.rs"]

@@ -103,7 +103,7 @@ pub(crate) async fn send(
     let length = answer.body.len() as u64;
     let bodyless = answer.status == 204 || answer.status == 304;
     let framing = if bodyless { Framing::Empty } else { Framing::Length(length) };
-    let silent = bodyless || head.is_some_and(|head| head.method() == Method::Head);
+    let silent = bodyless || length == 0 || head.is_some_and(|head| head.method() == Method::Head);
     let coding = if silent { Coding::None } else { Coding::Length(length) };
     let date = connection.worker.date(entry.started_unix_ms());
     let version = head.map_or(Version::Http11, RequestHead::version);

@@ -294,6 +294,10 @@ outcomes! {
     55 Internal "internal" Failure Some(500), (ours "internal"), "Internal error", Some("proxy_internal_error"),
         "A defect of ours: a task panicked, or an invariant did not hold.",
         "Report it with the log line of the same request id; the other requests were not touched.";
+
+    56 DeadlineExceeded "deadline_exceeded" Failure Some(504), (ours "deadline-exceeded"), "Deadline exceeded", Some("http_response_timeout"),
+        "The caller's own deadline (`grpc-timeout`) came before the reply was complete.",
+        "The upstream is slower than its callers allow: see its latency, or ask them for more time.";
 }
 
 impl Outcome {

@@ -1,7 +1,6 @@
 //! HTTP/3 with clients that others wrote: aioquic, curl on ngtcp2, Chromium; and with hostile ones.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -289,19 +288,6 @@ fn chromium_is_served() {
 
 /// What a headless Chromium prints; it asks for nothing but what it is told to.
 fn chromium(profile: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("chromium")
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-        ])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("chromium is installed");
+    let output = peers::chromium(profile).args(arguments).output().expect("chromium is installed");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

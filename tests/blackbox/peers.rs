@@ -1,7 +1,7 @@
 //! Clients that others wrote (`.ci/peers` installs them), driven as processes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
@@ -29,6 +29,23 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Vec<Value> {
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}:\n{told}\n{wrong}");
     told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A headless Chromium, which asks for nothing but what it is told to.
+pub(crate) fn chromium(profile: &Path) -> Command {
+    let mut command = Command::new("chromium");
+    command
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .stdin(Stdio::null());
+    command
 }
 
 /// A script in the background.

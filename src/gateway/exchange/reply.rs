@@ -3,6 +3,8 @@
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::Stream;
+use ringway_wire::field::FieldId;
+use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, ResponseHead, Version};
 use ringway_wire::http1::ResponseExtra;
 use ringway_wire::method::Method;
@@ -71,7 +73,14 @@ pub(super) async fn relay_reply(
         entry.detail = "declined-with-success";
         return Came::before_reply(Outcome::UpstreamMalformed);
     }
-    let (framing, coding) = framing_down(job, &reply);
+    let (framing, coding) = match translated(job, &reply) {
+        Some(form) => {
+            sink.translate(form);
+            // The content grows on its way: no length holds for it.
+            framing_down(job, &reply, Framing::Chunked)
+        }
+        None => framing_down(job, &reply, reply.framing()),
+    };
     let unsent = wait.beside.is_some_and(|beside| beside.upload.get() == Upload::Sending);
     let close = !job.head.persistent()
         || coding == Coding::UntilClose
@@ -103,13 +112,21 @@ pub(super) async fn relay_reply(
             let reply = if close { Reply::Last } else { Reply::Whole };
             Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable }
         }
-        Err(end) => {
-            if end == RelayEnd::Sink(SinkEnd::TooLarge) {
-                entry.detail = OVER_THE_CALLERS_LIMIT;
-            }
-            Came::cut(outcome_of(end))
-        }
+        Err(end) => broken_off(entry, end),
     }
+}
+
+/// The form of gRPC-Web that the reply's content is translated into, if it is gRPC and the caller asked for that. Its media type
+/// changes with it, and also where it is trailers only, which both forms write alike.
+fn translated(job: &mut Job<'_>, reply: &ResponseHead) -> Option<Form> {
+    let form = job.web?;
+    let content_type = reply.field(FieldId::ContentType)?;
+    if Form::of_content_type(content_type) != Some(Form::Native) {
+        return None;
+    }
+    let set = |out: &mut Vec<u8>| form.write_content_type(content_type, out);
+    let edited = job.reply_overlay.set_with(b"Content-Type", set);
+    (edited.is_ok() && reply.framing() != Framing::Empty).then_some(form)
 }
 
 /// Writes the head under the chain's edits.
@@ -129,6 +146,14 @@ fn write_head(
     Ok(())
 }
 
+/// What a reply comes to that has begun and is not whole.
+fn broken_off(entry: &mut Entry<'_>, end: RelayEnd) -> Came {
+    if end == RelayEnd::Sink(SinkEnd::TooLarge) {
+        entry.detail = OVER_THE_CALLERS_LIMIT;
+    }
+    Came::cut(outcome_of(end))
+}
+
 /// What a head comes to that could not be written.
 fn unwritten(entry: &mut Entry<'_>, end: SinkEnd) -> Came {
     if end != SinkEnd::TooLarge {
@@ -140,8 +165,17 @@ fn unwritten(entry: &mut Entry<'_>, end: SinkEnd) -> Came {
 }
 
 /// How the reply's body is framed towards the caller.
-fn framing_down(job: &Job<'_>, reply: &ResponseHead) -> (Framing, Coding) {
-    match reply.framing() {
+fn framing_down(job: &Job<'_>, reply: &ResponseHead, framing: Framing) -> (Framing, Coding) {
+    match framing {
+        // A reply of HTTP/2 that ends with its head says nothing of a length; over HTTP/1 that would be content until we close.
+        Framing::Empty
+            if job.head.version() < Version::Http2
+                && job.head.method() != Method::Head
+                && reply.announced_length().is_none()
+                && !matches!(reply.status(), ..200 | 204 | 304) =>
+        {
+            (Framing::Length(0), Coding::None)
+        }
         Framing::Empty => (Framing::Empty, Coding::None),
         _ if job.head.method() == Method::Head => (Framing::Empty, Coding::None),
         Framing::Length(length) => (Framing::Length(length), Coding::Length(length)),
