@@ -42,6 +42,8 @@ mod http2_both_sides;
 mod http2_upstreams;
 #[path = "blackbox/http3.rs"]
 mod http3;
+#[path = "blackbox/http3_rules.rs"]
+mod http3_rules;
 #[path = "blackbox/interop.rs"]
 mod interop;
 #[path = "blackbox/malformed.rs"]
@@ -66,3 +68,5 @@ mod tls;
 mod upstreams;
 #[path = "blackbox/websocket.rs"]
 mod websocket;
+#[path = "blackbox/websocket_frames.rs"]
+mod websocket_frames;

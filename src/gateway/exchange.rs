@@ -24,6 +24,7 @@ use ringway_wire::overlay::Overlay;
 use self::head::{From, REPLY_LIMITS, Repeat, Wait};
 use self::reach::{Need, Way};
 use self::reply::Came;
+pub(crate) use self::upload::outcome_of;
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;

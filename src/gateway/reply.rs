@@ -20,6 +20,9 @@ use crate::pinned::Pinned;
 /// Name and value of a field of ours.
 pub(crate) type Field<'a> = (&'a str, Cow<'a, [u8]>);
 
+/// What a record says of a reply whose head or trailers are larger than the caller's SETTINGS_MAX_FIELD_SECTION_SIZE.
+pub(crate) const OVER_THE_CALLERS_LIMIT: &str = "over-the-callers-limit";
+
 /// A reply of ours, before it is written.
 pub(crate) struct Answer<'a> {
     /// Status.

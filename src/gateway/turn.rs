@@ -21,7 +21,7 @@ use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::path::PathPolicy;
 use ringway_wire::told;
 
-use crate::body::{Sink, SinkEnd, Source, SourceLimits};
+use crate::body::{Sink, SinkEnd, Source, SourceEnd, SourceLimits};
 use crate::connection::{Channel, Connection, Next};
 use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
@@ -561,6 +561,10 @@ impl<'r> Turn<'r> {
             framing => framing == Framing::Empty,
         };
         let alone = self.sink.is_message();
+        if alone && let Err(end @ SourceEnd::Malformed(_)) = self.source.skip_ready() {
+            // Its stream is reset, which is all that the caller hears (RFC 9113 §8.1.1, RFC 9114 §4.1.2).
+            self.entry.outcome = exchange::outcome_of(end, &mut self.entry);
+        }
         let close = !alone
             && (close
                 || !self.head.persistent()
@@ -579,10 +583,16 @@ impl<'r> Turn<'r> {
             Ok(()) if drained => self.next(),
             Ok(()) => Next::Close,
             Err(end) => {
-                self.entry.outcome = match end {
-                    SinkEnd::Closed => Outcome::ClientClosed,
-                    SinkEnd::Stalled => Outcome::ClientStalled,
-                };
+                match end {
+                    SinkEnd::Closed if self.source.is_malformed() => {}
+                    SinkEnd::Closed => self.entry.outcome = Outcome::ClientClosed,
+                    SinkEnd::Stalled => self.entry.outcome = Outcome::ClientStalled,
+                    SinkEnd::TooLarge if self.entry.outcome == Outcome::Served => {
+                        self.entry.outcome = Outcome::UpstreamHeadTooLarge;
+                        self.entry.detail = reply::OVER_THE_CALLERS_LIMIT;
+                    }
+                    SinkEnd::TooLarge => {}
+                }
                 Next::Abort
             }
         }

@@ -37,6 +37,8 @@ pub enum MessageEnd {
     Refused,
     /// What came is malformed: its length, its trailers, its frames.
     Malformed(Reject),
+    /// The peer takes no field section of this size (SETTINGS_MAX_FIELD_SECTION_SIZE): nothing of it was sent.
+    TooLarge,
     /// The connection is gone.
     Closed,
 }
@@ -158,10 +160,11 @@ impl Receiver {
 }
 
 impl Sender {
-    /// Sends an interim or final head. Bytes of its names and values.
+    /// Sends an interim or final head. Bytes of its names and values. An interim one that is larger than the peer takes is left
+    /// out.
     ///
     /// # Errors
-    /// The stream has ended.
+    /// The stream has ended, or the head is larger than the peer takes: then another one may be sent.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         match self {
             Self::Http2(half) => half.send_head(head, after),
@@ -210,7 +213,7 @@ impl Sender {
     /// Ends the message.
     ///
     /// # Errors
-    /// The stream has ended before.
+    /// The stream has ended before, or the trailers are larger than the peer takes.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self {
             Self::Http2(half) => half.finish(trailers),

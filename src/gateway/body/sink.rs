@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use ringway_rt::Side;
-use ringway_transport::{After, Sender, Stream};
+use ringway_transport::{After, MessageEnd, Sender, Stream};
 use ringway_wire::grpc::{Form, web};
 use ringway_wire::head::{Framing, RequestHead, ResponseHead};
 use ringway_wire::http1::{self as text, RequestExtra, RequestLine, ResponseExtra};
@@ -45,6 +45,14 @@ pub(crate) enum SinkEnd {
     Closed,
     /// It took no bytes for too long, or too few.
     Stalled,
+    /// It takes no head, or no trailers, of this size. After a head another one may be tried.
+    TooLarge,
+}
+
+impl SinkEnd {
+    fn of(end: MessageEnd) -> Self {
+        if end == MessageEnd::TooLarge { Self::TooLarge } else { Self::Closed }
+    }
 }
 
 /// What carries the message.
@@ -168,7 +176,7 @@ impl<'s> Sink<'s> {
     /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
     ///
     /// # Errors
-    /// The peer closed.
+    /// The peer closed, or takes no head of this size.
     pub(crate) fn reply(
         &mut self,
         head: &ResponseHead,
@@ -338,7 +346,7 @@ impl<'s> Sink<'s> {
     /// Ends the body and flushes.
     ///
     /// # Errors
-    /// The peer closed or stalled.
+    /// The peer closed or stalled, or takes no trailers of this size.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         let translated = self.web.is_some();
         if translated {
@@ -478,16 +486,22 @@ impl MessageWriter {
     }
 
     fn head(&mut self, head: &OutgoingHead<'_>, coding: Coding) -> Result<usize, SinkEnd> {
-        self.begun = true;
-        self.ended = coding == Coding::None;
-        let after = if self.ended { After::Nothing } else { After::Content };
-        self.sender.send_head(head, after).map_err(|_| SinkEnd::Closed)
+        let ends = coding == Coding::None;
+        let after = if ends { After::Nothing } else { After::Content };
+        let sent = self.sender.send_head(head, after).map_err(SinkEnd::of);
+        if sent != Err(SinkEnd::TooLarge) {
+            (self.begun, self.ended) = (true, ends);
+        }
+        sent
     }
 
     fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        self.sender.finish(trailers).map_err(|_| SinkEnd::Closed)
+        let finished = self.sender.finish(trailers).map_err(SinkEnd::of);
+        // It may be ended with smaller ones.
+        self.ended = finished != Err(SinkEnd::TooLarge);
+        finished
     }
 }

@@ -217,6 +217,14 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// Whether it broke a rule, so that a stream of its own was reset.
+    pub(crate) fn is_malformed(&self) -> bool {
+        match &self.from {
+            From::Http1(_) => false,
+            From::Message(body) => body.is_malformed(),
+        }
+    }
+
     /// Whether nothing was read from the stream for it: all there is came with the head.
     pub(crate) fn pristine(&self) -> bool {
         self.started_ns == 0

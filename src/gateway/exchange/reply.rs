@@ -14,6 +14,7 @@ use super::upload::Upload;
 use super::{Ended, Job, Reply};
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source, SourceEnd, SourceLimits, relay};
 use crate::entry::Entry;
+use crate::reply::OVER_THE_CALLERS_LIMIT;
 use crate::tunnel::{self, TunnelEnd};
 
 /// What came of waiting for a reply and relaying it.
@@ -85,8 +86,8 @@ pub(super) async fn relay_reply(
         || coding == Coding::UntilClose
         || job.connection.worker.draining()
         || (unsent && reply.status() >= 400);
-    if write_head(job, entry, sink, &reply, framing, coding, close).is_err() {
-        return Came::cut(Outcome::ClientClosed);
+    if let Err(end) = write_head(job, entry, sink, &reply, framing, coding, close) {
+        return unwritten(entry, end);
     }
     let limits = SourceLimits {
         body_bytes_max: u64::MAX,
@@ -111,7 +112,7 @@ pub(super) async fn relay_reply(
             let reply = if close { Reply::Last } else { Reply::Whole };
             Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable }
         }
-        Err(end) => Came::cut(outcome_of(end)),
+        Err(end) => broken_off(entry, end),
     }
 }
 
@@ -143,6 +144,24 @@ fn write_head(
     let bytes = sink.reply(reply, job.reply_overlay, framing, coding, &extra)?;
     entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(())
+}
+
+/// What a reply comes to that has begun and is not whole.
+fn broken_off(entry: &mut Entry<'_>, end: RelayEnd) -> Came {
+    if end == RelayEnd::Sink(SinkEnd::TooLarge) {
+        entry.detail = OVER_THE_CALLERS_LIMIT;
+    }
+    Came::cut(outcome_of(end))
+}
+
+/// What a head comes to that could not be written.
+fn unwritten(entry: &mut Entry<'_>, end: SinkEnd) -> Came {
+    if end != SinkEnd::TooLarge {
+        return Came::cut(Outcome::ClientClosed);
+    }
+    // The caller may still take one of ours.
+    (entry.detail, entry.status, entry.tunnel) = (OVER_THE_CALLERS_LIMIT, 0, false);
+    Came::before_reply(Outcome::UpstreamHeadTooLarge)
 }
 
 /// How the reply's body is framed towards the caller.
@@ -179,8 +198,8 @@ async fn relay_tunnel(
     }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    if sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
-        return Came::cut(Outcome::ClientClosed);
+    if let Err(end) = sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra) {
+        return unwritten(entry, end);
     }
     // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.
     let first_down = reply.rest().to_vec();
@@ -219,5 +238,6 @@ pub(super) fn outcome_of(end: RelayEnd) -> Outcome {
         RelayEnd::Source(SourceEnd::Short | SourceEnd::Reset) => Outcome::UpstreamBodyShort,
         RelayEnd::Sink(SinkEnd::Closed) => Outcome::ClientClosed,
         RelayEnd::Sink(SinkEnd::Stalled) => Outcome::ClientStalled,
+        RelayEnd::Sink(SinkEnd::TooLarge) => Outcome::UpstreamHeadTooLarge,
     }
 }
