@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// Do not install anything: measure with the peers that are there.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Take no precedence over others on this machine: to see that it works, not to measure.
+    #[arg(long)]
+    pub(crate) polite: bool,
     /// Measure here and now: the outer process has prepared everything.
     #[arg(long, hide = true)]
     pub(crate) inside: bool,

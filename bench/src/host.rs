@@ -12,6 +12,9 @@ use crate::process::tree;
 pub(crate) const PROXY_CORE: usize = 0;
 pub(crate) const LOAD_CORE: usize = 1;
 
+/// A variable of the environment that all processes of a polite run have.
+pub(crate) const POLITE: &str = "RINGWAY_BENCH_POLITE";
+
 /// Pins the calling thread, and what it starts from now on.
 pub(crate) fn pin(core: usize) -> Result<(), String> {
     let mut cores = CpuSet::new();
@@ -20,8 +23,11 @@ pub(crate) fn pin(core: usize) -> Result<(), String> {
 }
 
 /// Takes precedence over other work on the machine, where that is allowed: the scheduler weighs sessions first (autogroup),
-/// so a nice value alone does nothing against other sessions.
+/// so a nice value alone does nothing against other sessions. Not where a run is to be polite.
 pub(crate) fn take_precedence() {
+    if std::env::var_os(POLITE).is_some() {
+        return;
+    }
     fs::write("/proc/self/autogroup", "-20").ok();
     rustix::process::setpriority_process(None, -20).ok();
 }

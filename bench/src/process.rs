@@ -231,10 +231,15 @@ pub(crate) fn free_port() -> Result<u16, String> {
 }
 
 /// Runs this very program with these words in a session of its own on a core, and waits for its end.
-pub(crate) fn in_a_child(core: usize, words: Vec<OsString>) -> Result<ExitStatus, String> {
+pub(crate) fn in_a_child(
+    core: usize,
+    words: Vec<OsString>,
+    environment: Option<(&str, &str)>,
+) -> Result<ExitStatus, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(&own);
     command.arg(CHILD).arg(core.to_string()).arg("-").arg(&own).args(words).stdin(Stdio::null());
+    command.envs(environment);
     command.status().map_err(|error| error.to_string())
 }
 

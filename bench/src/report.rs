@@ -308,7 +308,8 @@ fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
     let most = loads.map(|round| round.load_average).fold(0.0, f64::max);
     let _ = writeln!(
         text,
-        "Machine: {}. CPU time from: {}. Load average of the machine, the measurement included, at most {most:.1}.\n",
+        "Machine: {}. CPU time from: {}. Load average of the machine, the measurement included, at most {most:.1}. At least five \
+         rounds each, in which others took at most 5 % of the machine.\n",
         first.machine, first.meter
     );
     let mut versions: Vec<String> = Vec::new();

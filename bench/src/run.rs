@@ -74,7 +74,8 @@ pub(crate) fn run(arguments: &Run) -> Result<String, String> {
     };
     note(&tools.summary());
     // Precedence and core are a session's own: those of the shell that this was typed into stay as they are.
-    let status = process::in_a_child(LOAD_CORE, arguments.inner(&ringway, ringway_load.as_deref()))?;
+    let polite = arguments.polite.then_some((host::POLITE, "1"));
+    let status = process::in_a_child(LOAD_CORE, arguments.inner(&ringway, ringway_load.as_deref()), polite)?;
     if status.success() { Ok(String::new()) } else { Err(format!("measuring ended: {status}")) }
 }
 

@@ -41,6 +41,8 @@ struct Conversation {
     fill: usize,
     /// Bytes of a request's body that are still to come.
     body_left: usize,
+    /// Chunks of a request's body are still to come: over HTTP/3 a proxy may not know yet that there is none.
+    chunked: bool,
     websocket: bool,
     /// Tells it from others that had its place before.
     id: u64,
@@ -195,6 +197,7 @@ impl Endpoint {
                 sent: 0,
                 fill: 0,
                 body_left: 0,
+                chunked: false,
                 websocket: false,
                 id: self.common.conversations,
             };
@@ -273,7 +276,11 @@ impl Conversation {
             rest = &joined;
         }
         while !rest.is_empty() {
-            let used = if self.websocket { self.message(rest)? } else { self.request(slot, rest, common)? };
+            let used = match (self.websocket, self.chunked) {
+                (true, _) => self.message(rest)?,
+                (_, true) => self.chunk(rest),
+                _ => self.request(slot, rest, common)?,
+            };
             if used == 0 {
                 self.partial.extend_from_slice(rest);
                 break;
@@ -310,10 +317,24 @@ impl Conversation {
             Some(due_ns) => common.later.push(Reverse((due_ns, slot, self.id, What::Reply(size)))),
             None => self.reply(size, &mut common.replies)?,
         }
+        self.chunked = memmem::find(head, b"chunked").is_some();
         let body = if line.starts_with(b"P") { content_length(head) } else { 0 };
         let here = body.min(bytes.len() - end - 4);
         self.body_left = body - here;
         Ok(end + 4 + here)
+    }
+
+    /// Passes a chunk, or the end of them (RFC 9112 §7.1) without trailers; bytes that it took, 0 where its head is not whole.
+    fn chunk(&mut self, bytes: &[u8]) -> usize {
+        let Some(line) = memmem::find(bytes, b"\r\n") else { return 0 };
+        let digits =
+            bytes.get(..line).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default();
+        let size = usize::from_str_radix(digits, 16).unwrap_or(0);
+        self.chunked = size > 0;
+        // Its own line, its bytes, and the end of their line.
+        let whole = line + 2 + size + 2;
+        self.body_left = whole.saturating_sub(bytes.len());
+        whole.min(bytes.len())
     }
 
     /// Echoes a whole, short, masked message without its mask.

@@ -90,19 +90,28 @@ fn main() -> Result<(), Failure> {
 
 async fn load(demand: Demand) -> Result<String, Failure> {
     let (mut senders, mut endpoints, mut drivers) = (Vec::new(), Vec::new(), Vec::new());
+    let counts = RefCell::default();
+    let mut answered = 0;
     for _ in 0..demand.connections {
         let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
         if demand.mode != Mode::Fresh {
             let (sender, driver) = connect(&endpoint, &demand).await?;
+            if demand.mode == Mode::Hold {
+                answered += u32::from(answer(sender.clone(), &demand.target, &counts).await?);
+            }
             senders.push(sender);
             drivers.push(driver);
         }
         endpoints.push(endpoint);
     }
-    let shared = Rc::new(Shared { demand, counts: RefCell::default(), started: Instant::now() });
+    let shared = Rc::new(Shared { demand, counts, started: Instant::now() });
     let demand = &shared.demand;
     match (demand.mode, demand.rate > 0.0) {
-        (Mode::Hold, _) => return hold(&senders, &shared).await,
+        (Mode::Hold, _) => {
+            println!("ready {answered}");
+            sleep(demand.length).await;
+            return Ok(String::new());
+        }
         (_, true) => drop(spawn_local(open_loop(senders, endpoints.clone(), Rc::clone(&shared)))),
         (Mode::Fresh, false) => {
             for endpoint in &endpoints {
@@ -144,23 +153,13 @@ async fn connect(endpoint: &quinn::Endpoint, demand: &Demand) -> Result<(Sender,
     Ok((sender, driver))
 }
 
-async fn hold(senders: &[Sender], shared: &Shared) -> Result<String, Failure> {
-    let mut answered = 0;
-    for sender in senders {
-        answered += u32::from(answer(sender.clone(), shared).await?);
-    }
-    println!("ready {answered}");
-    sleep(shared.demand.length).await;
-    Ok(String::new())
-}
-
 async fn closed_loop(sender: Sender, shared: Rc<Shared>) {
     loop {
         let due = shared.started.elapsed();
         if due >= shared.demand.length {
             return;
         }
-        let answered = answer(sender.clone(), &shared).await;
+        let answered = shared.answer(sender.clone()).await;
         shared.count(due, answered).await;
     }
 }
@@ -179,7 +178,7 @@ async fn fresh_loop(endpoint: quinn::Endpoint, shared: Rc<Shared>) {
 /// A connection, a request, and the end of both.
 async fn once(endpoint: &quinn::Endpoint, shared: &Shared) -> Result<bool, Failure> {
     let (sender, driver) = connect(endpoint, &shared.demand).await?;
-    let answered = answer(sender, shared).await;
+    let answered = shared.answer(sender).await;
     // The last sender is gone, and with it the connection.
     driver.await?;
     answered
@@ -215,7 +214,7 @@ async fn open_loop(senders: Vec<Sender>, endpoints: Vec<quinn::Endpoint>, shared
         } else {
             let sender = senders[number % senders.len()].clone();
             spawn_local(async move {
-                let answered = answer(sender, &shared_too).await;
+                let answered = shared_too.answer(sender).await;
                 shared_too.count(due, answered).await;
             });
         }
@@ -227,6 +226,10 @@ async fn open_loop(senders: Vec<Sender>, endpoints: Vec<quinn::Endpoint>, shared
 }
 
 impl Shared {
+    async fn answer(&self, sender: Sender) -> Result<bool, Failure> {
+        answer(sender, &self.demand.target, &self.counts).await
+    }
+
     async fn count(&self, due: Duration, answered: Result<bool, Failure>) {
         let now = self.started.elapsed();
         let mut counts = self.counts.borrow_mut();
@@ -245,13 +248,13 @@ impl Shared {
 }
 
 /// Sends one request and reads its reply.
-async fn answer(mut sender: Sender, shared: &Shared) -> Result<bool, Failure> {
-    let request = hyper::Request::get(&shared.demand.target).header("user-agent", "bench").body(())?;
+async fn answer(mut sender: Sender, target: &str, counts: &RefCell<Counts>) -> Result<bool, Failure> {
+    let request = hyper::Request::get(target).header("user-agent", "bench").body(())?;
     let mut stream = sender.send_request(request).await?;
     stream.finish().await?;
     let good = stream.recv_response().await?.status().is_success();
     while let Some(mut data) = stream.recv_data().await? {
-        shared.counts.borrow_mut().bytes += data.remaining() as u64;
+        counts.borrow_mut().bytes += data.remaining() as u64;
         data.advance(data.remaining());
     }
     Ok(good)
