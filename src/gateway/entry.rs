@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use ringway_record::metrics::Metric;
 use ringway_record::{Kind, Method, Outcome, Protocol, Record, Text};
 use ringway_rt::Now;
 use ringway_wire::field::FieldId;
@@ -80,6 +81,7 @@ pub(crate) struct Entry<'h> {
 impl<'h> Entry<'h> {
     /// Begins a record. `head` is none when it could not be parsed.
     pub(crate) fn begin(connection: &Connection, head: Option<&'h RequestHead>, started: Now) -> Self {
+        connection.worker.count(Metric::RequestsInFlight);
         Self {
             worker: Rc::clone(&connection.worker),
             head,
@@ -198,6 +200,9 @@ impl<'h> Entry<'h> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
+        if let Some(shard) = self.worker.shard() {
+            shard.sub(Metric::RequestsInFlight, 1);
+        }
         if self.forgotten {
             return;
         }

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{After, HeadEnd, Receiver, Slot};
+use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine};
 use ringway_wire::message::OutgoingHead;
@@ -23,6 +24,7 @@ use ringway_wire::overlay::Overlay;
 use self::head::{From, REPLY_LIMITS, Repeat, Wait};
 use self::reach::{Need, Way};
 use self::reply::Came;
+pub(crate) use self::upload::outcome_of;
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
@@ -43,7 +45,7 @@ pub(crate) struct Job<'r> {
     /// Edits of the request's fields.
     pub(crate) overlay: &'r Overlay,
     /// Fields that the chain and the gateway add to the reply.
-    pub(crate) reply_overlay: &'r Overlay,
+    pub(crate) reply_overlay: &'r mut Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
     /// How long is waited for the upstream.
@@ -52,6 +54,12 @@ pub(crate) struct Job<'r> {
     pub(crate) write_stall_ns_max: u64,
     /// What a tunnel would read from, where the request has a stream of its own.
     pub(crate) receiver: Option<Receiver>,
+    /// How the content is framed towards an HTTP/1 upstream, and what its head says of it.
+    pub(crate) framing: Framing,
+    /// The instant at which the exchange is given up, wherever it is.
+    pub(crate) deadline_ns: Option<u64>,
+    /// The reply is translated into this form of gRPC-Web, if it is gRPC.
+    pub(crate) web: Option<Form>,
     /// What is written beside the fields.
     pub(crate) extra: RequestExtra<'r>,
 }
@@ -165,8 +173,8 @@ async fn over_http1(
 ) -> Attempt {
     let stream = leased.stream();
     let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
-    let coding = coding_of(job.head.framing());
-    up.request_text(job.head, job.overlay, job.line, coding, &job.extra);
+    let coding = coding_of(job.framing);
+    up.request_text(job.head, job.overlay, job.line, (job.framing, coding), &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
@@ -190,7 +198,7 @@ async fn over_http2(
     slot: Slot,
     sent_ns: u64,
 ) -> Attempt {
-    let framing = job.head.framing();
+    let framing = job.framing;
     let coding = coding_of(framing);
     let head = OutgoingHead::Request {
         head: job.head,

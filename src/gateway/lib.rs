@@ -26,6 +26,7 @@ mod error;
 mod exchange;
 mod forwarding;
 mod generation;
+mod grpc;
 mod health;
 mod identity;
 mod limits;

@@ -20,6 +20,9 @@ use crate::pinned::Pinned;
 /// Name and value of a field of ours.
 pub(crate) type Field<'a> = (&'a str, Cow<'a, [u8]>);
 
+/// What a record says of a reply whose head or trailers are larger than the caller's SETTINGS_MAX_FIELD_SECTION_SIZE.
+pub(crate) const OVER_THE_CALLERS_LIMIT: &str = "over-the-callers-limit";
+
 /// A reply of ours, before it is written.
 pub(crate) struct Answer<'a> {
     /// Status.
@@ -100,7 +103,7 @@ pub(crate) async fn send(
     let length = answer.body.len() as u64;
     let bodyless = answer.status == 204 || answer.status == 304;
     let framing = if bodyless { Framing::Empty } else { Framing::Length(length) };
-    let silent = bodyless || head.is_some_and(|head| head.method() == Method::Head);
+    let silent = bodyless || length == 0 || head.is_some_and(|head| head.method() == Method::Head);
     let coding = if silent { Coding::None } else { Coding::Length(length) };
     let date = connection.worker.date(entry.started_unix_ms());
     let version = head.map_or(Version::Http11, RequestHead::version);

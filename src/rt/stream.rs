@@ -40,10 +40,12 @@ impl Stream {
     }
 
     /// Connects to `address`; names are never resolved here. `TimedOut` within 100 ms after `deadline_ns` (monotonic), else
-    /// the kernel's error. May be given up at any time: the socket is then closed.
+    /// the kernel's error. May be given up at any time: the socket is then closed. Once connected, a peer that is gone without a
+    /// word breaks the connection after two minutes of silence.
     pub async fn connect(address: SocketAddr, deadline_ns: u64) -> io::Result<Self> {
         let socket = sys::stream_socket(&address)?;
         sys::set_nodelay(&socket)?;
+        sys::set_keepalive(&socket)?;
         let connected = sys::connect(&socket, &address)?;
         let stream = Self::adopt(socket, address)?;
         if !connected {

@@ -164,6 +164,23 @@ pub(crate) fn set_nodelay(socket: &OwnedFd) -> io::Result<()> {
     set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32)
 }
 
+/// Silence, in seconds, after which the kernel asks whether a peer that we connected to is still there.
+const KEEPALIVE_IDLE_S: i32 = 60;
+/// Between two such questions.
+const KEEPALIVE_INTERVAL_S: i32 = 10;
+/// Questions without an answer after which the connection is broken: two minutes of silence in all.
+const KEEPALIVE_PROBES: i32 = 6;
+
+/// A peer that is gone without a word (a host that lost its power, a path that forgot the connection) is found, however long the
+/// silence may last that is allowed to it.
+pub(crate) fn set_keepalive(socket: &OwnedFd) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1i32)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &KEEPALIVE_IDLE_S)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, &KEEPALIVE_INTERVAL_S)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, &KEEPALIVE_PROBES)
+}
+
 pub(crate) fn set_listener_options(
     socket: &OwnedFd,
     address: &SocketAddr,

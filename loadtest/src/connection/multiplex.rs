@@ -88,7 +88,7 @@ impl From<MessageEnd> for Stopped {
         match end {
             MessageEnd::Refused => Self::Refused,
             MessageEnd::Reset => Self::Failed(Failure::Reset),
-            MessageEnd::Malformed(_) => Self::Failed(Failure::Malformed),
+            MessageEnd::Malformed(_) | MessageEnd::TooLarge => Self::Failed(Failure::Malformed),
             MessageEnd::Closed => Self::Failed(Failure::Closed),
         }
     }

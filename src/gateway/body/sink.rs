@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use ringway_rt::Side;
-use ringway_transport::{After, Sender, Stream};
+use ringway_transport::{After, MessageEnd, Sender, Stream};
+use ringway_wire::grpc::{Form, web};
 use ringway_wire::head::{Framing, RequestHead, ResponseHead};
 use ringway_wire::http1::{self as text, RequestExtra, RequestLine, ResponseExtra};
 use ringway_wire::message::{OutgoingHead, OwnField};
@@ -30,6 +31,13 @@ pub(crate) enum Coding {
     UntilClose,
 }
 
+/// A translation into gRPC-Web.
+struct Web {
+    form: Form,
+    /// Room for a piece in base64.
+    piece: Vec<u8>,
+}
+
 /// Why nothing more can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SinkEnd {
@@ -37,6 +45,14 @@ pub(crate) enum SinkEnd {
     Closed,
     /// It took no bytes for too long, or too few.
     Stalled,
+    /// It takes no head, or no trailers, of this size. After a head another one may be tried.
+    TooLarge,
+}
+
+impl SinkEnd {
+    fn of(end: MessageEnd) -> Self {
+        if end == MessageEnd::TooLarge { Self::TooLarge } else { Self::Closed }
+    }
 }
 
 /// What carries the message.
@@ -74,6 +90,8 @@ pub(crate) struct Sink<'s> {
     stall_ns_max: u64,
     rate_min: u64,
     takes_trailers: bool,
+    /// The form of gRPC-Web that what is given is translated into.
+    web: Option<Web>,
     /// Time spent waiting for the peer to take bytes.
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
@@ -110,6 +128,7 @@ impl<'s> Sink<'s> {
             stall_ns_max,
             rate_min: u64::from(rate_min),
             takes_trailers: true,
+            web: None,
             waited_ns: 0,
             body_bytes: 0,
             written_bytes: 0,
@@ -119,6 +138,18 @@ impl<'s> Sink<'s> {
     /// The peer did not say that it takes trailers: they are dropped (contract, rule 15).
     pub(crate) fn drop_trailers(&mut self) {
         self.takes_trailers = false;
+    }
+
+    /// From here on what is given is gRPC, and what is sent gRPC-Web of this form.
+    pub(crate) fn translate(&mut self, form: Form) {
+        self.web = Some(Web { form, piece: Vec::new() });
+    }
+
+    /// Whether a message that was begun can be ended here, in order and with trailers.
+    pub(crate) fn can_be_ended(&self) -> bool {
+        self.takes_trailers
+            && self.coding == Coding::Chunked
+            && matches!(&self.to, To::Message(writer) if writer.begun && !writer.ended)
     }
 
     /// Whether each message has a stream of its own: what one request leaves behind is no other's.
@@ -145,7 +176,7 @@ impl<'s> Sink<'s> {
     /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
     ///
     /// # Errors
-    /// The peer closed.
+    /// The peer closed, or takes no head of this size.
     pub(crate) fn reply(
         &mut self,
         head: &ResponseHead,
@@ -202,12 +233,12 @@ impl<'s> Sink<'s> {
         head: &RequestHead,
         overlay: &Overlay,
         line: RequestLine<'_>,
-        coding: Coding,
+        (framing, coding): (Framing, Coding),
         extra: &RequestExtra<'_>,
     ) {
         self.coding = coding;
         if let To::Http1(writer) = &mut self.to {
-            writer.head(|out| text::write_request_head(out, head, overlay, line, head.framing(), extra));
+            writer.head(|out| text::write_request_head(out, head, overlay, line, framing, extra));
         }
     }
 
@@ -258,6 +289,33 @@ impl<'s> Sink<'s> {
     /// # Errors
     /// The peer closed or stalled.
     pub(crate) async fn data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+        if self.web.as_ref().is_some_and(|web| web.form == Form::WebText) {
+            return self.data_in_text(bytes).await;
+        }
+        self.plain_data(bytes).await
+    }
+
+    async fn data_in_text(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+        let mut piece = self.web.as_mut().map(|web| std::mem::take(&mut web.piece)).unwrap_or_default();
+        piece.clear();
+        web::write_base64(bytes, &mut piece);
+        let sent = self.plain_data(&piece).await;
+        if let Some(web) = &mut self.web {
+            web.piece = piece;
+        }
+        sent
+    }
+
+    /// The trailers of gRPC as the last of gRPC-Web's content.
+    async fn end_web(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
+        let mut frame = Vec::with_capacity(128);
+        web::write_trailers_frame(trailers, &mut frame);
+        self.data(&frame).await?;
+        self.web = None;
+        Ok(())
+    }
+
+    async fn plain_data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
         let taken = match &mut self.coding {
             Coding::None => 0,
             Coding::Length(left) => {
@@ -288,9 +346,13 @@ impl<'s> Sink<'s> {
     /// Ends the body and flushes.
     ///
     /// # Errors
-    /// The peer closed or stalled.
+    /// The peer closed or stalled, or takes no trailers of this size.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
-        let trailers = trailers.filter(|_| self.takes_trailers);
+        let translated = self.web.is_some();
+        if translated {
+            self.end_web(trailers).await?;
+        }
+        let trailers = trailers.filter(|_| self.takes_trailers && !translated);
         match &mut self.to {
             To::Http1(writer) => {
                 if self.coding == Coding::Chunked {
@@ -424,16 +486,22 @@ impl MessageWriter {
     }
 
     fn head(&mut self, head: &OutgoingHead<'_>, coding: Coding) -> Result<usize, SinkEnd> {
-        self.begun = true;
-        self.ended = coding == Coding::None;
-        let after = if self.ended { After::Nothing } else { After::Content };
-        self.sender.send_head(head, after).map_err(|_| SinkEnd::Closed)
+        let ends = coding == Coding::None;
+        let after = if ends { After::Nothing } else { After::Content };
+        let sent = self.sender.send_head(head, after).map_err(SinkEnd::of);
+        if sent != Err(SinkEnd::TooLarge) {
+            (self.begun, self.ended) = (true, ends);
+        }
+        sent
     }
 
     fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        self.sender.finish(trailers).map_err(|_| SinkEnd::Closed)
+        let finished = self.sender.finish(trailers).map_err(SinkEnd::of);
+        // It may be ended with smaller ones.
+        self.ended = finished != Err(SinkEnd::TooLarge);
+        finished
     }
 }

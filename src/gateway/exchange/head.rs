@@ -122,7 +122,7 @@ async fn read_text(
             // A caller that takes its stream back ends the wait: nobody needs the reply any more.
             let read = stream.read_when_there(buffer.vec_mut());
             sink.unless_closed(read).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?
-        } else if wait.beside.is_none() {
+        } else if wait.beside.is_none() && job.deadline_ns.is_none() {
             stream.read_soon(buffer.vec_mut()).await
         } else {
             stream.read_when_there(buffer.vec_mut()).await

@@ -61,7 +61,9 @@ pub(super) async fn beside(
             {
                 let (next, patience_ns) = match ended {
                     Ok(()) => (Upload::Done, request_ns_max),
-                    Err(RelayEnd::Sink(SinkEnd::Closed)) => (Upload::Refused, EARLY_REPLY_NS_MAX),
+                    Err(RelayEnd::Sink(SinkEnd::Closed | SinkEnd::TooLarge)) => {
+                        (Upload::Refused, EARLY_REPLY_NS_MAX)
+                    }
                     Err(RelayEnd::Sink(SinkEnd::Stalled)) => (Upload::Stalled, EARLY_REPLY_NS_MAX),
                     Err(RelayEnd::Source(end)) => return Poll::Ready(Err(end)),
                 };
@@ -95,11 +97,15 @@ pub(super) async fn beside(
 }
 
 /// How a request whose body did not come ended; its record says what exactly was malformed.
-pub(super) fn outcome_of(end: SourceEnd, entry: &mut Entry<'_>) -> Outcome {
+pub(crate) fn outcome_of(end: SourceEnd, entry: &mut Entry<'_>) -> Outcome {
     match end {
         SourceEnd::Malformed(reject) => {
             entry.detail = reject.name();
-            malformed::request(reject)
+            match malformed::request(reject) {
+                // After the head, fields are those of trailers.
+                Outcome::MalformedHead => Outcome::MalformedTrailer,
+                outcome => outcome,
+            }
         }
         SourceEnd::Short => Outcome::ClientBodyShort,
         SourceEnd::Reset => Outcome::ClientReset,
