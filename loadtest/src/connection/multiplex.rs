@@ -301,7 +301,7 @@ impl Place {
                         break head;
                     }
                 };
-                let mut receiver = Receiver::Http3(call.reply.receiver());
+                let mut receiver = Receiver::from(call.reply.receiver());
                 read(head, &mut receiver, plan, target).await
             }
         }
