@@ -225,6 +225,9 @@ async fn over_http2(
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let from = From::Http2 { reply: &reply, due_ns: &due_ns };
     let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
+    if came.reusable {
+        slot.ended_in_order();
+    }
     if matches!(came.ended.outcome, Outcome::UpstreamHeadTimeout | Outcome::UpstreamIdleTimeout) {
         // Either this request is slow or the connection is dead: the others on it are told which.
         let now_ns = ringway_rt::now().mono_ns;

@@ -113,7 +113,8 @@ impl<'r> Turn<'r> {
                 Sink::message(sender, stall_ns_max, rate_min),
             ),
         };
-        if !head.accepts_trailers() {
+        let grpc = Form::of(head);
+        if !head.accepts_trailers() && grpc != Some(Form::Native) {
             sink.drop_trailers();
         }
         let mut reply_overlay = Overlay::take();
@@ -136,7 +137,7 @@ impl<'r> Turn<'r> {
             decisions: Decisions::default(),
             decided: false,
             upgrade: None,
-            grpc: Form::of(head),
+            grpc,
             web: None,
             pinned: Some(pinned),
         }
