@@ -67,6 +67,16 @@ pub(crate) struct Own<'a> {
     pub(crate) framing: Framing,
 }
 
+/// When the last bytes of a message are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// At once: what becomes of them is for the record.
+    Now,
+    /// On a plain HTTP/1 connection at the end of the worker's turn, if they are the first as well. What became of them shows in the
+    /// reply: [`Sink::settle`].
+    AtTurnsEnd,
+}
+
 /// The write half of one message.
 pub(crate) struct Sink<'s> {
     to: To<'s>,
@@ -74,6 +84,7 @@ pub(crate) struct Sink<'s> {
     stall_ns_max: u64,
     rate_min: u64,
     takes_trailers: bool,
+    last: Last,
     /// Time spent waiting for the peer to take bytes.
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
@@ -110,6 +121,7 @@ impl<'s> Sink<'s> {
             stall_ns_max,
             rate_min: u64::from(rate_min),
             takes_trailers: true,
+            last: Last::Now,
             waited_ns: 0,
             body_bytes: 0,
             written_bytes: 0,
@@ -206,6 +218,7 @@ impl<'s> Sink<'s> {
         extra: &RequestExtra<'_>,
     ) {
         self.coding = coding;
+        self.last = Last::AtTurnsEnd;
         if let To::Http1(writer) = &mut self.to {
             writer.head(|out| text::write_request_head(out, head, overlay, line, head.framing(), extra));
         }
@@ -296,7 +309,7 @@ impl<'s> Sink<'s> {
                 if self.coding == Coding::Chunked {
                     writer.last_chunk(trailers);
                 }
-                self.flush().await
+                self.flush_last().await
             }
             To::Message(writer) => {
                 writer.finish(trailers)?;
@@ -322,6 +335,27 @@ impl<'s> Sink<'s> {
             None => return Ok(()),
         }
         self.write(&[]).await
+    }
+
+    /// Writes what is gathered, a request's at the end of the turn, among those of other connections.
+    #[inline]
+    async fn flush_last(&mut self) -> Result<(), SinkEnd> {
+        if let To::Http1(writer) = &mut self.to
+            && self.last == Last::AtTurnsEnd
+            && self.written_bytes == 0
+            && writer.leave()
+        {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    /// Whether the last bytes of a request, whose reply is here, have gone: all of them.
+    pub(crate) fn settle(&mut self) -> bool {
+        let To::Http1(writer) = &mut self.to else { return true };
+        let Some(sent) = writer.stream().take_sent() else { return writer.is_empty() };
+        writer.take_back(sent);
+        writer.is_empty()
     }
 
     async fn flush_message(&mut self) -> Result<(), SinkEnd> {
