@@ -26,16 +26,30 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/differential.rs"]
+mod differential;
+#[path = "blackbox/endless.rs"]
+mod endless;
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
 #[path = "blackbox/floods.rs"]
 mod floods;
+#[path = "blackbox/forwarding.rs"]
+mod forwarding;
+#[path = "blackbox/grpc.rs"]
+mod grpc;
+#[path = "blackbox/grpc_web.rs"]
+mod grpc_web;
 #[path = "blackbox/http2.rs"]
 mod http2;
+#[path = "blackbox/http2_both_sides.rs"]
+mod http2_both_sides;
 #[path = "blackbox/http2_upstreams.rs"]
 mod http2_upstreams;
 #[path = "blackbox/http3.rs"]
 mod http3;
+#[path = "blackbox/http3_rules.rs"]
+mod http3_rules;
 #[path = "blackbox/interop.rs"]
 mod interop;
 #[path = "blackbox/malformed.rs"]
@@ -60,3 +74,5 @@ mod tls;
 mod upstreams;
 #[path = "blackbox/websocket.rs"]
 mod websocket;
+#[path = "blackbox/websocket_frames.rs"]
+mod websocket_frames;

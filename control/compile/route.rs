@@ -108,6 +108,7 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                 "rewrite" => rewrite = Some(value),
                 "timeout" => timeout = Some(value),
                 "websocket" => route.websocket = value.bool().unwrap_or(false),
+                "grpc_web" => route.grpc_web = value.bool().unwrap_or(false),
                 "encoded_slash" => route.encoded_slash = value.text() == Some("keep"),
                 "body" => route.body_bytes_max = value.text().and_then(|text| parse_size(text).ok()),
                 // A key that is not available yet was refused before.
@@ -147,13 +148,26 @@ impl<'c, 'd, 'i> Routes<'c, 'd, 'i> {
                     "only a route with `to` has WebSockets",
                 ));
             }
+            if route.grpc_web {
+                self.report(Diagnostic::error(
+                    Class::Conflict,
+                    at("grpc_web"),
+                    "only a route with `to` has gRPC",
+                ));
+            }
             return;
         };
-        let upstream = self.compiler.model.upstreams.get(*upstream as usize);
-        if route.websocket && upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2) {
+        let upstreams = &self.compiler.model.upstreams;
+        let protocol = upstreams.get(*upstream as usize).map(|upstream| upstream.protocol);
+        if route.websocket && protocol == Some(UpstreamProtocol::Http2) {
             let message = "WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone";
             let diagnostic = Diagnostic::error(Class::Conflict, at("websocket"), message);
             self.report(diagnostic.hint("write `protocol: auto` or `http1` at the upstream"));
+        }
+        if route.grpc_web && protocol == Some(UpstreamProtocol::Http1) {
+            let message = "gRPC goes to upstreams over HTTP/2, and this one speaks HTTP/1.1 alone";
+            let diagnostic = Diagnostic::error(Class::Conflict, at("grpc_web"), message);
+            self.report(diagnostic.hint("write `protocol: http2` at the upstream"));
         }
     }
 

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::{After, HeadEnd, Receiver, Slot};
+use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{RequestExtra, RequestLine};
 use ringway_wire::message::OutgoingHead;
@@ -23,6 +24,7 @@ use ringway_wire::overlay::Overlay;
 use self::head::{From, REPLY_LIMITS, Repeat, Wait};
 use self::reach::{Need, Way};
 use self::reply::Came;
+pub(crate) use self::upload::outcome_of;
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source};
 use crate::connection::Connection;
 use crate::entry::Entry;
@@ -43,7 +45,7 @@ pub(crate) struct Job<'r> {
     /// Edits of the request's fields.
     pub(crate) overlay: &'r Overlay,
     /// Fields that the chain and the gateway add to the reply.
-    pub(crate) reply_overlay: &'r Overlay,
+    pub(crate) reply_overlay: &'r mut Overlay,
     /// The target.
     pub(crate) line: RequestLine<'r>,
     /// How long is waited for the upstream.
@@ -52,6 +54,12 @@ pub(crate) struct Job<'r> {
     pub(crate) write_stall_ns_max: u64,
     /// What a tunnel would read from, where the request has a stream of its own.
     pub(crate) receiver: Option<Receiver>,
+    /// How the content is framed towards an HTTP/1 upstream, and what its head says of it.
+    pub(crate) framing: Framing,
+    /// The instant at which the exchange is given up, wherever it is.
+    pub(crate) deadline_ns: Option<u64>,
+    /// The reply is translated into this form of gRPC-Web, if it is gRPC.
+    pub(crate) web: Option<Form>,
     /// What is written beside the fields.
     pub(crate) extra: RequestExtra<'r>,
 }
@@ -125,6 +133,7 @@ pub(crate) async fn run(
             Err(outcome) => {
                 // Nothing was sent: any request may try elsewhere.
                 last = outcome;
+                entry.waited_since(now_ns);
                 if outcome == Outcome::UpstreamSaturated {
                     break;
                 }
@@ -135,6 +144,9 @@ pub(crate) async fn run(
             }
         };
         entry.reused = way.reused();
+        if !matches!(&way, Way::Http1(leased) if leased.pooled()) {
+            entry.waited_since(now_ns);
+        }
         let attempted = match way {
             Way::Http1(leased) => over_http1(job, entry, source, sink, leased, now_ns).await,
             Way::Http2(slot) => over_http2(job, entry, source, sink, slot, now_ns).await,
@@ -165,8 +177,8 @@ async fn over_http1(
 ) -> Attempt {
     let stream = leased.stream();
     let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
-    let coding = coding_of(job.head.framing());
-    up.request_text(job.head, job.overlay, job.line, coding, &job.extra);
+    let coding = coding_of(job.framing);
+    up.request_text(job.head, job.overlay, job.line, (job.framing, coding), &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
@@ -191,7 +203,7 @@ async fn over_http2(
     slot: Slot,
     sent_ns: u64,
 ) -> Attempt {
-    let framing = job.head.framing();
+    let framing = job.framing;
     let coding = coding_of(framing);
     let head = OutgoingHead::Request {
         head: job.head,
@@ -214,6 +226,9 @@ async fn over_http2(
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let from = From::Http2 { reply: &reply, due_ns: &due_ns };
     let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
+    if came.reusable {
+        slot.ended_in_order();
+    }
     if matches!(came.ended.outcome, Outcome::UpstreamHeadTimeout | Outcome::UpstreamIdleTimeout) {
         // Either this request is slow or the connection is dead: the others on it are told which.
         let now_ns = ringway_rt::now().mono_ns;
@@ -236,11 +251,15 @@ async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     up: &mut Sink<'_>,
-    wait: Wait<'_>,
+    mut wait: Wait<'_>,
 ) -> Came {
     match source.forward_ready(up).await {
-        Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
-        Ok(false) => upload::beside(job, entry, source, sink, up, wait).await,
+        Ok(true) => {
+            wait.sent_ns = ringway_rt::now().mono_ns;
+            reply::relay_reply(job, entry, sink, wait).await
+        }
+        // Two directions at once are twice the state; most requests are there whole and have no need of it.
+        Ok(false) => Box::pin(upload::beside(job, entry, source, sink, up, wait)).await,
         // It may have answered before it closed.
         Err(RelayEnd::Sink(end)) => {
             let came = reply::relay_reply(job, entry, sink, wait).await;

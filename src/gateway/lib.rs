@@ -16,6 +16,7 @@
 mod access_log;
 mod admin;
 mod body;
+mod caller;
 mod connection;
 mod control_link;
 mod datagrams;
@@ -26,6 +27,7 @@ mod error;
 mod exchange;
 mod forwarding;
 mod generation;
+mod grpc;
 mod health;
 mod identity;
 mod limits;

@@ -143,6 +143,9 @@ async fn serve(worker: Rc<Worker>, admitted: Admitted, arriving: Arriving, confi
     match Box::pin(arriving.handshake(until_ns)).await {
         Ok((quic, agreed)) => {
             worker.count(Metric::TlsHandshakes);
+            if agreed.resumed {
+                worker.count(Metric::TlsHandshakesResumed);
+            }
             connection::serve_http3(worker, admitted, quic, agreed, configured).await;
         }
         Err(refused) => {

@@ -11,6 +11,7 @@ use ringway_wire::http1::ResponseExtra;
 use ringway_wire::message::OwnField;
 use ringway_wire::method::Method;
 use ringway_wire::overlay::Overlay;
+use ringway_wire::request_id::RequestId;
 
 use crate::body::{Coding, Own, Sink, SinkEnd};
 use crate::connection::{Channel, Connection};
@@ -19,6 +20,9 @@ use crate::pinned::Pinned;
 
 /// Name and value of a field of ours.
 pub(crate) type Field<'a> = (&'a str, Cow<'a, [u8]>);
+
+/// What a record says of a reply whose head or trailers are larger than the caller's SETTINGS_MAX_FIELD_SECTION_SIZE.
+pub(crate) const OVER_THE_CALLERS_LIMIT: &str = "over-the-callers-limit";
 
 /// A reply of ours, before it is written.
 pub(crate) struct Answer<'a> {
@@ -100,7 +104,7 @@ pub(crate) async fn send(
     let length = answer.body.len() as u64;
     let bodyless = answer.status == 204 || answer.status == 304;
     let framing = if bodyless { Framing::Empty } else { Framing::Length(length) };
-    let silent = bodyless || head.is_some_and(|head| head.method() == Method::Head);
+    let silent = bodyless || length == 0 || head.is_some_and(|head| head.method() == Method::Head);
     let coding = if silent { Coding::None } else { Coding::Length(length) };
     let date = connection.worker.date(entry.started_unix_ms());
     let version = head.map_or(Version::Http11, RequestHead::version);
@@ -132,8 +136,12 @@ pub(crate) async fn refuse_unparsed(
     let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
     entry.generation = pinned.generation.current.generation;
     entry.detail = detail.unwrap_or_default();
-    let problem = Problem { detail, ..Problem::of(entry.outcome) };
-    let answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    let id =
+        RequestId::new(entry.started_unix_ms(), [connection.worker.random(), connection.worker.random()]);
+    entry.request_id = id.bytes();
+    let problem = Problem { detail, request_id: Some(id.as_str()), ..Problem::of(entry.outcome) };
+    let mut answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    answer.add("X-Request-Id", &id.as_bytes()[..]);
     drop(pinned);
     let (mut sink, receiver) = match channel {
         Channel::Http1(stream) => (Sink::http1(stream, stall_ns_max, 0), None),

@@ -72,10 +72,45 @@ pub(crate) async fn join(
     let activity = Activity { ends: [downstream, upstream], idle_ns_max };
     activity.touch();
     let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
-    let mut up = pin!(pump(downstream, upstream, first_up, &up_bytes, &activity));
-    let mut down = pin!(pump(upstream, downstream, first_down, &down_bytes, &activity));
+    let up = pump(downstream, upstream, first_up, &up_bytes, &activity);
+    let down = pump(upstream, downstream, first_down, &down_bytes, &activity);
+    let end = both(up, down).await;
+    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+}
+
+/// Joins a stream of HTTP/2 or HTTP/3 with an upstream's connection (RFC 8441, RFC 9220).
+pub(crate) async fn join_stream(
+    mut receiver: Receiver,
+    sender: &mut Sender,
+    upstream: &Stream,
+    first_down: &[u8],
+    idle_ns_max: u64,
+) -> Tunnelled {
+    let clock = Cell::new(ringway_rt::now().mono_ns);
+    let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
+    let end = {
+        let up = pump_up(&mut receiver, upstream, &up_bytes, &clock);
+        let mut both = pin!(both(up, pump_down(upstream, sender, first_down, &down_bytes, &clock)));
+        loop {
+            let until_ns = clock.get().saturating_add(idle_ns_max);
+            match ringway_rt::until_ns(until_ns, both.as_mut()).await {
+                Some(end) => break end,
+                None if clock.get().saturating_add(idle_ns_max) <= until_ns => break TunnelEnd::Idle,
+                None => {}
+            }
+        }
+    };
+    if end != TunnelEnd::Closed {
+        sender.reset(Code::Cancel);
+    }
+    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+}
+
+/// Drives both directions until both have closed in order, or one ends otherwise.
+async fn both(up: impl Future<Output = TunnelEnd>, down: impl Future<Output = TunnelEnd>) -> TunnelEnd {
+    let (mut up, mut down) = (pin!(up), pin!(down));
     let (mut up_end, mut down_end) = (None, None);
-    let end = poll_fn(|context| {
+    poll_fn(|context| {
         if up_end.is_none()
             && let Poll::Ready(end) = up.as_mut().poll(context)
         {
@@ -92,54 +127,7 @@ pub(crate) async fn join(
             _ => Poll::Pending,
         }
     })
-    .await;
-    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
-}
-
-/// Joins a stream of HTTP/2 or HTTP/3 with an upstream's connection (RFC 8441, RFC 9220).
-pub(crate) async fn join_stream(
-    mut receiver: Receiver,
-    sender: &mut Sender,
-    upstream: &Stream,
-    first_down: &[u8],
-    idle_ns_max: u64,
-) -> Tunnelled {
-    let clock = Cell::new(ringway_rt::now().mono_ns);
-    let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
-    let (mut up_end, mut down_end) = (None, None);
-    let end = {
-        let mut up = pin!(pump_up(&mut receiver, upstream, &up_bytes, &clock));
-        let mut down = pin!(pump_down(upstream, sender, first_down, &down_bytes, &clock));
-        let mut both = pin!(poll_fn(|context| {
-            if up_end.is_none()
-                && let Poll::Ready(end) = up.as_mut().poll(context)
-            {
-                up_end = Some(end);
-            }
-            if down_end.is_none()
-                && let Poll::Ready(end) = down.as_mut().poll(context)
-            {
-                down_end = Some(end);
-            }
-            match (up_end, down_end) {
-                (Some(TunnelEnd::Closed), Some(TunnelEnd::Closed)) => Poll::Ready(TunnelEnd::Closed),
-                (Some(end), _) | (_, Some(end)) if end != TunnelEnd::Closed => Poll::Ready(end),
-                _ => Poll::Pending,
-            }
-        }));
-        loop {
-            let until_ns = clock.get().saturating_add(idle_ns_max);
-            match ringway_rt::until_ns(until_ns, both.as_mut()).await {
-                Some(end) => break end,
-                None if clock.get().saturating_add(idle_ns_max) <= until_ns => break TunnelEnd::Idle,
-                None => {}
-            }
-        }
-    };
-    if end != TunnelEnd::Closed {
-        sender.reset(Code::Cancel);
-    }
-    Tunnelled { end, up_bytes: up_bytes.get(), down_bytes: down_bytes.get() }
+    .await
 }
 
 /// Moves what a stream brings to the upstream, until its end, which is passed on as a half close.

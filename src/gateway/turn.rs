@@ -1,6 +1,7 @@
 //! One request's turn: its head, its record, its two halves of the connection, and the steps of the page.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
 
 use ringway_policy::chain::{Decisions, Passed, Query, Refused, run_refusal};
@@ -8,25 +9,30 @@ use ringway_policy::facts::Facts;
 use ringway_policy::prepare::Chain;
 use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
-use ringway_record::Outcome;
+use ringway_record::{Kind, Outcome};
 use ringway_rt::Now;
-use ringway_snapshot::model::{Rewrite, RouteTimeout};
+use ringway_snapshot::model::{Rewrite, RouteTimeout, UpstreamProtocol};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
+use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, RequestHead, Upgrade, Version};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine, websocket_key};
+use ringway_wire::method::Method;
 use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::path::PathPolicy;
 use ringway_wire::told;
 
-use crate::body::{Sink, SinkEnd, Source, SourceLimits};
+use crate::body::{Sink, SinkEnd, Source, SourceEnd, SourceLimits};
 use crate::connection::{Channel, Connection, Next};
 use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
 use crate::forwarding::{self, KnownAs};
+use crate::grpc;
+use crate::malformed;
 use crate::pinned::Pinned;
 use crate::reply::{self, Answer, Field};
 use crate::upstream::Upstream;
+use crate::upstream::prepared::Timeouts;
 
 /// An unread request body of up to so many bytes is read to its end to keep the connection.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
@@ -53,6 +59,10 @@ pub(crate) struct Turn<'r> {
     /// The chain let it pass.
     decided: bool,
     upgrade: Option<Upgrade>,
+    /// It is a request of gRPC, in this form.
+    grpc: Option<Form>,
+    /// The form of gRPC-Web that the route translates for it.
+    web: Option<Form>,
 }
 
 /// The request line and host towards the upstream, where they differ from the caller's.
@@ -104,7 +114,8 @@ impl<'r> Turn<'r> {
                 Sink::message(sender, stall_ns_max, rate_min),
             ),
         };
-        if !head.accepts_trailers() {
+        let grpc = Form::of(head);
+        if !head.accepts_trailers() && grpc != Some(Form::Native) {
             sink.drop_trailers();
         }
         let mut reply_overlay = Overlay::take();
@@ -127,6 +138,8 @@ impl<'r> Turn<'r> {
             decisions: Decisions::default(),
             decided: false,
             upgrade: None,
+            grpc,
+            web: None,
             pinned: Some(pinned),
         }
     }
@@ -144,11 +157,16 @@ impl<'r> Turn<'r> {
             return Err((Outcome::ForbiddenPath, "path-encoded-separator"));
         }
         if self.head.upgrade().is_some() {
+            if self.connection.worker.draining() {
+                // It would be cut at the drain's deadline: its caller had better ask a node that stays.
+                return Err((Outcome::Draining, "no-new-tunnel"));
+            }
             if !row.has(flag::WEBSOCKET) {
                 return Err((Outcome::UpgradeNotAllowed, "not-on-this-route"));
             }
             self.upgrade = self.head.upgrade();
         }
+        self.web = self.grpc.filter(|form| *form != Form::Native && row.has(flag::GRPC_WEB));
         if let Some(body_bytes_max) = tables.body_bytes_max(row) {
             self.source.set_body_bytes_max(body_bytes_max);
         }
@@ -265,6 +283,9 @@ impl<'r> Turn<'r> {
         }
         let close =
             outcome.row().status.is_some_and(|status| status == 400 || status == 408 || status == 413);
+        if let Some(form) = self.grpc {
+            grpc::trailers_only(&mut answer, form, head, outcome);
+        }
         self.answer(&answer, close).await
     }
 
@@ -301,11 +322,31 @@ impl<'r> Turn<'r> {
             tracing::error!(error = %bad, "a prepared edit could not be made");
         }
         self.name_reply();
+        if let Some(form) = self.grpc {
+            grpc::trailers_only(&mut answer, form, self.head, refused.outcome);
+        }
         self.answer(&answer, false).await
+    }
+
+    /// Refuses a request that we answer ourselves if what is there of its content is malformed, or too much.
+    async fn refuse_spoilt(&mut self) -> Option<Next> {
+        if self.head.framing() != Framing::Chunked {
+            return None;
+        }
+        match self.source.skip_ready().err()? {
+            SourceEnd::Malformed(reject) => {
+                Some(self.refuse_as(malformed::request(reject), Some(reject.name())).await)
+            }
+            SourceEnd::TooLarge => Some(self.refuse(Outcome::BodyTooLarge).await),
+            SourceEnd::Short | SourceEnd::Reset | SourceEnd::Timeout => None,
+        }
     }
 
     /// Answers with a fixed response.
     pub(crate) async fn respond(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
+        if let Some(next) = self.refuse_spoilt().await {
+            return next;
+        }
         self.entry.outcome = Outcome::Served;
         let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
         let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
@@ -321,6 +362,9 @@ impl<'r> Turn<'r> {
         authority: Option<&str>,
         path: Option<&str>,
     ) -> Next {
+        if let Some(next) = self.refuse_spoilt().await {
+            return next;
+        }
         self.entry.outcome = Outcome::Served;
         let mut location = Vec::with_capacity(128);
         let authority = authority.map_or(self.head.authority(), str::as_bytes);
@@ -411,25 +455,115 @@ impl<'r> Turn<'r> {
             self.entry.outcome = Outcome::ClientClosed;
             return Next::Abort;
         }
+        let mut timeouts = upstream.prepared.timeouts.under(timeout);
+        let deadline_ns = match self.grpc_terms(&upstream, &mut timeouts) {
+            Ok(deadline_ns) => deadline_ns,
+            Err((outcome, detail)) => return self.refuse_as(outcome, detail).await,
+        };
         let mut job = Job {
             connection: self.connection,
             head: self.head,
-            timeouts: upstream.prepared.timeouts.under(timeout),
+            timeouts,
             upstream,
             overlay: &self.overlay,
-            reply_overlay: &self.reply_overlay,
+            reply_overlay: &mut self.reply_overlay,
             line,
             write_stall_ns_max,
+            framing: framing_up(self.head, self.web),
+            deadline_ns,
+            web: self.web,
             receiver: self.upgrade.and_then(|_| self.source.take_receiver()),
             extra: RequestExtra {
                 host: host.flatten(),
                 upgrade: self.upgrade,
-                trailers: self.head.accepts_trailers(),
+                trailers: self.head.accepts_trailers() || self.grpc.is_some(),
                 ..RequestExtra::default()
             },
         };
-        let ended = exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink).await;
+        let ended = {
+            // Pinned once and awaited by reference: a request's task has room for one of these.
+            let mut exchange =
+                pin!(exchange::run(&mut job, &mut self.entry, &mut self.source, &mut self.sink));
+            match deadline_ns {
+                None => Some(exchange.as_mut().await),
+                Some(deadline_ns) => ringway_rt::until_ns(deadline_ns, exchange.as_mut()).await,
+            }
+        };
+        let ended = ended.unwrap_or_else(|| self.deadline_came());
+        let ended = self.end_cut(ended).await;
         self.finish(ended).await
+    }
+
+    /// Whether it is a TRACE or OPTIONS that may go no further.
+    pub(crate) fn ends_here(&self) -> bool {
+        forwarding::hops_left(self.head) == Some(0)
+    }
+
+    /// Answers a TRACE or OPTIONS that may go no further (RFC 9110 §7.6.2). A request is never reflected: it holds credentials.
+    pub(crate) async fn answer_as_last(&mut self) -> Next {
+        if self.head.method() == Method::Options {
+            return self.respond(204, &[], b"").await;
+        }
+        let allow = ("Allow", Cow::Borrowed(&b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"[..]));
+        self.refuse_with(Outcome::MethodNotAllowed, Some("max-forwards"), Some(allow)).await
+    }
+
+    /// What gRPC asks for before the request goes: the instant of its deadline, which the upstream is told, streams of messages
+    /// that may be silent for as long as a tunnel, and content that is gRPC.
+    fn grpc_terms(
+        &mut self,
+        upstream: &Upstream,
+        timeouts: &mut Timeouts,
+    ) -> Result<Option<u64>, (Outcome, Option<&'static str>)> {
+        let Some(form) = self.grpc else { return Ok(None) };
+        // A media type is soon written: nobody gets patience with it where gRPC cannot be, and nobody whose leaving does not show
+        // before he is written to. The content of gRPC-Web is one message, which does not rest.
+        if upstream.prepared.protocol != UpstreamProtocol::Http1 && self.sink.is_message() {
+            timeouts.idle_ns_max = timeouts.idle_ns_max.max(timeouts.tunnel_idle_ns_max);
+            if form == Form::Native {
+                self.source.let_rest(timeouts.idle_ns_max);
+            }
+        }
+        let deadline_ns = grpc::deadline_ns(self.head, self.entry.started_ns())
+            .map_err(|()| (Outcome::MalformedHead, Some("grpc-timeout")))?;
+        let mut edited = Ok(());
+        if let Some(deadline_ns) = deadline_ns {
+            let left_ns = deadline_ns.saturating_sub(ringway_rt::now().mono_ns);
+            if left_ns == 0 {
+                return Err((Outcome::DeadlineExceeded, None));
+            }
+            edited = grpc::pass_deadline(&mut self.overlay, left_ns);
+        }
+        if let Some(form) = self.web {
+            edited = edited.and_then(|()| grpc::make_native(self.head, &mut self.overlay));
+            if form == Form::WebText {
+                self.source.decode_base64();
+            }
+        }
+        edited.map_err(|_| (Outcome::Internal, None))?;
+        Ok(deadline_ns)
+    }
+
+    /// The caller's deadline came, and the exchange was given up.
+    fn deadline_came(&mut self) -> Ended {
+        self.source.disarm();
+        // All that time either peer was waited for.
+        let lasted_ns = ringway_rt::now().mono_ns.saturating_sub(self.entry.started_ns());
+        self.entry.waited_ns = lasted_ns.saturating_sub(self.source.waited_ns() + self.sink.waited_ns());
+        let reply = if self.sink.untouched() { Reply::None } else { Reply::Cut };
+        Ended { outcome: Outcome::DeadlineExceeded, reply }
+    }
+
+    /// A reply of gRPC that cannot be brought to its end has an end all the same: its status says what became of it. That of
+    /// gRPC-Web is content among content, and could be taken for a part of the message that was cut.
+    async fn end_cut(&mut self, ended: Ended) -> Ended {
+        let told = self.grpc == Some(Form::Native) && ended.outcome.kind() != Kind::Client;
+        if ended.reply != Reply::Cut || !told || !self.sink.can_be_ended() {
+            return ended;
+        }
+        let trailers = grpc::trailers_of(ended.outcome);
+        let reply = if self.sink.end(Some(&trailers)).await.is_ok() { Reply::Whole } else { Reply::Cut };
+        Ended { reply, ..ended }
     }
 
     /// An extended CONNECT has no key, and HTTP/1.1 asks for one (RFC 6455 §4.1, RFC 8441 §5).
@@ -468,6 +602,10 @@ impl<'r> Turn<'r> {
             framing => framing == Framing::Empty,
         };
         let alone = self.sink.is_message();
+        if alone && let Err(end @ SourceEnd::Malformed(_)) = self.source.skip_ready() {
+            // Its stream is reset, which is all that the caller hears (RFC 9113 §8.1.1, RFC 9114 §4.1.2).
+            self.entry.outcome = exchange::outcome_of(end, &mut self.entry);
+        }
         let close = !alone
             && (close
                 || !self.head.persistent()
@@ -486,10 +624,16 @@ impl<'r> Turn<'r> {
             Ok(()) if drained => self.next(),
             Ok(()) => Next::Close,
             Err(end) => {
-                self.entry.outcome = match end {
-                    SinkEnd::Closed => Outcome::ClientClosed,
-                    SinkEnd::Stalled => Outcome::ClientStalled,
-                };
+                match end {
+                    SinkEnd::Closed if self.source.is_malformed() => {}
+                    SinkEnd::Closed => self.entry.outcome = Outcome::ClientClosed,
+                    SinkEnd::Stalled => self.entry.outcome = Outcome::ClientStalled,
+                    SinkEnd::TooLarge if self.entry.outcome == Outcome::Served => {
+                        self.entry.outcome = Outcome::UpstreamHeadTooLarge;
+                        self.entry.detail = reply::OVER_THE_CALLERS_LIMIT;
+                    }
+                    SinkEnd::TooLarge => {}
+                }
                 Next::Abort
             }
         }
@@ -500,7 +644,8 @@ impl<'r> Turn<'r> {
             self.entry.body_in_bytes = self.source.body_bytes;
             self.entry.body_out_bytes = self.sink.body_bytes;
         }
-        self.entry.waited_ns += self.source.waited_ns() + self.sink.waited_ns();
+        let waited_ns = self.source.waited_ns() + self.sink.waited_ns();
+        self.entry.waited_ns += waited_ns.saturating_sub(self.entry.overlapped_ns);
     }
 
     /// What was read beyond this request.
@@ -508,6 +653,14 @@ impl<'r> Turn<'r> {
         self.source.stop();
         self.connection.rests_since(self.entry.ended_ns);
         Next::Again(self.source.take_rest())
+    }
+}
+
+/// How the upstream gets the content: as it came, unless it is decoded on the way.
+fn framing_up(head: &RequestHead, web: Option<Form>) -> Framing {
+    match head.framing() {
+        Framing::Length(_) if web == Some(Form::WebText) => Framing::Chunked,
+        framing => framing,
     }
 }
 

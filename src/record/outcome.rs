@@ -214,8 +214,8 @@ outcomes! {
         "The worker is at its limit of memory, connections or descriptors and took no more work.",
         "See ringway_memory_in_use_bytes and ringway_connections_open; add capacity, or find who holds them.";
     30 Draining "draining" Failure Some(503), (iana "temporary-reduced-capacity"), "Shutting down", Some("proxy_internal_response"),
-        "The request came on a connection that outlived the start of a drain. Kept for a drain that turns requests away: this version answers them and then closes.",
-        "Nothing during a restart; otherwise find out who sent SIGTERM.";
+        "A WebSocket was asked for while the node drains: it would be cut at the drain's deadline. Other requests are still answered.",
+        "Nothing during a restart: the caller repeats it at a node that stays; otherwise find out who sent SIGTERM.";
     31 DrainCut "drain_cut" Failure None, (none), "Cut at the end of the drain", None,
         "The request or tunnel was still going when the drain's deadline came, and was cut.",
         "Raise `settings.timeouts.drain` if such requests are normal.";
@@ -253,7 +253,7 @@ outcomes! {
         "The reply's Content-Length is no number or conflicts with itself, or its transfer coding is unknown.",
         "The upstream, or a proxy before it, is at fault; such replies are how responses are smuggled.";
     43 UpstreamHeadTooLarge "upstream_head_too_large" Failure Some(502), (ours "upstream-head-too-large"), "Upstream reply head too large", Some("http_response_header_section_size"),
-        "The reply's head has more bytes or fields than the limits.",
+        "The reply's head has more bytes or fields than the limits, or an HTTP/3 caller takes none of its size (detail `over-the-callers-limit`).",
         "Usually cookies set without end: at most 60 KiB and 256 fields are taken.";
     44 UpgradeFailed "upgrade_failed" Failure Some(502), (ours "upgrade-failed"), "Upstream upgraded wrongly", Some("http_upgrade_failed"),
         "The upstream sent 101 unasked, or for another protocol than the one asked for.",
@@ -294,6 +294,10 @@ outcomes! {
     55 Internal "internal" Failure Some(500), (ours "internal"), "Internal error", Some("proxy_internal_error"),
         "A defect of ours: a task panicked, or an invariant did not hold.",
         "Report it with the log line of the same request id; the other requests were not touched.";
+
+    56 DeadlineExceeded "deadline_exceeded" Failure Some(504), (ours "deadline-exceeded"), "Deadline exceeded", Some("http_response_timeout"),
+        "The caller's own deadline (`grpc-timeout`) came before the reply was complete.",
+        "The upstream is slower than its callers allow: see its latency, or ask them for more time.";
 }
 
 impl Outcome {

@@ -14,6 +14,19 @@ use crate::pinned::{self, Alias, CallOff};
 use crate::sys;
 use crate::watched::{Direction, Watched};
 
+/// How the other end of a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It may send more, and nothing waits.
+    Here,
+    /// Bytes of it wait to be read; an end behind them shows as [`Self::Ended`].
+    Spoke,
+    /// It has ended its side, and may be waiting for what we send, or be gone: TCP does not tell.
+    Ended,
+    /// It has reset the connection, or both sides have ended.
+    Gone,
+}
+
 /// A TCP connection with CLOEXEC and NODELAY. One task reads and one writes at a time; they may be two.
 ///
 /// A read or write that is cut off by the stream's own deadline fails with `TimedOut`.
@@ -45,10 +58,12 @@ impl Stream {
     }
 
     /// Connects to `address`; names are never resolved here. `TimedOut` within 100 ms after `deadline_ns` (monotonic), else
-    /// the kernel's error. May be given up at any time: the socket is then closed.
+    /// the kernel's error. May be given up at any time: the socket is then closed. Once connected, a peer that is gone without a
+    /// word breaks the connection after two minutes of silence.
     pub async fn connect(address: SocketAddr, deadline_ns: u64) -> io::Result<Self> {
         let socket = sys::stream_socket(&address)?;
         sys::set_nodelay(&socket)?;
+        sys::set_keepalive(&socket)?;
         let connected = sys::connect(&socket, &address)?;
         let stream = Self::adopt(socket, address)?;
         if !connected {
@@ -207,6 +222,11 @@ impl Stream {
     /// As [`Self::abort`], when the stream is dropped: for one that others still hold.
     pub fn reset_on_close(&self) {
         sys::linger_none(self.watched.fd());
+    }
+
+    /// How the other end stands, whatever of it waits to be read. One system call.
+    pub fn peer_state(&self) -> PeerState {
+        sys::peer_state(self.watched.fd())
     }
 
     /// The other end, as accepted or connected to.

@@ -12,6 +12,8 @@ use std::ptr;
 
 use libc::{c_int, c_void, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
+use crate::stream::PeerState;
+
 pub(crate) const POLL_IN: u32 = libc::POLLIN as u32;
 
 /// Parts handed to one `sendmsg`.
@@ -162,6 +164,23 @@ fn set_option<T>(fd: RawFd, level: c_int, option: c_int, value: &T) -> io::Resul
 
 pub(crate) fn set_nodelay(socket: &OwnedFd) -> io::Result<()> {
     set_option(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, &1i32)
+}
+
+/// Silence, in seconds, after which the kernel asks whether a peer that we connected to is still there.
+const KEEPALIVE_IDLE_S: i32 = 60;
+/// Between two such questions.
+const KEEPALIVE_INTERVAL_S: i32 = 10;
+/// Questions without an answer after which the connection is broken: two minutes of silence in all.
+const KEEPALIVE_PROBES: i32 = 6;
+
+/// A peer that is gone without a word (a host that lost its power, a path that forgot the connection) is found, however long the
+/// silence may last that is allowed to it.
+pub(crate) fn set_keepalive(socket: &OwnedFd) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1i32)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &KEEPALIVE_IDLE_S)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, &KEEPALIVE_INTERVAL_S)?;
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, &KEEPALIVE_PROBES)
 }
 
 pub(crate) fn set_listener_options(
@@ -338,6 +357,19 @@ fn shutdown(fd: RawFd, how: c_int) -> io::Result<()> {
 /// Ends both sides, and every wait on them. An error means that they have ended already.
 pub(crate) fn shutdown_both(fd: RawFd) {
     let _ = shutdown(fd, libc::SHUT_RDWR);
+}
+
+/// How the other end of a connection stands, whatever waits to be read.
+pub(crate) fn peer_state(fd: RawFd) -> PeerState {
+    let mut asked = libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one entry, which outlives the call; with no time to wait it returns at once.
+    let answered = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    match asked.revents {
+        _ if answered <= 0 => PeerState::Here,
+        said if said & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0 => PeerState::Gone,
+        said if said & libc::POLLRDHUP != 0 => PeerState::Ended,
+        _ => PeerState::Spoke,
+    }
 }
 
 /// Ends receiving, and every wait for it. An error means that it has ended already.

@@ -62,6 +62,8 @@ pub struct Settings {
     pub drain_ms_max: u32,
     /// Most connections that one worker holds.
     pub connections_max: u32,
+    /// Most bytes of buffers that one worker holds; beyond it connections are turned away and requests get 503.
+    pub memory_bytes_max: u64,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed, as networks.
     pub trusted: Vec<Network>,
     /// Whether `traceparent` of an untrusted peer is continued.
@@ -88,6 +90,7 @@ impl Default for Settings {
             write_stall_ms_max: 30_000,
             drain_ms_max: 30_000,
             connections_max: 100_000,
+            memory_bytes_max: 512 << 20,
             trusted: Vec::new(),
             trace: TraceTrust::Trusted,
             access_log: AccessLog::Off,
@@ -232,6 +235,28 @@ pub struct Upstream {
     pub connections_max: u32,
     /// Most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
+}
+
+impl Upstream {
+    /// One endpoint over HTTP/1.1 in plain text, with the limits that a configuration has which says nothing of them.
+    #[must_use]
+    pub fn plain(name: &str, address: EndpointAddress) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: crate::id::upstream(name).0,
+            endpoints: vec![Endpoint { address, weight: 1, priority: 0 }],
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            balance: Balance::LeastRequest,
+            connect_ms_max: 1000,
+            request_ms_max: 15_000,
+            idle_ms_max: 60_000,
+            tunnel_idle_ms_max: 3_600_000,
+            pool_idle_ms_max: 60_000,
+            connections_max: 1024,
+            streams_max: 100,
+        }
+    }
 }
 
 /// One address of an upstream.

@@ -4,7 +4,7 @@
 //! our request to an upstream and its reply.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use ringway_wire::message::OutgoingHead;
@@ -37,6 +37,8 @@ pub enum MessageEnd {
     Refused,
     /// What came is malformed: its length, its trailers, its frames.
     Malformed(Reject),
+    /// The peer takes no field section of this size (SETTINGS_MAX_FIELD_SECTION_SIZE): nothing of it was sent.
+    TooLarge,
     /// The connection is gone.
     Closed,
 }
@@ -68,11 +70,27 @@ pub enum After {
 }
 
 /// The content that a peer sends.
-pub enum Receiver {
-    /// On a stream of HTTP/2.
+pub struct Receiver {
+    half: Half,
+    /// What a wait found, until it is taken.
+    found: Option<Result<Received, MessageEnd>>,
+}
+
+enum Half {
     Http2(http2::Receiver),
-    /// On a stream of HTTP/3.
     Http3(http3::Receiver),
+}
+
+impl From<http2::Receiver> for Receiver {
+    fn from(half: http2::Receiver) -> Self {
+        Self { half: Half::Http2(half), found: None }
+    }
+}
+
+impl From<http3::Receiver> for Receiver {
+    fn from(half: http3::Receiver) -> Self {
+        Self { half: Half::Http3(half), found: None }
+    }
 }
 
 /// What goes to a peer. Dropped before its end, it resets the stream.
@@ -89,17 +107,30 @@ impl Receiver {
     /// # Errors
     /// Why nothing more comes.
     pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
-        match self {
-            Self::Http2(half) => half.try_next(),
-            Self::Http3(half) => half.try_next(),
+        if let Some(found) = self.found.take() {
+            return found;
+        }
+        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(next) => next,
+            Poll::Pending => Ok(Received::Nothing),
         }
     }
 
     /// Ready when [`Receiver::try_next`] has something to say.
     pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Http2(half) => half.poll_readable(context),
-            Self::Http3(half) => half.poll_readable(context),
+        if self.found.is_none() {
+            match self.poll_next(context) {
+                Poll::Ready(next) => self.found = Some(next),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, MessageEnd>> {
+        match &mut self.half {
+            Half::Http2(half) => half.poll_next(context),
+            Half::Http3(half) => half.poll_next(context),
         }
     }
 
@@ -110,30 +141,30 @@ impl Receiver {
 
     /// So many bytes of content went on: the peer may send as many more.
     pub fn consumed(&mut self, bytes: usize) {
-        match self {
-            Self::Http2(half) => half.consumed(bytes),
-            Self::Http3(half) => half.consumed(bytes),
+        match &mut self.half {
+            Half::Http2(half) => half.consumed(bytes),
+            // QUIC gives credit for what was taken from it, which is never more than a few packets ahead.
+            Half::Http3(_) => {}
         }
     }
 
     /// The rest is not read: the peer is asked to stop.
     pub fn stop(&mut self, code: Code) {
-        match self {
+        self.found = None;
+        match &mut self.half {
             // The h2 crate says it by itself.
-            Self::Http2(half) => {
-                let _ = code;
-                half.stop();
-            }
-            Self::Http3(half) => half.stop(code),
+            Half::Http2(half) => half.stop(),
+            Half::Http3(half) => half.stop(code),
         }
     }
 }
 
 impl Sender {
-    /// Sends an interim or final head. Bytes of its names and values.
+    /// Sends an interim or final head. Bytes of its names and values. An interim one that is larger than the peer takes is left
+    /// out.
     ///
     /// # Errors
-    /// The stream has ended.
+    /// The stream has ended, or the head is larger than the peer takes: then another one may be sent.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         match self {
             Self::Http2(half) => half.send_head(head, after),
@@ -182,7 +213,7 @@ impl Sender {
     /// Ends the message.
     ///
     /// # Errors
-    /// The stream has ended before.
+    /// The stream has ended before, or the trailers are larger than the peer takes.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self {
             Self::Http2(half) => half.finish(trailers),

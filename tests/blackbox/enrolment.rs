@@ -22,7 +22,10 @@ struct Control {
 impl Control {
     fn start(more: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
-        let (process, url) = Self::run(state.path(), "127.0.0.1:0", more);
+        // Of an address of this test alone: while control is down, nobody else is given its port.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let (process, url) =
+            Self::run(state.path(), &format!("127.{}.{middle}.{low}:0", 100 | high & 0x1f), more);
         Self { state, process, url }
     }
 
@@ -180,12 +183,14 @@ fn a_node_that_was_removed_is_refused_and_serves_on() {
 
 #[test]
 fn a_certificate_is_renewed_before_it_ends_and_one_that_has_ended_is_refused() {
-    let life = ["--node-life", "8s"];
-    let mut control = Control::start(&life);
+    let mut control = Control::start(&["--node-life", "15s"]);
     apply(control.state.path(), &site("one"));
     let mut far = Far::start(&["--control", &control.url, "--join", &control.token()]);
     assert_eq!(far.ask(), "one");
     let first = far.identity();
+    // The next one is a short one.
+    let life = ["--node-life", "3s"];
+    control.restart(&life);
     far.says("certificate for control was renewed");
     assert_ne!(far.identity(), first);
     // While it cannot be renewed, it ends.
@@ -195,10 +200,11 @@ fn a_certificate_is_renewed_before_it_ends_and_one_that_has_ended_is_refused() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u128::from(expires.parse::<u64>().unwrap()) < now.as_millis()
     };
-    while !expired(&far.identity()) {
-        std::thread::yield_now();
+    let identity = far.identity();
+    while !expired(&identity) {
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
     }
-    control.restart(&life);
+    control.restart(&["--node-life", "1d"]);
     assert!(far.says("certificate has expired").contains("enrol it again with `--join`"));
     far.restart(&["--control", &control.url, "--join", &control.token()]);
     apply(control.state.path(), &site("two"));

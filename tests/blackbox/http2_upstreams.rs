@@ -74,6 +74,27 @@ fn requests_share_one_connection_and_a_slow_one_holds_nobody_up() {
 }
 
 #[test]
+fn a_reply_that_ends_with_its_head_is_whole_over_http11() {
+    let upstream = endpoint(&[], |served| {
+        for status in ["200", "404", "204", "304", "200"] {
+            let Some(stream) = served.request() else { return };
+            served.send(head(stream, END_STREAM, &[(":status", status)]));
+        }
+        serve(served);
+    });
+    let node = Node::start(&site(&upstream, ""));
+    let mut client = node.connect();
+    for (status, length) in [(200, Some("0")), (404, Some("0")), (204, None), (304, None)] {
+        let reply = client.ask(GET);
+        assert_eq!((reply.status, reply.field("content-length")), (status, length));
+        node.assert_outcome("served");
+    }
+    let reply = client.send("HEAD /a HTTP/1.1\r\nHost: api.test\r\n\r\n").reply_to("HEAD");
+    assert_eq!((reply.status, reply.field("content-length")), (200, None));
+    assert_eq!(client.ask(GET).text(), "stream 11", "on the same connection");
+}
+
+#[test]
 fn requests_that_come_at_once_to_a_cold_endpoint_make_one_connection() {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);

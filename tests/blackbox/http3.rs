@@ -1,7 +1,6 @@
 //! HTTP/3 with clients that others wrote: aioquic, curl on ngtcp2, Chromium; and with hostile ones.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ also_on_epoll!(
 );
 
 /// A site over HTTP/1.1 and HTTP/3.
-fn over_http3(site: Site) -> Site {
+pub(crate) fn over_http3(site: Site) -> Site {
     let issued = issue(&["api.test"]);
     site.only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http3], tls: one}")
         .more("tls: {one: {certificates: [{chain: \"file:a.pem\", key: \"file:a.key\"}]}}")
@@ -36,7 +35,7 @@ fn h3(node: &Node, command: &str, more: &[&str]) -> Vec<Value> {
     peers::run("h3.py", &arguments)
 }
 
-fn ca(node: &Node) -> String {
+pub(crate) fn ca(node: &Node) -> String {
     node.state().join("a.pem").display().to_string()
 }
 
@@ -134,7 +133,7 @@ fn a_flood_of_first_packets_is_answered_by_retry_and_others_are_served() {
 }
 
 /// Resident memory of the gateway.
-fn resident_kib(node: &Node) -> u64 {
+pub(crate) fn resident_kib(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.gateway_id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -289,19 +288,6 @@ fn chromium_is_served() {
 
 /// What a headless Chromium prints; it asks for nothing but what it is told to.
 fn chromium(profile: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("chromium")
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-        ])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("chromium is installed");
+    let output = peers::chromium(profile).args(arguments).output().expect("chromium is installed");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

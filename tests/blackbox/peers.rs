@@ -1,8 +1,8 @@
 //! Clients that others wrote (`.ci/peers` installs them), driven as processes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -31,6 +31,23 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Vec<Value> {
     told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// A headless Chromium, which asks for nothing but what it is told to.
+pub(crate) fn chromium(profile: &Path) -> Command {
+    let mut command = Command::new("chromium");
+    command
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .stdin(Stdio::null());
+    command
+}
+
 /// A script in the background.
 pub(crate) struct Running {
     child: Child,
@@ -52,6 +69,21 @@ impl Running {
         let mut line = String::new();
         self.says.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("it said {line:?}"))
+    }
+
+    /// Takes its input, to be written at will.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// What it says, byte by byte.
+    pub(crate) fn says(&mut self) -> &mut impl Read {
+        &mut self.says
+    }
+
+    /// Waits for its end; its exit status.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Gives it a line of input.

@@ -6,6 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::node::Node;
+use crate::scripted::Scripted;
 use crate::site::Site;
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
@@ -35,6 +36,29 @@ fn an_orderly_end_takes_the_segments_away_and_a_kill_leaves_them() {
     node.signal(Signal::TERM);
     assert_eq!(node.wait(), Some(0));
     assert!(!segments.exists());
+}
+
+#[test]
+fn requests_in_flight_are_counted_until_they_end() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Scripted::start(move |connection| {
+        connection.request().unwrap();
+        released.lock().unwrap().recv().unwrap();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let mut clients = [node.connect(), node.connect()];
+    for client in &mut clients {
+        client.send(GET);
+    }
+    node.wait_metric("ringway_requests_in_flight", "", |open| open == 2.0);
+    // Either may be the first to be answered.
+    clients.iter().for_each(|_| release.send(()).unwrap());
+    for client in &mut clients {
+        assert_eq!(client.reply().status, 200);
+    }
+    node.wait_metric("ringway_requests_in_flight", "", |open| open == 0.0);
 }
 
 #[test]

@@ -77,6 +77,12 @@ impl Site {
         self
     }
 
+    /// One more upstream, with an endpoint by name.
+    pub(crate) fn upstream_at(mut self, name: &str, endpoint: &str, keys: &str) -> Self {
+        self.upstreams.push_str(&format!("  {name}: {{endpoints: [\"{endpoint}\"], {keys}}}\n"));
+        self
+    }
+
     /// One more route of `api.test`: key and value.
     pub(crate) fn route(mut self, text: &str) -> Self {
         self.routes.push_str(&format!("    {text}\n"));

@@ -325,4 +325,5 @@ def main():
         command(*arguments)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -281,10 +281,12 @@ hosts:
 fn routes_are_refused_that_their_upstream_cannot_carry_out() {
     check(
         r#"
-upstreams: {b: {endpoints: [10.0.0.1:81], protocol: http2}}
+upstreams: {b: {endpoints: [10.0.0.1:81], protocol: http2}, c: {endpoints: [10.0.0.1:82]}}
 hosts:
   a.example.com:
     /f: {to: b, websocket: true}
+    /g: {redirect: {path: /h}, grpc_web: true}
+    /h: {to: c, grpc_web: true}
 "#,
         expect![[r#"
             error: WebSockets go to upstreams over HTTP/1.1, and this one speaks HTTP/2 alone
@@ -294,6 +296,20 @@ hosts:
               │                 ^^^^^^^^^
               │
               = hint: write `protocol: auto` or `http1` at the upstream
+
+            error: only a route with `to` has gRPC
+              ┌─ ringway.yaml:6:32
+              │
+            6 │     /g: {redirect: {path: /h}, grpc_web: true}
+              │                                ^^^^^^^^
+
+            error: gRPC goes to upstreams over HTTP/2, and this one speaks HTTP/1.1 alone
+              ┌─ ringway.yaml:7:17
+              │
+            7 │     /h: {to: c, grpc_web: true}
+              │                 ^^^^^^^^
+              │
+              = hint: write `protocol: http2` at the upstream
 
         "#]],
     );

@@ -3,12 +3,15 @@
 
 mod http1;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use ringway_rt::Side;
-use ringway_transport::{After, Sender, Stream};
+use ringway_transport::{After, MessageEnd, Sender, Stream};
+use ringway_wire::grpc::{Form, web};
 use ringway_wire::head::{Framing, RequestHead, ResponseHead};
 use ringway_wire::http1::{self as text, RequestExtra, RequestLine, ResponseExtra};
 use ringway_wire::message::{OutgoingHead, OwnField};
@@ -16,6 +19,7 @@ use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::trailers::Trailers;
 
 use self::http1::Http1Writer;
+use crate::caller::Watch;
 
 /// How the body is framed towards this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,13 @@ pub(crate) enum Coding {
     UntilClose,
 }
 
+/// A translation into gRPC-Web.
+struct Web {
+    form: Form,
+    /// Room for a piece in base64.
+    piece: Vec<u8>,
+}
+
 /// Why nothing more can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SinkEnd {
@@ -37,6 +48,14 @@ pub(crate) enum SinkEnd {
     Closed,
     /// It took no bytes for too long, or too few.
     Stalled,
+    /// It takes no head, or no trailers, of this size. After a head another one may be tried.
+    TooLarge,
+}
+
+impl SinkEnd {
+    fn of(end: MessageEnd) -> Self {
+        if end == MessageEnd::TooLarge { Self::TooLarge } else { Self::Closed }
+    }
 }
 
 /// What carries the message.
@@ -85,6 +104,12 @@ pub(crate) struct Sink<'s> {
     rate_min: u64,
     takes_trailers: bool,
     last: Last,
+    /// Since when it is waited for what goes to an HTTP/1 caller, whose leaving is then noticed; 0: it is not looked out for.
+    watched_ns: u64,
+    /// While it says so, somebody else reads from that caller, and notices it.
+    uploading: Option<Rc<Cell<bool>>>,
+    /// The form of gRPC-Web that what is given is translated into.
+    web: Option<Web>,
     /// Time spent waiting for the peer to take bytes.
     waited_ns: u64,
     /// Body bytes accepted, framing excluded.
@@ -122,6 +147,9 @@ impl<'s> Sink<'s> {
             rate_min: u64::from(rate_min),
             takes_trailers: true,
             last: Last::Now,
+            watched_ns: 0,
+            uploading: None,
+            web: None,
             waited_ns: 0,
             body_bytes: 0,
             written_bytes: 0,
@@ -131,6 +159,31 @@ impl<'s> Sink<'s> {
     /// The peer did not say that it takes trailers: they are dropped (contract, rule 15).
     pub(crate) fn drop_trailers(&mut self) {
         self.takes_trailers = false;
+    }
+
+    /// From here on [`Self::unless_closed`] notices that an HTTP/1 caller has left, too; not while `uploading` says that its
+    /// content is being read, which notices it as well.
+    pub(crate) fn watch(&mut self, from_ns: u64, uploading: Option<Rc<Cell<bool>>>) {
+        self.watched_ns = from_ns;
+        self.uploading = uploading;
+    }
+
+    /// Whether [`Self::unless_closed`] may end early.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched_ns != 0 || self.is_message()
+    }
+
+    /// From here on what is given is gRPC, and what is sent gRPC-Web of this form.
+    pub(crate) fn translate(&mut self, form: Form) {
+        self.web = Some(Web { form, piece: Vec::new() });
+    }
+
+    /// Whether a message that was begun can be ended here, in order and with trailers.
+    pub(crate) fn can_be_ended(&self) -> bool {
+        self.takes_trailers
+            && self.coding == Coding::Chunked
+            && matches!(&self.to, To::Message(writer) if writer.begun && !writer.ended)
     }
 
     /// Whether each message has a stream of its own: what one request leaves behind is no other's.
@@ -157,7 +210,7 @@ impl<'s> Sink<'s> {
     /// Takes the head of a reply that is passed on, or that of 101; content follows in `coding`. Bytes of the head.
     ///
     /// # Errors
-    /// The peer closed.
+    /// The peer closed, or takes no head of this size.
     pub(crate) fn reply(
         &mut self,
         head: &ResponseHead,
@@ -214,13 +267,13 @@ impl<'s> Sink<'s> {
         head: &RequestHead,
         overlay: &Overlay,
         line: RequestLine<'_>,
-        coding: Coding,
+        (framing, coding): (Framing, Coding),
         extra: &RequestExtra<'_>,
     ) {
         self.coding = coding;
         self.last = Last::AtTurnsEnd;
         if let To::Http1(writer) = &mut self.to {
-            writer.head(|out| text::write_request_head(out, head, overlay, line, head.framing(), extra));
+            writer.head(|out| text::write_request_head(out, head, overlay, line, framing, extra));
         }
     }
 
@@ -271,6 +324,33 @@ impl<'s> Sink<'s> {
     /// # Errors
     /// The peer closed or stalled.
     pub(crate) async fn data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+        if self.web.as_ref().is_some_and(|web| web.form == Form::WebText) {
+            return self.data_in_text(bytes).await;
+        }
+        self.plain_data(bytes).await
+    }
+
+    async fn data_in_text(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+        let mut piece = self.web.as_mut().map(|web| std::mem::take(&mut web.piece)).unwrap_or_default();
+        piece.clear();
+        web::write_base64(bytes, &mut piece);
+        let sent = self.plain_data(&piece).await;
+        if let Some(web) = &mut self.web {
+            web.piece = piece;
+        }
+        sent
+    }
+
+    /// The trailers of gRPC as the last of gRPC-Web's content.
+    async fn end_web(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
+        let mut frame = Vec::with_capacity(128);
+        web::write_trailers_frame(trailers, &mut frame);
+        self.data(&frame).await?;
+        self.web = None;
+        Ok(())
+    }
+
+    async fn plain_data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
         let taken = match &mut self.coding {
             Coding::None => 0,
             Coding::Length(left) => {
@@ -301,9 +381,13 @@ impl<'s> Sink<'s> {
     /// Ends the body and flushes.
     ///
     /// # Errors
-    /// The peer closed or stalled.
+    /// The peer closed or stalled, or takes no trailers of this size.
     pub(crate) async fn end(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
-        let trailers = trailers.filter(|_| self.takes_trailers);
+        let translated = self.web.is_some();
+        if translated {
+            self.end_web(trailers).await?;
+        }
+        let trailers = trailers.filter(|_| self.takes_trailers && !translated);
         match &mut self.to {
             To::Http1(writer) => {
                 if self.coding == Coding::Chunked {
@@ -367,16 +451,17 @@ impl<'s> Sink<'s> {
         Ok(())
     }
 
-    /// What `future` comes to, unless the peer takes its stream back before. On an HTTP/1 connection a peer that is gone shows
-    /// when it is written to.
-    pub(crate) async fn unless_closed<F: Future>(&mut self, future: F) -> Result<F::Output, SinkEnd> {
-        let To::Message(writer) = &mut self.to else { return Ok(future.await) };
-        let mut future = pin!(future);
-        poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => writer.sender.poll_closed(context).map(|_| Err(SinkEnd::Closed)),
-        })
-        .await
+    /// What `future` comes to, unless the peer takes its stream back before, or leaves its HTTP/1 connection while it is watched:
+    /// otherwise that shows when it is written to. The future is given up then.
+    pub(crate) fn unless_closed<'f, F: Future>(&'f mut self, future: Pin<&'f mut F>) -> UnlessClosed<'f, F> {
+        let whom = match &mut self.to {
+            To::Message(writer) => Whom::Stream(&mut writer.sender),
+            To::Http1(_) if self.watched_ns == 0 => Whom::Nobody,
+            To::Http1(writer) => {
+                Whom::Caller(Watch::new(writer.stream(), self.uploading.as_deref(), self.watched_ns))
+            }
+        };
+        UnlessClosed { whom, future }
     }
 
     fn end_chunk(&mut self) {
@@ -439,6 +524,35 @@ impl<'s> Sink<'s> {
     }
 }
 
+/// [`Sink::unless_closed`].
+pub(crate) struct UnlessClosed<'f, F> {
+    whom: Whom<'f>,
+    future: Pin<&'f mut F>,
+}
+
+/// Who is looked at meanwhile.
+enum Whom<'f> {
+    Nobody,
+    Stream(&'f mut Sender),
+    Caller(Watch<'f>),
+}
+
+impl<F: Future> Future for UnlessClosed<'_, F> {
+    type Output = Result<F::Output, SinkEnd>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.future.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        let closed = match &mut self.whom {
+            Whom::Nobody => return Poll::Pending,
+            Whom::Stream(sender) => sender.poll_closed(context).map(drop),
+            Whom::Caller(watch) => watch.poll(context),
+        };
+        closed.map(|()| Err(SinkEnd::Closed))
+    }
+}
+
 impl Http1Writer<'_> {
     async fn wait(&mut self, until_ns: u64) -> Result<(), SinkEnd> {
         let deadline = self.stream().deadline();
@@ -458,16 +572,22 @@ impl MessageWriter {
     }
 
     fn head(&mut self, head: &OutgoingHead<'_>, coding: Coding) -> Result<usize, SinkEnd> {
-        self.begun = true;
-        self.ended = coding == Coding::None;
-        let after = if self.ended { After::Nothing } else { After::Content };
-        self.sender.send_head(head, after).map_err(|_| SinkEnd::Closed)
+        let ends = coding == Coding::None;
+        let after = if ends { After::Nothing } else { After::Content };
+        let sent = self.sender.send_head(head, after).map_err(SinkEnd::of);
+        if sent != Err(SinkEnd::TooLarge) {
+            (self.begun, self.ended) = (true, ends);
+        }
+        sent
     }
 
     fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), SinkEnd> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
         }
-        self.sender.finish(trailers).map_err(|_| SinkEnd::Closed)
+        let finished = self.sender.finish(trailers).map_err(SinkEnd::of);
+        // It may be ended with smaller ones.
+        self.ended = finished != Err(SinkEnd::TooLarge);
+        finished
     }
 }

@@ -7,6 +7,7 @@ mod message;
 use ringway_rt::Side;
 use ringway_transport::{Receiver, Stream};
 use ringway_wire::buffer::Buffer;
+use ringway_wire::grpc::web::Base64Reader;
 use ringway_wire::head::Framing;
 use ringway_wire::reject::Reject;
 use ringway_wire::trailers::Trailers;
@@ -65,6 +66,8 @@ pub(crate) struct Source<'s> {
     from: From<'s>,
     limits: SourceLimits,
     replay: Replay,
+    /// The content comes in base64: gRPC-Web.
+    text: Option<Text>,
     started_ns: u64,
     waited_ns: u64,
     /// Body bytes yielded.
@@ -80,6 +83,13 @@ struct Replay {
     at: usize,
     /// How much of it the last step showed.
     shown: usize,
+}
+
+/// Content that comes in base64.
+#[derive(Default)]
+struct Text {
+    reader: Base64Reader,
+    decoded: Vec<u8>,
 }
 
 impl Replay {
@@ -108,7 +118,15 @@ impl<'s> Source<'s> {
     }
 
     fn new(from: From<'s>, limits: SourceLimits) -> Self {
-        Self { from, limits, replay: Replay::default(), started_ns: 0, waited_ns: 0, body_bytes: 0 }
+        Self {
+            from,
+            limits,
+            replay: Replay::default(),
+            text: None,
+            started_ns: 0,
+            waited_ns: 0,
+            body_bytes: 0,
+        }
     }
 
     /// Parses on in what is there. Framing is consumed, data is shown.
@@ -124,6 +142,9 @@ impl<'s> Source<'s> {
             self.body_bytes += bytes.len() as u64;
             return Ok(Step::Data(bytes));
         }
+        if self.text.is_some() {
+            return self.step_text();
+        }
         let step = match &mut self.from {
             From::Http1(body) => body.step()?,
             From::Message(body) => body.step()?,
@@ -136,6 +157,43 @@ impl<'s> Source<'s> {
             }
         }
         Ok(step)
+    }
+
+    /// The content comes in base64, and is yielded as what it stands for.
+    pub(crate) fn decode_base64(&mut self) {
+        self.text = Some(Text::default());
+    }
+
+    fn step_text(&mut self) -> Result<Step<'_>, SourceEnd> {
+        let Some(text) = &mut self.text else { return Ok(Step::More) };
+        text.decoded.clear();
+        let end = loop {
+            let step = match &mut self.from {
+                From::Http1(body) => body.step()?,
+                From::Message(body) => body.step()?,
+            };
+            let Step::Data(bytes) = step else { break matches!(step, Step::End) };
+            self.body_bytes += bytes.len() as u64;
+            if self.body_bytes > self.limits.body_bytes_max {
+                return Err(SourceEnd::TooLarge);
+            }
+            text.reader
+                .read(bytes, &mut text.decoded)
+                .map_err(|_| SourceEnd::Malformed(Reject::StreamContent))?;
+            match &mut self.from {
+                From::Http1(body) => body.consume(),
+                From::Message(body) => body.consume(),
+            }
+            if !text.decoded.is_empty() {
+                self.replay.keep(&text.decoded);
+                return Ok(Step::Data(&text.decoded));
+            }
+        };
+        match end {
+            true if text.reader.is_whole() => Ok(Step::End),
+            true => Err(SourceEnd::Malformed(Reject::StreamContent)),
+            false => Ok(Step::More),
+        }
     }
 
     /// Marks what [`Source::step`] showed as taken.
@@ -156,6 +214,14 @@ impl<'s> Source<'s> {
         match &self.from {
             From::Http1(body) => body.is_done(),
             From::Message(body) => body.is_done(),
+        }
+    }
+
+    /// Whether it broke a rule, so that a stream of its own was reset.
+    pub(crate) fn is_malformed(&self) -> bool {
+        match &self.from {
+            From::Http1(_) => false,
+            From::Message(body) => body.is_malformed(),
         }
     }
 
@@ -196,8 +262,11 @@ impl<'s> Source<'s> {
             self.replay.at = 0;
         } else if !self.pristine() {
             return false;
-        } else if let From::Http1(body) = &mut self.from {
-            body.rewind();
+        } else {
+            if let From::Http1(body) = &mut self.from {
+                body.rewind();
+            }
+            self.text = self.text.take().map(|_| Text::default());
         }
         self.body_bytes = 0;
         true
@@ -211,6 +280,12 @@ impl<'s> Source<'s> {
     /// Another bound than the settings': the route's.
     pub(crate) fn set_body_bytes_max(&mut self, body_bytes_max: u64) {
         self.limits.body_bytes_max = body_bytes_max;
+    }
+
+    /// A stream of messages, which may rest between two of them: no least rate, and this silence.
+    pub(crate) fn let_rest(&mut self, idle_ns_max: u64) {
+        self.limits.rate_min = 0;
+        self.limits.idle_ns_max = idle_ns_max;
     }
 
     /// Throws away what is there without waiting. `true`: that was the whole body.

@@ -79,7 +79,7 @@ async fn answer(connection: Rc<Connection>, incoming: Incoming, _held: Rc<Held>)
     let started = ringway_rt::now();
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     let Incoming { head, receiver, sender } = incoming;
-    let channel = Channel::Message(Receiver::Http2(receiver), Sender::Http2(sender));
+    let channel = Channel::Message(Receiver::from(receiver), Sender::Http2(sender));
     match head {
         // What follows is the connection's matter; a reply that was not whole has reset its stream.
         Ok(head) => drop(request::serve(&connection, head, channel, started).await),

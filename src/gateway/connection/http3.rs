@@ -70,7 +70,7 @@ async fn answer(connection: Rc<Connection>, arrived: Arrived, _held: Rc<Held>) {
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     match arrived.head().await {
         Ok(Incoming { head, receiver, sender }) => {
-            let channel = Channel::Message(Receiver::Http3(receiver), Sender::Http3(sender));
+            let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
             // What follows is the connection's matter; a reply that was not whole has reset its stream.
             drop(Box::pin(request::serve(&connection, head, channel, started)).await);
         }
@@ -91,7 +91,7 @@ async fn refuse(connection: &Connection, none: NoHead, started: Now) {
     match none {
         NoHead::Refused(reject, halves) => {
             let (receiver, sender) = *halves;
-            let channel = Channel::Message(Receiver::Http3(receiver), Sender::Http3(sender));
+            let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
             reply::refuse_unparsed(connection, channel, &mut entry, Some(reject.name())).await;
         }
         // Its stream was reset, which is all that the caller hears (RFC 9114 §4.1.2).

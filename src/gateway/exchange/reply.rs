@@ -3,6 +3,8 @@
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::Stream;
+use ringway_wire::field::FieldId;
+use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, ResponseHead, Version};
 use ringway_wire::http1::ResponseExtra;
 use ringway_wire::method::Method;
@@ -12,6 +14,7 @@ use super::upload::Upload;
 use super::{Ended, Job, Reply};
 use crate::body::{Coding, RelayEnd, Sink, SinkEnd, Source, SourceEnd, SourceLimits, relay};
 use crate::entry::Entry;
+use crate::reply::OVER_THE_CALLERS_LIMIT;
 use crate::tunnel::{self, TunnelEnd};
 
 /// What came of waiting for a reply and relaying it.
@@ -53,7 +56,10 @@ pub(super) async fn relay_reply(
 ) -> Came {
     let (reply, receiver) = match head::read(job, sink, &wait).await {
         Ok(Head { reply, receiver }) => (reply, receiver),
-        Err(came) => return came,
+        Err(came) => {
+            entry.waited_since(wait.sent_ns);
+            return came;
+        }
     };
     if let Some(beside) = wait.beside {
         beside.head_came.set(true);
@@ -70,14 +76,21 @@ pub(super) async fn relay_reply(
         entry.detail = "declined-with-success";
         return Came::before_reply(Outcome::UpstreamMalformed);
     }
-    let (framing, coding) = framing_down(job, &reply);
+    let (framing, coding) = match translated(job, &reply) {
+        Some(form) => {
+            sink.translate(form);
+            // The content grows on its way: no length holds for it.
+            framing_down(job, &reply, Framing::Chunked)
+        }
+        None => framing_down(job, &reply, reply.framing()),
+    };
     let unsent = wait.beside.is_some_and(|beside| beside.upload.get() == Upload::Sending);
     let close = !job.head.persistent()
         || coding == Coding::UntilClose
         || job.connection.worker.draining()
         || (unsent && reply.status() >= 400);
-    if write_head(job, entry, sink, &reply, framing, coding, close).is_err() {
-        return Came::cut(Outcome::ClientClosed);
+    if let Err(end) = write_head(job, entry, sink, &reply, framing, coding, close) {
+        return unwritten(entry, end);
     }
     let limits = SourceLimits {
         body_bytes_max: u64::MAX,
@@ -102,8 +115,21 @@ pub(super) async fn relay_reply(
             let reply = if close { Reply::Last } else { Reply::Whole };
             Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable }
         }
-        Err(end) => Came::cut(outcome_of(end)),
+        Err(end) => broken_off(entry, end),
     }
+}
+
+/// The form of gRPC-Web that the reply's content is translated into, if it is gRPC and the caller asked for that. Its media type
+/// changes with it, and also where it is trailers only, which both forms write alike.
+fn translated(job: &mut Job<'_>, reply: &ResponseHead) -> Option<Form> {
+    let form = job.web?;
+    let content_type = reply.field(FieldId::ContentType)?;
+    if Form::of_content_type(content_type) != Some(Form::Native) {
+        return None;
+    }
+    let set = |out: &mut Vec<u8>| form.write_content_type(content_type, out);
+    let edited = job.reply_overlay.set_with(b"Content-Type", set);
+    (edited.is_ok() && reply.framing() != Framing::Empty).then_some(form)
 }
 
 /// Writes the head under the chain's edits.
@@ -123,9 +149,36 @@ fn write_head(
     Ok(())
 }
 
+/// What a reply comes to that has begun and is not whole.
+fn broken_off(entry: &mut Entry<'_>, end: RelayEnd) -> Came {
+    if end == RelayEnd::Sink(SinkEnd::TooLarge) {
+        entry.detail = OVER_THE_CALLERS_LIMIT;
+    }
+    Came::cut(outcome_of(end))
+}
+
+/// What a head comes to that could not be written.
+fn unwritten(entry: &mut Entry<'_>, end: SinkEnd) -> Came {
+    if end != SinkEnd::TooLarge {
+        return Came::cut(Outcome::ClientClosed);
+    }
+    // The caller may still take one of ours.
+    (entry.detail, entry.status, entry.tunnel) = (OVER_THE_CALLERS_LIMIT, 0, false);
+    Came::before_reply(Outcome::UpstreamHeadTooLarge)
+}
+
 /// How the reply's body is framed towards the caller.
-fn framing_down(job: &Job<'_>, reply: &ResponseHead) -> (Framing, Coding) {
-    match reply.framing() {
+fn framing_down(job: &Job<'_>, reply: &ResponseHead, framing: Framing) -> (Framing, Coding) {
+    match framing {
+        // A reply of HTTP/2 that ends with its head says nothing of a length; over HTTP/1 that would be content until we close.
+        Framing::Empty
+            if job.head.version() < Version::Http2
+                && job.head.method() != Method::Head
+                && reply.announced_length().is_none()
+                && !matches!(reply.status(), ..200 | 204 | 304) =>
+        {
+            (Framing::Length(0), Coding::None)
+        }
         Framing::Empty => (Framing::Empty, Coding::None),
         _ if job.head.method() == Method::Head => (Framing::Empty, Coding::None),
         Framing::Length(length) => (Framing::Length(length), Coding::Length(length)),
@@ -148,8 +201,8 @@ async fn relay_tunnel(
     }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
-    if sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra).is_err() {
-        return Came::cut(Outcome::ClientClosed);
+    if let Err(end) = sink.reply(&reply, job.reply_overlay, Framing::Empty, Coding::None, &extra) {
+        return unwritten(entry, end);
     }
     // Nothing of the head is needed any more: its 16 KiB are not held for the hours of a tunnel.
     let first_down = reply.rest().to_vec();
@@ -159,6 +212,7 @@ async fn relay_tunnel(
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
     let idle_ns_max = job.timeouts.tunnel_idle_ns_max;
+    let joined_ns = ringway_rt::now().mono_ns;
     let tunnelled = match (sink.connection(), job.receiver.take()) {
         (Some(down), _) => tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await,
         (None, Some(receiver)) => match sink.sender() {
@@ -167,6 +221,8 @@ async fn relay_tunnel(
         },
         (None, None) => return Came::cut(Outcome::Internal),
     };
+    // What moving its bytes took is not counted: a clock read for each message would cost more than that.
+    entry.waited_since(joined_ns);
     entry.body_in_bytes = tunnelled.up_bytes;
     entry.body_out_bytes = tunnelled.down_bytes;
     let outcome = match tunnelled.end {
@@ -188,5 +244,6 @@ pub(super) fn outcome_of(end: RelayEnd) -> Outcome {
         RelayEnd::Source(SourceEnd::Short | SourceEnd::Reset) => Outcome::UpstreamBodyShort,
         RelayEnd::Sink(SinkEnd::Closed) => Outcome::ClientClosed,
         RelayEnd::Sink(SinkEnd::Stalled) => Outcome::ClientStalled,
+        RelayEnd::Sink(SinkEnd::TooLarge) => Outcome::UpstreamHeadTooLarge,
     }
 }

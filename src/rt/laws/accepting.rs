@@ -36,6 +36,8 @@ fn nodelay(choice: DriverChoice) {
         for stream in [&connected, &accepted] {
             assert_eq!(option_of(stream.raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY), 1);
         }
+        let asked = [(libc::SOL_SOCKET, libc::SO_KEEPALIVE), (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)];
+        assert_eq!(asked.map(|(level, option)| option_of(connected.raw_fd(), level, option)), [1, 60]);
         assert_eq!(connected.local_address().unwrap(), accepted.peer_address());
     });
 }

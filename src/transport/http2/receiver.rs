@@ -1,7 +1,7 @@
 //! The content that a peer sends on one HTTP/2 stream.
 
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use h2::RecvStream;
 use http::HeaderMap;
@@ -18,8 +18,6 @@ pub struct Receiver {
     /// None once nothing more is read: h2 then throws away what still comes.
     stream: Option<RecvStream>,
     line: Rc<Line>,
-    /// What a wait found, until it is taken.
-    found: Option<Result<Received, MessageEnd>>,
     phase: Phase,
     /// Content that was given out and did not go on yet.
     unconsumed: usize,
@@ -34,32 +32,7 @@ enum Phase {
 
 impl Receiver {
     pub(super) fn new(stream: RecvStream, line: Rc<Line>) -> Self {
-        Self { stream: Some(stream), line, found: None, phase: Phase::Content, unconsumed: 0 }
-    }
-
-    /// See [`crate::Receiver::try_next`].
-    ///
-    /// # Errors
-    /// Why nothing more comes.
-    pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
-        if let Some(found) = self.found.take() {
-            return found;
-        }
-        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(next) => next,
-            Poll::Pending => Ok(Received::Nothing),
-        }
-    }
-
-    /// See [`crate::Receiver::poll_readable`].
-    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.found.is_none() {
-            match self.poll_next(context) {
-                Poll::Ready(next) => self.found = Some(next),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
+        Self { stream: Some(stream), line, phase: Phase::Content, unconsumed: 0 }
     }
 
     /// See [`crate::Receiver::consumed`].
@@ -79,11 +52,11 @@ impl Receiver {
     pub fn stop(&mut self) {
         self.consumed(self.unconsumed);
         self.stream = None;
-        self.found = None;
         self.phase = Phase::Ended(None);
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, MessageEnd>> {
+    /// What comes next; after its end or a failure, that again.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, MessageEnd>> {
         loop {
             let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(Received::End)) };
             match self.phase {

@@ -91,6 +91,11 @@ impl Line {
         self.connection.close(number(code), code.name().as_bytes());
     }
 
+    /// The largest field section that the peer takes, as far as it has said so (RFC 9114 §4.2.2).
+    pub(super) fn field_section_bytes_max(&self) -> u64 {
+        self.theirs.get().and_then(|theirs| theirs.field_section_bytes_max).unwrap_or(u64::MAX)
+    }
+
     /// Closes the connection if the fault is that large; its code.
     pub(super) fn fault(&self, fault: Fault) -> Code {
         if let Fault::Connection(code) = fault {

@@ -1,6 +1,6 @@
 //! The content that a peer sends on one HTTP/3 stream.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ringway_wire::http3::qpack::SectionEnd;
@@ -15,55 +15,23 @@ use crate::message::{self, MessageEnd, Received};
 /// The receiving half of a message, after its head.
 pub struct Receiver {
     inflow: Box<Inflow>,
-    /// What a wait found, until it is taken.
-    found: Option<Result<Received, MessageEnd>>,
     /// Why nothing more comes.
     over: Option<MessageEnd>,
 }
 
 impl Receiver {
     pub(super) fn new(inflow: Box<Inflow>) -> Self {
-        Self { inflow, found: None, over: None }
-    }
-
-    /// See [`crate::Receiver::try_next`].
-    ///
-    /// # Errors
-    /// Why nothing more comes.
-    pub fn try_next(&mut self) -> Result<Received, MessageEnd> {
-        if let Some(found) = self.found.take() {
-            return found;
-        }
-        match self.poll_next(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(next) => next,
-            Poll::Pending => Ok(Received::Nothing),
-        }
-    }
-
-    /// See [`crate::Receiver::poll_readable`].
-    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.found.is_none() {
-            match self.poll_next(context) {
-                Poll::Ready(next) => self.found = Some(next),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// See [`crate::Receiver::consumed`]. QUIC gives credit for what was taken from it, which is never more than a few packets ahead.
-    pub fn consumed(&mut self, bytes: usize) {
-        let _ = bytes;
+        Self { inflow, over: None }
     }
 
     /// See [`crate::Receiver::stop`].
     pub fn stop(&mut self, code: message::Code) {
         self.inflow.stop(code_of(code));
-        self.found = None;
         self.over = Some(MessageEnd::Closed);
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, MessageEnd>> {
+    /// What comes next; after its end or a failure, that again.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, MessageEnd>> {
         if let Some(over) = self.over {
             return Poll::Ready(Err(over));
         }

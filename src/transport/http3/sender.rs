@@ -73,15 +73,12 @@ impl Sender {
     /// See [`crate::Sender::send_head`].
     ///
     /// # Errors
-    /// The stream has ended.
+    /// The stream has ended, or the peer takes no head of this size.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         self.check()?;
-        let mut bytes = 0;
-        self.gather(|out| {
-            let before = out.len();
-            write_head(out, head);
-            bytes = out.len() - before;
-        });
+        let Some(bytes) = self.gather_section(|out| write_head(out, head)) else {
+            return if head.is_interim() { Ok(0) } else { Err(MessageEnd::TooLarge) };
+        };
         match after {
             After::Nothing => self.finish(None)?,
             // What follows may be long in coming, and nobody says so.
@@ -146,7 +143,7 @@ impl Sender {
     /// See [`crate::Sender::finish`].
     ///
     /// # Errors
-    /// The stream has ended before.
+    /// The stream has ended before, or the peer takes no trailers of this size.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         match self.state {
             State::Open => self.check()?,
@@ -154,7 +151,7 @@ impl Sender {
             State::Over(end) => return Err(end),
         }
         if let Some(trailers) = trailers {
-            self.gather(|out| write_trailers(out, trailers));
+            self.gather_section(|out| write_trailers(out, trailers)).ok_or(MessageEnd::TooLarge)?;
         }
         self.state = State::Ending;
         self.flush().map(drop)
@@ -207,6 +204,22 @@ impl Sender {
     fn gather(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let gathered = self.gathered.get_or_insert_with(|| Buffer::take(Class::K4));
         write(gathered.vec_mut());
+    }
+
+    /// Adds a field section, whose size `write` returns: how many bytes that were. `None`: the peer takes none of this size, and
+    /// nothing was added.
+    fn gather_section(&mut self, write: impl FnOnce(&mut Vec<u8>) -> u64) -> Option<usize> {
+        let size_max = self.exchange.line.field_section_bytes_max();
+        let mut added = None;
+        self.gather(|out| {
+            let before = out.len();
+            if write(out) > size_max {
+                out.truncate(before);
+            } else {
+                added = Some(out.len() - before);
+            }
+        });
+        added
     }
 
     /// Hands all there is to QUIC.

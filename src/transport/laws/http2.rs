@@ -22,7 +22,7 @@ const PATIENCE: Patience = Patience { head_ns: SECOND, idle_ns: 20 * SECOND, sta
 /// Sends a stream's content back, and its trailers.
 async fn echo(incoming: Incoming) -> Result<(), MessageEnd> {
     let Incoming { head, receiver, sender } = incoming;
-    let mut receiver = crate::Receiver::Http2(receiver);
+    let mut receiver = crate::Receiver::from(receiver);
     let mut sender = crate::Sender::Http2(sender);
     let overlay = Overlay::take();
     let status = match &head {

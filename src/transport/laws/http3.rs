@@ -178,11 +178,11 @@ async fn flush(sender: &mut Sender) -> Result<(), MessageEnd> {
 async fn collect(receiver: &mut Receiver) -> Result<(Vec<u8>, Option<Trailers>), MessageEnd> {
     let (mut content, mut trailers) = (Vec::new(), None);
     loop {
-        match receiver.try_next()? {
+        match poll_fn(|cx| receiver.poll_next(cx)).await? {
             Received::Data(bytes) => content.extend_from_slice(&bytes),
             Received::Trailers(came) => trailers = Some(came),
             Received::End => return Ok((content, trailers)),
-            Received::Nothing => poll_fn(|cx| receiver.poll_readable(cx)).await,
+            Received::Nothing => {}
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 
 on_both! {
     a_handshake_agrees_on_name_and_protocol_and_bytes_come_back => handshake;
+    a_session_is_resumed_and_known_to_be => resumed;
     a_name_without_a_certificate_is_refused => unknown_name;
     a_client_certificate_is_asked_for_and_seen => client_certificate;
     beyond_a_few_handshakes_clients_prove_their_address => retry;
@@ -133,6 +134,26 @@ fn handshake(choice: DriverChoice) {
             connection.close(VarInt::from_u32(0), b"");
             client.idle().await;
         }
+    });
+}
+
+fn resumed(choice: DriverChoice) {
+    let authority = Authority::new("ca");
+    worker(choice, || async {
+        let (endpoint, address) = alone(&tls(&profile(&authority)));
+        let seen = serve(&endpoint);
+        let client = client(&authority);
+        for _ in 0..2 {
+            let connection = client.connect(address, "x.wild.test", soon()).await.unwrap();
+            // The ticket comes before the second answer does.
+            for _ in 0..2 {
+                assert_eq!(echo(&connection, b"hello").await.unwrap(), b"hello");
+            }
+            connection.close(VarInt::from_u32(0), b"");
+        }
+        let agreed: Vec<_> = seen.agreed.borrow().iter().map(|agreed| agreed.resumed).collect();
+        assert_eq!(agreed, [false, true]);
+        assert_eq!(seen.agreed.borrow()[1].server_name.as_deref(), Some("x.wild.test"));
     });
 }
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use quinn::crypto::rustls::HandshakeData;
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{AsyncUdpSocket, ConnectionError, EndpointConfig, VarInt};
 use ringway_rt as rt;
@@ -17,6 +16,7 @@ use crate::tls::handshake::{Alpn, Handshake};
 use crate::tls::record::Version;
 use crate::tls::server::Refused;
 
+use super::crypto::Known;
 use super::identity::QuicIdentity;
 use super::runtime::Runtime;
 use super::server::QuicTls;
@@ -209,8 +209,6 @@ impl Arriving {
     /// handle of it, or a stream: were the library's driver to panic, it would abort the process on meeting a last handle,
     /// and ends the worker otherwise.
     ///
-    /// `Handshake::resumed` is not known for QUIC and always false.
-    ///
     /// # Errors
     /// [`Refused`], for the record and the log; the client has been told.
     pub async fn handshake(self, deadline_ns: u64) -> Result<(quinn::Connection, Handshake), Refused> {
@@ -239,7 +237,7 @@ impl fmt::Debug for Arriving {
 }
 
 fn agreed(connection: &quinn::Connection) -> Handshake {
-    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let data = connection.handshake_data().and_then(|data| data.downcast::<Known>().ok());
     let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'_>>>().ok());
     let name = data.as_ref().and_then(|data| data.server_name.as_deref());
     Handshake {
@@ -248,7 +246,7 @@ fn agreed(connection: &quinn::Connection) -> Handshake {
         server_name: name
             .map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into_boxed_str()),
         certificates: chain.map(|chain| chain.iter().map(|der| der.to_vec()).collect()).unwrap_or_default(),
-        resumed: false,
+        resumed: data.is_some_and(|data| data.resumed),
     }
 }
 

@@ -48,25 +48,37 @@ pub fn read_trailers(section: &[u8], limits: &ChunkLimits) -> Result<Trailers, S
     Ok(trailers)
 }
 
-/// Appends a head as a HEADERS frame.
-pub fn write_head(out: &mut Vec<u8>, head: &OutgoingHead<'_>) {
+/// What each field counts beside its name and value (RFC 9114 §4.2.2).
+const FIELD_BYTES: usize = 32;
+
+/// Appends a head as a HEADERS frame. Returns the size of its fields as SETTINGS_MAX_FIELD_SECTION_SIZE counts it.
+pub fn write_head(out: &mut Vec<u8>, head: &OutgoingHead<'_>) -> u64 {
+    let mut size = 0;
     write_headers(out, |out| {
         write_prefix(out);
         if let Some(status) = head.status() {
+            size += b":status".len() + 3 + FIELD_BYTES;
             write_status(out, status);
         }
-        head.each(|name, value| write_field(out, name, value));
+        head.each(|name, value| {
+            size += name.len() + value.len() + FIELD_BYTES;
+            write_field(out, name, value);
+        });
     });
+    size as u64
 }
 
-/// Appends trailers as a HEADERS frame: those that may be passed on. Without any, nothing.
-pub fn write_trailers(out: &mut Vec<u8>, trailers: &Trailers) {
+/// Appends trailers as a HEADERS frame: those that may be passed on. Without any, nothing. Returns their size, as [`write_head`]
+/// does.
+pub fn write_trailers(out: &mut Vec<u8>, trailers: &Trailers) -> u64 {
+    let mut size = 0;
     if trailers.fields().next().is_none() {
-        return;
+        return 0;
     }
     write_headers(out, |out| {
         write_prefix(out);
         for (name, value, _) in trailers.fields() {
+            size += name.len() + value.len() + FIELD_BYTES;
             if name.iter().any(u8::is_ascii_uppercase) {
                 write_field(out, &name.to_ascii_lowercase(), value);
             } else {
@@ -74,6 +86,7 @@ pub fn write_trailers(out: &mut Vec<u8>, trailers: &Trailers) {
             }
         }
     });
+    size as u64
 }
 
 #[cfg(test)]
@@ -158,7 +171,8 @@ mod tests {
         let fields = [(&b"Content-Type"[..], &b"text/plain"[..]), (b"X-Some", b"thing")];
         let own = OutgoingHead::own(404, &fields, &overlay, Framing::Length(2), None).unwrap();
         let mut out = Vec::new();
-        write_head(&mut out, &own);
+        // Each field with its name, its value and 32: ":status", "content-type", "x-some", "content-length".
+        assert_eq!(write_head(&mut out, &own), (10 + 32) + (22 + 32) + (11 + 32) + (15 + 32));
         let mut reader = MessageReader::new(Role::Client, MessageLimits::DEFAULT);
         let Ok((taken, Event::Section(Part::Head, len))) = reader.next(&out) else { panic!() };
         let section = reader.section(&out[..taken], len);
@@ -179,7 +193,7 @@ mod tests {
         let good = section(&[&[("grpc-status", "0"), ("x-sum", "abc")]]);
         let trailers = read_trailers(&good, &ChunkLimits::DEFAULT).unwrap();
         let mut out = Vec::new();
-        write_trailers(&mut out, &trailers);
+        assert_eq!(write_trailers(&mut out, &trailers), (12 + 32) + (8 + 32));
         assert_eq!(out.get(3..), Some(&good[..]));
         for bad in [(":status", "200"), ("connection", "x"), ("A", "b"), ("a", "\n")] {
             let end = read_trailers(&section(&[&[bad]]), &ChunkLimits::DEFAULT);
@@ -189,7 +203,7 @@ mod tests {
         let end = read_trailers(&many, &ChunkLimits::DEFAULT).unwrap_err();
         assert_eq!(end, SectionEnd::Stopped(Reject::TrailersTooLarge));
         let mut none = Vec::new();
-        write_trailers(&mut none, &Trailers::default());
+        assert_eq!(write_trailers(&mut none, &Trailers::default()), 0);
         assert!(none.is_empty());
     }
 }

@@ -180,7 +180,13 @@ pub(super) static ROWS: &[Row] = &[
         "orders.internal",
     ),
     row("hosts.*.*.websocket", one(Bool), Value("false"), "Upgrades to WebSocket are allowed.", "true"),
-    later("hosts.*.*.grpc_web", "Translating gRPC-Web for browsers"),
+    row(
+        "hosts.*.*.grpc_web",
+        one(Bool),
+        Value("false"),
+        "gRPC-Web is translated into gRPC, so that browsers can call it.",
+        "true",
+    ),
     row(
         "hosts.*.*.encoded_slash",
         one(Choice(&["refuse", "keep"], &[])),

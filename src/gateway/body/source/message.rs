@@ -18,6 +18,7 @@ pub(super) struct MessageBody {
     /// Something came: the message cannot be sent once more.
     begun: bool,
     done: bool,
+    malformed: bool,
 }
 
 impl MessageBody {
@@ -30,13 +31,16 @@ impl MessageBody {
             trailers: Trailers::default(),
             begun: false,
             done,
+            malformed: false,
         }
     }
 
     pub(super) fn step(&mut self) -> Result<Step<'_>, SourceEnd> {
         while !self.done {
             let Some(receiver) = &mut self.receiver else { return Ok(Step::End) };
-            match receiver.try_next().map_err(ended)? {
+            let next = receiver.try_next();
+            self.malformed |= matches!(next, Err(MessageEnd::Malformed(_)));
+            match next.map_err(ended)? {
                 Received::Data(chunk) => {
                     (self.chunk, self.shown, self.begun) = (chunk, true, true);
                     return Ok(Step::Data(&self.chunk));
@@ -60,6 +64,10 @@ impl MessageBody {
 
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    pub(super) fn is_malformed(&self) -> bool {
+        self.malformed
     }
 
     pub(super) fn pristine(&self) -> bool {
@@ -90,6 +98,8 @@ impl MessageBody {
 fn ended(end: MessageEnd) -> SourceEnd {
     match end {
         MessageEnd::Malformed(reject) => SourceEnd::Malformed(reject),
-        MessageEnd::Reset | MessageEnd::Refused | MessageEnd::Closed => SourceEnd::Reset,
+        MessageEnd::Reset | MessageEnd::Refused | MessageEnd::TooLarge | MessageEnd::Closed => {
+            SourceEnd::Reset
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Reply {
         let content = if ended { Content::None } else { Content::Follows };
         let head = self.assemble(&response, content)?;
         let receiver = http2::Receiver::new(response.into_body(), Rc::clone(&self.line));
-        Poll::Ready(Ok(ReplyHead::Final(head, Receiver::Http2(receiver))))
+        Poll::Ready(Ok(ReplyHead::Final(head, Receiver::from(receiver))))
     }
 
     /// Waits for the next head. May be given up at any time.
