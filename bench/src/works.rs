@@ -247,13 +247,13 @@ pub(crate) const WORKS: &[Work] = &[
     },
     Work {
         name: "access-log",
-        title: "HTTP/1.1 keep-alive, 128-byte reply, access log on both sides",
+        title: "access log on both sides, 128-byte reply",
         access_log: true,
         ..PLAIN
     },
     Work {
         name: "up",
-        title: "HTTP/1.1 keep-alive, 128-byte reply, all of `ringway up` on one core",
+        title: "all of `ringway up` on one core, 128-byte reply",
         all_of_up: true,
         ..PLAIN
     },
