@@ -256,7 +256,8 @@ fn generators(
         }
     }
     result.rounds.insert(TRUTH.to_owned(), vec![generators::true_round()]);
-    let seconds = arguments.seconds.unwrap_or(SECONDS);
+    // Twice as long as others: what a generator takes to start is in its figure.
+    let seconds = arguments.seconds.unwrap_or(2.0 * SECONDS);
     let name = |present: &(Generator, PathBuf)| present.0.name();
     go_round(
         scene.work,
