@@ -28,7 +28,6 @@ use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
 use crate::forwarding::{self, KnownAs};
 use crate::grpc;
-use crate::malformed;
 use crate::pinned::Pinned;
 use crate::reply::{self, Answer, Field};
 use crate::upstream::Upstream;
@@ -328,18 +327,26 @@ impl<'r> Turn<'r> {
         self.answer(&answer, false).await
     }
 
-    /// Refuses a request that we answer ourselves if what is there of its content is malformed, or too much.
+    /// Refuses a request that we answer ourselves if its content is malformed, or too much: of chunks what is there is looked at,
+    /// and on a stream of its own a short announced length is waited for, because content that contradicts it makes the request
+    /// none (RFC 9113 §8.1.1, RFC 9114 §4.1.2).
     async fn refuse_spoilt(&mut self) -> Option<Next> {
-        if self.head.framing() != Framing::Chunked {
-            return None;
-        }
-        match self.source.skip_ready().err()? {
-            SourceEnd::Malformed(reject) => {
-                Some(self.refuse_as(malformed::request(reject), Some(reject.name())).await)
+        let waits = match self.head.framing() {
+            Framing::Chunked => false,
+            Framing::Length(length) if length <= DRAIN_BYTES_MAX && self.sink.is_message() => {
+                !self.head.expects_continue()
             }
-            SourceEnd::TooLarge => Some(self.refuse(Outcome::BodyTooLarge).await),
-            SourceEnd::Short | SourceEnd::Reset | SourceEnd::Timeout => None,
-        }
+            _ => return None,
+        };
+        let end = match self.source.skip_ready() {
+            // Few wait for it: a request's task has no room for that.
+            Ok(false) if waits => Box::pin(self.source.drain(DRAIN_BYTES_MAX)).await.err()?,
+            Ok(_) => return None,
+            Err(SourceEnd::Short | SourceEnd::Reset | SourceEnd::Timeout) if !waits => return None,
+            Err(end) => end,
+        };
+        let outcome = exchange::outcome_of(end, &mut self.entry);
+        Some(self.finish(Ended { outcome, reply: Reply::None }).await)
     }
 
     /// Answers with a fixed response.
