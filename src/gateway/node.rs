@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_record::metrics::{Metric, Metrics};
 use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
+use ringway_snapshot::model::AccessLog;
 
 use crate::admin;
 use crate::control_link::Address;
@@ -221,6 +222,9 @@ impl Node {
         self.drain_ns_max.store(u64::from(generation.settings.drain_ms_max) * 1_000_000, Ordering::Relaxed);
         self.metrics.node().set(Metric::Generation, generation.current.generation);
         self.retire(&wanted);
+        if generation.settings.access_log != AccessLog::Off {
+            self.depot.want_from(self.published.turn() + 1);
+        }
         self.published.publish(Arc::new(generation));
         let mut listening = lock(&self.listening);
         for (configured, new, handles) in fresh {
