@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ringway_policy::api_key::Identity;
 use ringway_policy::chain::{Verdict, run_request};
 use ringway_policy::facts::Facts;
-use ringway_policy::limit::{HashKey, NodeCells, WorkerLimits};
+use ringway_policy::limit::{HashKey, NodeCells};
+use ringway_policy::memory::Memory;
 use ringway_policy::prepare::{PrepareError, Prepared};
 use ringway_policy::route::{
     ExpressionError, Found, RouteExpressions, RouteMatch, RouteQuery, match_host, trace_route,
@@ -226,9 +227,9 @@ impl Trials {
         let chain = self.prepared.chain(found.row.chain);
         let chain = chain.ok_or_else(|| TrialError::Request("its route has no chain".to_owned()))?;
         let cells = NodeCells::new(HashKey([0; 16]), CELLS_MAX);
-        let mut limits = WorkerLimits::new(Arc::new(cells));
+        let mut memory = Memory::new(Arc::new(cells), HashKey([0; 16]));
         let (mut overlay, mut trace) = (Overlay::take(), Trace::default());
-        let verdict = run_request(&self.prepared, chain, &facts, &mut limits, &mut overlay, Some(&mut trace));
+        let verdict = run_request(&self.prepared, chain, &facts, &mut memory, &mut overlay, Some(&mut trace));
         trial.stages = trace.lines();
         match verdict {
             Verdict::Refuse(refused) => trial.end(refused.outcome),

@@ -71,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) depot: Arc<Depot>,
     /// Cells of limits of node scope.
     pub(crate) limits: Arc<NodeCells>,
+    /// What workers hash the API keys under that they remember.
+    pub(crate) known_keys: HashKey,
     /// All metrics.
     pub(crate) metrics: Metrics,
     /// What the upstreams' endpoints are doing, as the workers report it.
@@ -111,15 +113,18 @@ impl Node {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(GatewayError::Thread)?;
-        let mut secret = [0; 16];
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| GatewayError::Random)?;
+        let secret = || {
+            let mut secret = [0; 16];
+            aws_lc_rs::rand::fill(&mut secret).map(|()| HashKey(secret)).map_err(|_| GatewayError::Random)
+        };
         Ok(Arc::new(Self {
             state,
             control,
             published: Published::default(),
             resolver: Resolver::start().map_err(GatewayError::Thread)?,
             depot,
-            limits: Arc::new(NodeCells::new(HashKey(secret), LIMIT_CELLS_MAX)),
+            limits: Arc::new(NodeCells::new(secret()?, LIMIT_CELLS_MAX)),
+            known_keys: secret()?,
             metrics: Metrics::new(workers),
             upstreams: crate::health::Board::new(workers),
             mailboxes,

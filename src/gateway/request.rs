@@ -57,8 +57,8 @@ pub(crate) async fn serve(
     let Some(chain) = policies.chain(found.row.chain) else { return turn.refuse(Outcome::Internal).await };
     let facts = turn.facts(&tables, &found);
     let verdict = {
-        let mut limits = connection.worker.limits.borrow_mut();
-        run_request(policies, chain, &facts, &mut limits, &mut turn.overlay, None)
+        let mut memory = connection.worker.memory.borrow_mut();
+        run_request(policies, chain, &facts, &mut memory, &mut turn.overlay, None)
     };
     let passed = match verdict {
         Verdict::Continue(passed) => passed,
