@@ -217,7 +217,7 @@ impl Trials {
         };
         let facts = Facts {
             head,
-            tables: &tables,
+            tables,
             client: request.from,
             route_id: found.row.id,
             mono_ns: 0,
@@ -266,7 +266,7 @@ impl Trials {
     fn identity(&self, application: u32) -> Result<Identity, TrialError> {
         let tables = self.snapshot.tables();
         let row = tables.application(ApplicationIndex(application)).filter(|row| row.credential_count > 0);
-        let identity = row.and_then(|row| Identity::of(&tables, CredentialIndex(row.credential_first)));
+        let identity = row.and_then(|row| Identity::of(tables, CredentialIndex(row.credential_first)));
         identity.ok_or_else(|| TrialError::Request("the application has no credential".to_owned()))
     }
 }

@@ -74,12 +74,12 @@ fuzz_target!(|bytes: &[u8]| {
     let tables = snapshot.tables();
     let facts = Facts {
         head: &head,
-        tables: &tables,
+        tables,
         client: std::net::Ipv4Addr::LOCALHOST.into(),
         route_id: 1,
         mono_ns: 1,
         unix_ms: 1,
-        assumed: Identity::of(&tables, CredentialIndex(0)),
+        assumed: Identity::of(tables, CredentialIndex(0)),
     };
     let mut memory = Memory::new(Arc::new(NodeCells::new(HashKey([1; 16]), 16)), HashKey([2; 16]));
     let mut overlay = Overlay::take();

@@ -136,10 +136,10 @@ impl World {
 
     fn run(&mut self, head: &RequestHead, overlay: &mut Overlay, trace: Option<&mut Trace>) -> Verdict {
         let tables = self.snapshot.tables();
-        let assumed = self.assumed.then(|| Identity::of(&tables, CredentialIndex(0)).unwrap());
+        let assumed = self.assumed.then(|| Identity::of(tables, CredentialIndex(0)).unwrap());
         let facts = Facts {
             head,
-            tables: &tables,
+            tables,
             client: "192.0.2.1".parse().unwrap(),
             route_id: 77,
             mono_ns: self.mono_ns,

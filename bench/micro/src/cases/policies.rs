@@ -104,8 +104,7 @@ pub(super) fn run_chain(folder: &Path) -> Result<Operation, String> {
         let tables = snapshot.tables();
         let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let head = heads.next()?;
-        let facts =
-            Facts { head, tables: &tables, client, route_id: 77, mono_ns, unix_ms: UNIX_MS, assumed: None };
+        let facts = Facts { head, tables, client, route_id: 77, mono_ns, unix_ms: UNIX_MS, assumed: None };
         let chain = prepared.chain(1).ok_or("no chain")?;
         let mut overlay = Overlay::take();
         let passed = match run_request(&prepared, chain, &facts, &mut memory, &mut overlay, None) {
