@@ -26,10 +26,16 @@ mod scripted;
 #[path = "blackbox/site.rs"]
 mod site;
 
+#[path = "blackbox/differential.rs"]
+mod differential;
+#[path = "blackbox/endless.rs"]
+mod endless;
 #[path = "blackbox/enrolment.rs"]
 mod enrolment;
 #[path = "blackbox/floods.rs"]
 mod floods;
+#[path = "blackbox/forwarding.rs"]
+mod forwarding;
 #[path = "blackbox/grpc.rs"]
 mod grpc;
 #[path = "blackbox/grpc_web.rs"]

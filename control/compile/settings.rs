@@ -26,6 +26,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>) {
         write_stall_ms_max: timeouts.at("write_stall").ms(),
         drain_ms_max: timeouts.at("drain").ms(),
         connections_max: view.at("connections").small(),
+        memory_bytes_max: view.at("memory").bytes(),
         trusted: view.at("trusted").elements().iter().filter_map(network).collect(),
         trace: match view.at("trace").text() {
             "all" => TraceTrust::All,

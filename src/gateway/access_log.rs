@@ -63,14 +63,13 @@ impl Log<'_> {
     pub(crate) fn follow(&mut self) -> (bool, u64) {
         let (turn, reopened) = (self.node.published.turn(), self.node.reopen_asked());
         if turn != self.turn || reopened != self.reopened {
-            let (wanted, generation) = self.node.published.current().map_or((AccessLog::Off, 0), |current| {
-                (current.settings.access_log.clone(), current.current.generation)
-            });
+            let current = self.node.published.current();
+            let wanted = current.map_or(AccessLog::Off, |current| current.settings.access_log.clone());
             if wanted != self.kind || reopened != self.reopened {
                 self.flush();
                 let fresh = open(&wanted);
                 if self.out.is_none() {
-                    self.since = generation;
+                    self.since = self.node.published.log_since();
                 }
                 // One that cannot be opened again goes on as it was.
                 if fresh.is_some() || wanted != self.kind {

@@ -1,6 +1,8 @@
 //! A body on its way: a source that yields parsed bytes, a sink that frames them anew, and the relay
 //! between the two. Memory is constant whatever the length; back-pressure is the sink's `await`.
 
+use std::pin::pin;
+
 mod sink;
 mod source;
 
@@ -40,9 +42,9 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
             }
             Step::More => {
                 sink.flush().await.map_err(RelayEnd::Sink)?;
-                if sink.is_message() {
-                    // A caller that takes its stream back ends a silent reply, too.
-                    sink.unless_closed(source.fill())
+                if sink.is_watched() {
+                    // A caller that leaves, or takes its stream back, ends a silent reply, too.
+                    sink.unless_closed(pin!(source.fill()))
                         .await
                         .map_err(RelayEnd::Sink)?
                         .map_err(RelayEnd::Source)?;

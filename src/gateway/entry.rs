@@ -74,6 +74,8 @@ pub(crate) struct Entry<'h> {
     pub(crate) upstream_head_ns: u64,
     /// Waited for either peer, the upstream's head included.
     pub(crate) waited_ns: u64,
+    /// What of the caller's own waits, those of its content and of what it was sent, stands in `waited_ns` already.
+    pub(crate) overlapped_ns: u64,
     /// When it ended, if the clock was read already.
     pub(crate) ended_ns: u64,
 }
@@ -115,6 +117,7 @@ impl<'h> Entry<'h> {
             body_out_bytes: 0,
             upstream_head_ns: 0,
             waited_ns: 0,
+            overlapped_ns: 0,
             ended_ns: 0,
         }
     }
@@ -132,6 +135,11 @@ impl<'h> Entry<'h> {
     /// When its first byte was there, monotonic.
     pub(crate) fn started_ns(&self) -> u64 {
         self.started.mono_ns
+    }
+
+    /// A peer was waited for since this instant.
+    pub(crate) fn waited_since(&mut self, mono_ns: u64) {
+        self.waited_ns += ringway_rt::now().mono_ns.saturating_sub(mono_ns);
     }
 
     /// Nothing came that was a request: no record.

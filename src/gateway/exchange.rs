@@ -133,6 +133,7 @@ pub(crate) async fn run(
             Err(outcome) => {
                 // Nothing was sent: any request may try elsewhere.
                 last = outcome;
+                entry.waited_since(now_ns);
                 if outcome == Outcome::UpstreamSaturated {
                     break;
                 }
@@ -143,6 +144,9 @@ pub(crate) async fn run(
             }
         };
         entry.reused = way.reused();
+        if !matches!(&way, Way::Http1(leased) if leased.pooled()) {
+            entry.waited_since(now_ns);
+        }
         let attempted = match way {
             Way::Http1(leased) => over_http1(job, entry, source, sink, leased, now_ns).await,
             Way::Http2(slot) => over_http2(job, entry, source, sink, slot, now_ns).await,
@@ -221,6 +225,9 @@ async fn over_http2(
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let from = From::Http2 { reply: &reply, due_ns: &due_ns };
     let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
+    if came.reusable {
+        slot.ended_in_order();
+    }
     if matches!(came.ended.outcome, Outcome::UpstreamHeadTimeout | Outcome::UpstreamIdleTimeout) {
         // Either this request is slow or the connection is dead: the others on it are told which.
         let now_ns = ringway_rt::now().mono_ns;
@@ -243,11 +250,15 @@ async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     up: &mut Sink<'_>,
-    wait: Wait<'_>,
+    mut wait: Wait<'_>,
 ) -> Came {
     match source.forward_ready(up).await {
-        Ok(true) => reply::relay_reply(job, entry, sink, wait).await,
-        Ok(false) => upload::beside(job, entry, source, sink, up, wait).await,
+        Ok(true) => {
+            wait.sent_ns = ringway_rt::now().mono_ns;
+            reply::relay_reply(job, entry, sink, wait).await
+        }
+        // Two directions at once are twice the state; most requests are there whole and have no need of it.
+        Ok(false) => Box::pin(upload::beside(job, entry, source, sink, up, wait)).await,
         // It may have answered before it closed.
         Err(RelayEnd::Sink(end)) => {
             let came = reply::relay_reply(job, entry, sink, wait).await;

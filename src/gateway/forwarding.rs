@@ -8,14 +8,19 @@ use ringway_snapshot::model::{Network, Settings, TraceTrust};
 use ringway_wire::field::FieldId;
 use ringway_wire::forwarded::client_address;
 use ringway_wire::head::RequestHead;
+use ringway_wire::method::Method;
 use ringway_wire::overlay::BadEdit;
 use ringway_wire::request_id::{self, RequestId};
+use ringway_wire::syntax::decimal;
 use ringway_wire::told::Told;
 use ringway_wire::trace_context::TraceParent;
 
 use crate::connection::Connection;
 use crate::entry::Entry;
 use crate::turn::Turn;
+
+/// A longer `Max-Forwards` is passed on as it is.
+const HOPS_DIGITS_MAX: usize = 9;
 
 /// The id that the request is known by: a trusted peer's, or ours.
 pub(crate) enum KnownAs {
@@ -94,7 +99,18 @@ pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
         scheme: connection.scheme(),
         pseudonym: &settings.name,
     };
+    if let Some(left) = hops_left(head).and_then(|hops| hops.checked_sub(1)) {
+        overlay.set(b"Max-Forwards", left.to_string().as_bytes())?;
+    }
     told.add_to(head, overlay)
+}
+
+/// Over how many hops a TRACE or OPTIONS may still go (RFC 9110 §7.6.2), if it says so. With 0 it is answered here.
+pub(crate) fn hops_left(head: &RequestHead) -> Option<u64> {
+    if !matches!(head.method(), Method::Options | Method::Trace) {
+        return None;
+    }
+    decimal(head.field(FieldId::MaxForwards)?, HOPS_DIGITS_MAX)
 }
 
 /// Continues or begins a trace (W3C Trace Context §4). Whether it is the caller's that goes on.

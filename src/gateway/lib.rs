@@ -16,6 +16,7 @@
 mod access_log;
 mod admin;
 mod body;
+mod caller;
 mod connection;
 mod control_link;
 mod datagrams;

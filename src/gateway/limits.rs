@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-/// Bytes of pooled buffers that one worker may hold: beyond it connections are turned away and requests get 503.
-pub(crate) const MEMORY_BYTES_MAX: usize = 512 << 20;
-/// From here on bodies flow through small buffers only: four fifths of the most.
-pub(crate) const MEMORY_BYTES_SHORT: usize = MEMORY_BYTES_MAX / 5 * 4;
-
 /// Requests that one HTTP/3 connection may have open.
 pub(crate) const HTTP3_STREAMS_MAX: u32 = 128;
 /// After how long without a packet the other end of a QUIC connection is taken for gone. It is probed at half of it; when an
@@ -17,14 +12,19 @@ pub(crate) const QUIC_RESTART_NS: u64 = 100_000_000;
 /// How long the end of QUIC connections that a drain has cut is given to go out.
 pub(crate) const QUIC_CLOSE_NS_MAX: u64 = 300_000_000;
 
-const _: () = assert!(MEMORY_BYTES_SHORT < MEMORY_BYTES_MAX);
-
 /// What killed gateways whose state directories still stand may leave on tmpfs, all together.
 pub(crate) const RECORDS_LEFT_BYTES_MAX: u64 = 128 << 20;
 /// And for how long.
 pub(crate) const RECORDS_LEFT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Numbers of segments that are taken from the state directory at once.
 pub(crate) const SEGMENT_NUMBERS_STEP: u64 = 1 << 16;
+
+/// How long a reply is waited for before it is looked whether its HTTP/1 caller is still there, and listened from then on.
+pub(crate) const CALLER_LOOK_NS: u64 = 200_000_000;
+/// Between two looks where bytes of a next request wait, so that listening says nothing.
+pub(crate) const CALLER_LOOK_AGAIN_NS: u64 = 1_000_000_000;
+/// How long a caller that has ended its side of the connection is still kept a reply for.
+pub(crate) const HALF_CLOSED_NS_MAX: u64 = 1_000_000_000;
 
 /// Requests of one worker that wait for a free HTTP/2 stream of one endpoint.
 pub(crate) const STREAM_WAITERS_MAX: usize = 1024;

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use ringway_snapshot::model::AccessLog;
+
 use crate::generation::Generation;
 
 /// Most generations alive at once; publishing another waits until one is let go.
@@ -20,6 +22,7 @@ pub(crate) struct Published {
     current: ArcSwapOption<Generation>,
     turn: AtomicU64,
     live: Mutex<Vec<Arc<Generation>>>,
+    log_since: AtomicU64,
 }
 
 impl Published {
@@ -36,9 +39,20 @@ impl Published {
 
     /// Makes `generation` the one to serve: each head parsed after this uses it.
     pub(crate) fn publish(&self, generation: Arc<Generation>) {
+        let before = self.current.load();
+        let logged = before.as_deref().is_some_and(|before| before.settings.access_log != AccessLog::Off);
+        if !logged {
+            self.log_since.store(generation.current.generation, Ordering::Release);
+        }
         self.shelf().push(Arc::clone(&generation));
         self.current.store(Some(generation));
         self.turn.fetch_add(1, Ordering::Release);
+    }
+
+    /// The generation with which the access log was turned on, where it is on. Noted as generations are published: whoever prints
+    /// the log may look long after, when requests of several generations wait to be printed.
+    pub(crate) fn log_since(&self) -> u64 {
+        self.log_since.load(Ordering::Acquire)
     }
 
     /// Drops generations that nobody else holds; on helper threads only. Returns how many live.

@@ -11,6 +11,7 @@ use ringway_wire::http1::ResponseExtra;
 use ringway_wire::message::OwnField;
 use ringway_wire::method::Method;
 use ringway_wire::overlay::Overlay;
+use ringway_wire::request_id::RequestId;
 
 use crate::body::{Coding, Own, Sink, SinkEnd};
 use crate::connection::{Channel, Connection};
@@ -135,8 +136,12 @@ pub(crate) async fn refuse_unparsed(
     let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
     entry.generation = pinned.generation.current.generation;
     entry.detail = detail.unwrap_or_default();
-    let problem = Problem { detail, ..Problem::of(entry.outcome) };
-    let answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    let id =
+        RequestId::new(entry.started_unix_ms(), [connection.worker.random(), connection.worker.random()]);
+    entry.request_id = id.bytes();
+    let problem = Problem { detail, request_id: Some(id.as_str()), ..Problem::of(entry.outcome) };
+    let mut answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    answer.add("X-Request-Id", &id.as_bytes()[..]);
     drop(pinned);
     let (mut sink, receiver) = match channel {
         Channel::Http1(stream) => (Sink::http1(stream, stall_ns_max, 0), None),

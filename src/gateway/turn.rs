@@ -17,6 +17,7 @@ use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::grpc::Form;
 use ringway_wire::head::{Framing, RequestHead, Upgrade, Version};
 use ringway_wire::http1::{HostValue, RequestExtra, RequestLine, websocket_key};
+use ringway_wire::method::Method;
 use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::path::PathPolicy;
 use ringway_wire::told;
@@ -27,6 +28,7 @@ use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
 use crate::forwarding::{self, KnownAs};
 use crate::grpc;
+use crate::malformed;
 use crate::pinned::Pinned;
 use crate::reply::{self, Answer, Field};
 use crate::upstream::Upstream;
@@ -112,7 +114,8 @@ impl<'r> Turn<'r> {
                 Sink::message(sender, stall_ns_max, rate_min),
             ),
         };
-        if !head.accepts_trailers() {
+        let grpc = Form::of(head);
+        if !head.accepts_trailers() && grpc != Some(Form::Native) {
             sink.drop_trailers();
         }
         let mut reply_overlay = Overlay::take();
@@ -135,7 +138,7 @@ impl<'r> Turn<'r> {
             decisions: Decisions::default(),
             decided: false,
             upgrade: None,
-            grpc: Form::of(head),
+            grpc,
             web: None,
             pinned: Some(pinned),
         }
@@ -154,6 +157,10 @@ impl<'r> Turn<'r> {
             return Err((Outcome::ForbiddenPath, "path-encoded-separator"));
         }
         if self.head.upgrade().is_some() {
+            if self.connection.worker.draining() {
+                // It would be cut at the drain's deadline: its caller had better ask a node that stays.
+                return Err((Outcome::Draining, "no-new-tunnel"));
+            }
             if !row.has(flag::WEBSOCKET) {
                 return Err((Outcome::UpgradeNotAllowed, "not-on-this-route"));
             }
@@ -321,8 +328,25 @@ impl<'r> Turn<'r> {
         self.answer(&answer, false).await
     }
 
+    /// Refuses a request that we answer ourselves if what is there of its content is malformed, or too much.
+    async fn refuse_spoilt(&mut self) -> Option<Next> {
+        if self.head.framing() != Framing::Chunked {
+            return None;
+        }
+        match self.source.skip_ready().err()? {
+            SourceEnd::Malformed(reject) => {
+                Some(self.refuse_as(malformed::request(reject), Some(reject.name())).await)
+            }
+            SourceEnd::TooLarge => Some(self.refuse(Outcome::BodyTooLarge).await),
+            SourceEnd::Short | SourceEnd::Reset | SourceEnd::Timeout => None,
+        }
+    }
+
     /// Answers with a fixed response.
     pub(crate) async fn respond(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
+        if let Some(next) = self.refuse_spoilt().await {
+            return next;
+        }
         self.entry.outcome = Outcome::Served;
         let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
         let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
@@ -338,6 +362,9 @@ impl<'r> Turn<'r> {
         authority: Option<&str>,
         path: Option<&str>,
     ) -> Next {
+        if let Some(next) = self.refuse_spoilt().await {
+            return next;
+        }
         self.entry.outcome = Outcome::Served;
         let mut location = Vec::with_capacity(128);
         let authority = authority.map_or(self.head.authority(), str::as_bytes);
@@ -465,6 +492,20 @@ impl<'r> Turn<'r> {
         let ended = ended.unwrap_or_else(|| self.deadline_came());
         let ended = self.end_cut(ended).await;
         self.finish(ended).await
+    }
+
+    /// Whether it is a TRACE or OPTIONS that may go no further.
+    pub(crate) fn ends_here(&self) -> bool {
+        forwarding::hops_left(self.head) == Some(0)
+    }
+
+    /// Answers a TRACE or OPTIONS that may go no further (RFC 9110 §7.6.2). A request is never reflected: it holds credentials.
+    pub(crate) async fn answer_as_last(&mut self) -> Next {
+        if self.head.method() == Method::Options {
+            return self.respond(204, &[], b"").await;
+        }
+        let allow = ("Allow", Cow::Borrowed(&b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"[..]));
+        self.refuse_with(Outcome::MethodNotAllowed, Some("max-forwards"), Some(allow)).await
     }
 
     /// What gRPC asks for before the request goes: the instant of its deadline, which the upstream is told, streams of messages
@@ -603,7 +644,8 @@ impl<'r> Turn<'r> {
             self.entry.body_in_bytes = self.source.body_bytes;
             self.entry.body_out_bytes = self.sink.body_bytes;
         }
-        self.entry.waited_ns += self.source.waited_ns() + self.sink.waited_ns();
+        let waited_ns = self.source.waited_ns() + self.sink.waited_ns();
+        self.entry.waited_ns += waited_ns.saturating_sub(self.entry.overlapped_ns);
     }
 
     /// What was read beyond this request.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use ringway_policy::memory::Memory;
 use ringway_record::metrics::{Metric, Shard};
+use ringway_wire::buffer::memory;
 use ringway_wire::date::{DateCache, FixDate};
 
 use crate::connection::Connection;
-use crate::limits::{MEMORY_BYTES_MAX, QUIC_CLOSE_NS_MAX};
+use crate::limits::QUIC_CLOSE_NS_MAX;
 use crate::listener;
 use crate::mailbox::{Command, Mailbox};
 use crate::node::Node;
@@ -95,6 +96,10 @@ impl Worker {
         if turn != self.turn.get() {
             self.turn.set(turn);
             let fresh = self.node.published.current().map(|generation| Rc::new(Pinned::new(generation)));
+            if let Some(fresh) = &fresh {
+                let bytes = fresh.generation.settings.memory_bytes_max;
+                memory::set_in_use_bytes_max(usize::try_from(bytes).unwrap_or(usize::MAX));
+            }
             *self.pinned.borrow_mut() = fresh;
         }
         self.pinned.borrow().clone()
@@ -160,7 +165,7 @@ impl Worker {
     /// Whether its buffers weigh so much that nothing new can be taken on.
     #[inline]
     pub(crate) fn memory_is_full(&self) -> bool {
-        ringway_wire::buffer::memory::in_use() >= MEMORY_BYTES_MAX
+        memory::is_full()
     }
 
     /// Counts a connection as open until the guard is dropped, from before its handshake.

@@ -214,8 +214,8 @@ outcomes! {
         "The worker is at its limit of memory, connections or descriptors and took no more work.",
         "See ringway_memory_in_use_bytes and ringway_connections_open; add capacity, or find who holds them.";
     30 Draining "draining" Failure Some(503), (iana "temporary-reduced-capacity"), "Shutting down", Some("proxy_internal_response"),
-        "The request came on a connection that outlived the start of a drain. Kept for a drain that turns requests away: this version answers them and then closes.",
-        "Nothing during a restart; otherwise find out who sent SIGTERM.";
+        "A WebSocket was asked for while the node drains: it would be cut at the drain's deadline. Other requests are still answered.",
+        "Nothing during a restart: the caller repeats it at a node that stays; otherwise find out who sent SIGTERM.";
     31 DrainCut "drain_cut" Failure None, (none), "Cut at the end of the drain", None,
         "The request or tunnel was still going when the drain's deadline came, and was cut.",
         "Raise `settings.timeouts.drain` if such requests are normal.";

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 use crate::local::DEADLINES_EXPIRED;
 use crate::sys;
@@ -53,6 +54,34 @@ impl Deadline {
         self.arm(which, NEVER);
     }
 
+    /// Wakes the owner of `waker` within 100 ms after this instant, in place of the one before; nothing is shut down. For who
+    /// waits for something else and wants to look around when that takes long. As cheap as [`Self::arm`].
+    #[inline]
+    pub fn nudge(&self, at_mono_ns: u64, waker: &Waker) {
+        if let Some(slot) = self.chunk.slots.get(usize::from(self.slot)) {
+            let known = slot.waker.take().filter(|known| known.will_wake(waker));
+            slot.waker.set(Some(known.unwrap_or_else(|| waker.clone())));
+            slot.nudge_ns.set(at_mono_ns);
+            if at_mono_ns < self.chunk.earliest_ns.get() {
+                self.chunk.earliest_ns.set(at_mono_ns);
+            }
+        }
+    }
+
+    /// Takes the nudge away. The waker is kept for the next one: its task owns the stream.
+    #[inline]
+    pub fn calm(&self) {
+        if let Some(slot) = self.chunk.slots.get(usize::from(self.slot)) {
+            slot.nudge_ns.set(NEVER);
+        }
+    }
+
+    /// Whether no nudge is to come: it came, or there was none.
+    #[inline]
+    pub fn is_calm(&self) -> bool {
+        self.chunk.slots.get(usize::from(self.slot)).is_none_or(|slot| slot.nudge_ns.get() == NEVER)
+    }
+
     /// Which deadline was reached, `Write` first. The stream is then shut down on that side for good.
     #[inline]
     pub fn expired(&self) -> Option<Side> {
@@ -98,19 +127,29 @@ struct Chunk {
     table: Weak<Table>,
 }
 
-#[derive(Debug)]
 struct Slot {
     read_ns: Cell<u64>,
     write_ns: Cell<u64>,
+    /// When `waker` is to be woken.
+    nudge_ns: Cell<u64>,
+    waker: Cell<Option<Waker>>,
     fd: Cell<RawFd>,
     /// The sides that expired, as a set of `Side`s.
     expired: Cell<u8>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("fd", &self.fd).finish_non_exhaustive()
+    }
 }
 
 impl Slot {
     fn clear(&self, fd: RawFd) {
         self.read_ns.set(NEVER);
         self.write_ns.set(NEVER);
+        self.nudge_ns.set(NEVER);
+        drop(self.waker.take());
         self.fd.set(fd);
         self.expired.set(0);
     }
@@ -129,7 +168,14 @@ impl Slot {
             DEADLINES_EXPIRED.add_one();
             sys::shutdown_read(self.fd.get());
         }
-        self.read_ns.get().min(self.write_ns.get())
+        if self.nudge_ns.get() <= now_ns {
+            self.nudge_ns.set(NEVER);
+            if let Some(waker) = self.waker.take() {
+                waker.wake_by_ref();
+                self.waker.set(Some(waker));
+            }
+        }
+        self.read_ns.get().min(self.write_ns.get()).min(self.nudge_ns.get())
     }
 }
 
@@ -186,6 +232,8 @@ impl Chunk {
         let slots = std::array::from_fn(|_| Slot {
             read_ns: Cell::new(NEVER),
             write_ns: Cell::new(NEVER),
+            nudge_ns: Cell::new(NEVER),
+            waker: Cell::new(None),
             fd: Cell::new(-1),
             expired: Cell::new(0),
         });
@@ -218,6 +266,35 @@ mod tests {
         assert_eq!(table.chunks.borrow().len(), 16);
         table.sweep(NEVER - 1);
         assert!(deadlines[300..].iter().all(|deadline| deadline.expired().is_none()));
+    }
+
+    #[test]
+    fn a_nudge_wakes_once_and_shuts_nothing_down() {
+        #[derive(Default)]
+        struct Count(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let count = std::sync::Arc::new(Count::default());
+        let waker = std::task::Waker::from(count.clone());
+        let woken = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+        let table = Table::new();
+        let deadline = table.take(NOBODY);
+        assert!(deadline.is_calm());
+        deadline.nudge(1000, &waker);
+        table.sweep(999);
+        assert_eq!((woken(), deadline.is_calm()), (0, false));
+        table.sweep(1000);
+        table.sweep(2000);
+        assert_eq!((woken(), deadline.is_calm(), deadline.expired()), (1, true, None));
+        deadline.nudge(3000, &waker);
+        deadline.calm();
+        table.sweep(4000);
+        assert_eq!(woken(), 1);
+        drop(deadline);
+        assert_eq!(std::sync::Arc::strong_count(&count), 2, "the waker goes with the stream");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub use driver::{Driver, DriverChoice, Ended, Options, StartError, run};
 pub use host::{idle_priority, pin_to_core};
 pub use listener::{BindOptions, Listener};
 pub use local::{Counters, counters};
-pub use stream::Stream;
+pub use stream::{PeerState, Stream};
 pub use task::{spawn, spawn_foreign, spawn_vital, tasks_panicked};
 pub use timer::{Timer, sleep_until_ns, until_ns};
 pub use turn::turn;

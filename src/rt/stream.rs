@@ -12,6 +12,19 @@ use crate::pinned::{self, Alias, CallOff};
 use crate::sys;
 use crate::watched::{Direction, Watched};
 
+/// How the other end of a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It may send more, and nothing waits.
+    Here,
+    /// Bytes of it wait to be read; an end behind them shows as [`Self::Ended`].
+    Spoke,
+    /// It has ended its side, and may be waiting for what we send, or be gone: TCP does not tell.
+    Ended,
+    /// It has reset the connection, or both sides have ended.
+    Gone,
+}
+
 /// A TCP connection with CLOEXEC and NODELAY. One task reads and one writes at a time; they may be two.
 ///
 /// A read or write that is cut off by the stream's own deadline fails with `TimedOut`.
@@ -171,6 +184,11 @@ impl Stream {
     /// As [`Self::abort`], when the stream is dropped: for one that others still hold.
     pub fn reset_on_close(&self) {
         sys::linger_none(self.watched.fd());
+    }
+
+    /// How the other end stands, whatever of it waits to be read. One system call.
+    pub fn peer_state(&self) -> PeerState {
+        sys::peer_state(self.watched.fd())
     }
 
     /// The other end, as accepted or connected to.

@@ -12,6 +12,8 @@ use std::ptr;
 
 use libc::{c_int, c_void, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
+use crate::stream::PeerState;
+
 pub(crate) const POLL_IN: u32 = libc::POLLIN as u32;
 
 /// Parts handed to one `sendmsg`.
@@ -355,6 +357,19 @@ fn shutdown(fd: RawFd, how: c_int) -> io::Result<()> {
 /// Ends both sides, and every wait on them. An error means that they have ended already.
 pub(crate) fn shutdown_both(fd: RawFd) {
     let _ = shutdown(fd, libc::SHUT_RDWR);
+}
+
+/// How the other end of a connection stands, whatever waits to be read.
+pub(crate) fn peer_state(fd: RawFd) -> PeerState {
+    let mut asked = libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one entry, which outlives the call; with no time to wait it returns at once.
+    let answered = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    match asked.revents {
+        _ if answered <= 0 => PeerState::Here,
+        said if said & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0 => PeerState::Gone,
+        said if said & libc::POLLRDHUP != 0 => PeerState::Ended,
+        _ => PeerState::Spoke,
+    }
 }
 
 /// Ends receiving, and every wait for it. An error means that it has ended already.

@@ -62,6 +62,8 @@ pub struct Settings {
     pub drain_ms_max: u32,
     /// Most connections that one worker holds.
     pub connections_max: u32,
+    /// Most bytes of buffers that one worker holds; beyond it connections are turned away and requests get 503.
+    pub memory_bytes_max: u64,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed, as networks.
     pub trusted: Vec<Network>,
     /// Whether `traceparent` of an untrusted peer is continued.
@@ -88,6 +90,7 @@ impl Default for Settings {
             write_stall_ms_max: 30_000,
             drain_ms_max: 30_000,
             connections_max: 100_000,
+            memory_bytes_max: 512 << 20,
             trusted: Vec::new(),
             trace: TraceTrust::Trusted,
             access_log: AccessLog::Off,

@@ -82,6 +82,12 @@ pub(crate) const HTTP2_UPSTREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Streams to an upstream that we reset and remember, and those that its faults made us reset before the connection ends.
 pub(crate) const HTTP2_UPSTREAM_RESETS_MAX: usize = 1024;
 
+/// Requests to an upstream that did not end in order (given up by their callers, too late, refused) before their connection takes no
+/// more and a new one is made. Those still on it are served. Beyond its own bounds for resets, which are about a thousand with h2 and
+/// with nghttp2, either end breaks a connection, and with it the requests of callers who did nothing.
+pub(crate) const HTTP2_UPSTREAM_BROKEN_MAX: u32 = 256;
+
+const _: () = assert!(HTTP2_UPSTREAM_BROKEN_MAX as usize * 2 <= HTTP2_UPSTREAM_RESETS_MAX);
 const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.
 

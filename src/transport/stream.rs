@@ -224,6 +224,11 @@ impl Stream {
         self.socket().deadline()
     }
 
+    /// How the other end stands, whatever of it waits to be read. One system call.
+    pub fn peer_state(&self) -> rt::PeerState {
+        self.socket().peer_state()
+    }
+
     /// The other end's address.
     pub fn peer_address(&self) -> SocketAddr {
         self.socket().peer_address()

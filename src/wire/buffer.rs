@@ -167,6 +167,7 @@ struct Pool {
     idle_bytes_least: usize,
     idle_bytes_max: usize,
     in_use_bytes: usize,
+    in_use_bytes_max: usize,
 }
 
 thread_local! {
@@ -177,6 +178,7 @@ thread_local! {
             idle_bytes_least: 0,
             idle_bytes_max: memory::IDLE_BYTES_MAX_DEFAULT,
             in_use_bytes: 0,
+            in_use_bytes_max: usize::MAX,
         })
     };
 }
@@ -230,6 +232,32 @@ pub mod memory {
         POOL.try_with(|pool| pool.borrow().in_use_bytes).unwrap_or(0)
     }
 
+    /// Whether this thread's buffers weigh as much as they may: nothing new is taken on.
+    #[must_use]
+    #[inline]
+    pub fn is_full() -> bool {
+        POOL.try_with(|pool| {
+            let pool = pool.borrow();
+            pool.in_use_bytes >= pool.in_use_bytes_max
+        })
+        .unwrap_or(false)
+    }
+
+    /// Whether they weigh four fifths of it: from here on bodies flow through small buffers only.
+    #[must_use]
+    pub fn is_short() -> bool {
+        POOL.try_with(|pool| {
+            let pool = pool.borrow();
+            pool.in_use_bytes >= pool.in_use_bytes_max / 5 * 4
+        })
+        .unwrap_or(false)
+    }
+
+    /// Sets how much this thread's buffers may weigh. It is asked for, and not enforced here.
+    pub fn set_in_use_bytes_max(bytes: usize) {
+        let _ = POOL.try_with(|pool| pool.borrow_mut().in_use_bytes_max = bytes);
+    }
+
     /// Bytes (by class) on this thread's free lists.
     #[must_use]
     pub fn idle() -> usize {
@@ -273,6 +301,19 @@ mod tests {
         assert!(second.is_empty());
         assert_eq!(second.as_ptr(), address);
         assert_eq!(second.spare(), 16 * 1024);
+    }
+
+    #[test]
+    fn what_is_held_is_weighed_against_its_most() {
+        memory::set_in_use_bytes_max(20 * 1024);
+        let mut held: Vec<Buffer> = (0..3).map(|_| Buffer::take(Class::K4)).collect();
+        assert!(!memory::is_short() && !memory::is_full());
+        held.push(Buffer::take(Class::K4));
+        assert!(memory::is_short() && !memory::is_full());
+        held.push(Buffer::take(Class::K4));
+        assert!(memory::is_full());
+        held.clear();
+        assert!(!memory::is_short());
     }
 
     #[test]

@@ -264,10 +264,33 @@ impl FieldId {
         self.class() == PLAIN
     }
 
+    /// The field that this name would be if its `_` were `-`, where it is one that the gateway judges: framing, hop-by-hop or
+    /// protected. CGI and its heirs know both spellings by one name (`HTTP_X_FORWARDED_FOR`), so that what is forwarded in the one
+    /// would undo what was refused, replaced or written in the other.
+    #[must_use]
+    pub(crate) fn disguised(name: &[u8]) -> Option<Self> {
+        if !name.contains(&b'_') {
+            return None;
+        }
+        let mut text = [0; NAME_BYTES_MAX];
+        let place = text.get_mut(..name.len())?;
+        place.copy_from_slice(name);
+        place.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+        let id = Self::of_first(&text, name.len());
+        let id = if is_forwarded(&text) { Self::XForwardedFor } else { id };
+        (id.is_ours_to_write() || id.is_protected()).then_some(id)
+    }
+
     /// Every id of the table but `Other`.
     pub fn all() -> impl Iterator<Item = Self> {
         ROWS.iter().skip(1).map(|row| row.0)
     }
+}
+
+/// Whether a name is one of `X-Forwarded-*`, of which the table knows the usual ones.
+#[inline]
+pub(crate) fn is_forwarded(name: &[u8]) -> bool {
+    name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
 /// A set of field ids.
@@ -318,7 +341,8 @@ pub fn fields_page() -> String {
     let mut page = String::from(
         "# Fields that mean something to the gateway\n\nPrinted from the table in `src/wire/field.rs`. Hop-by-hop fields end at \
          the gateway; framing fields are written by it alone; a peer may neither nominate a protected field in `Connection` nor send \
-         it as a trailer.\n\n| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n",
+         it as a trailer. A request's field that would be any of these were its `_` a `-` (`X_Forwarded_For`) is dropped: many \
+         endpoints take one spelling for the other.\n\n| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n",
     );
     let mark = |class: u8, bit: u8| if class & bit != 0 { "yes" } else { "" };
     for (_, name, class) in ROWS.iter().skip(1) {
@@ -348,6 +372,25 @@ mod tests {
         }
         assert_eq!(FieldId::of(b""), FieldId::Other);
         assert_eq!(FieldId::of(b"e"), FieldId::Other);
+    }
+
+    #[test]
+    fn an_underscore_does_not_hide_a_field_that_is_judged() {
+        for (name, id) in [
+            (&b"X_Forwarded_For"[..], Some(FieldId::XForwardedFor)),
+            (b"x-forwarded_for", Some(FieldId::XForwardedFor)),
+            (b"Transfer_Encoding", Some(FieldId::TransferEncoding)),
+            (b"content_length", Some(FieldId::ContentLength)),
+            (b"keep_alive", Some(FieldId::KeepAlive)),
+            (b"X_Forwarded-Ssl", Some(FieldId::XForwardedFor)),
+            (b"X-Forwarded-User", None),
+            (b"user_agent", None),
+            (b"x_mine", None),
+            (b"_", None),
+            (&[b'_'; 40], None),
+        ] {
+            assert_eq!(FieldId::disguised(name), id, "{}", name.escape_ascii());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::field::{FieldId, FieldSet};
+use crate::field::{FieldId, FieldSet, is_forwarded};
 use crate::syntax::{is_field_value, is_token};
 
 /// Why an edit is refused.
@@ -84,6 +84,10 @@ pub struct Overlay {
     edits: Vec<Edit>,
     /// The ids that some edit names.
     touched: FieldSet,
+    /// Fields of the head that are as if they had not come; edits of their names hold.
+    ignored: FieldSet,
+    /// So are those named `X-Forwarded-*` that the table does not know.
+    ignores_forwarded: bool,
 }
 
 /// Overlays' memory that a thread keeps.
@@ -224,6 +228,18 @@ impl Overlay {
         self.edits.push(Edit { operand, ids, ..Edit::of(Kind::Lines, FieldId::Other, none) });
     }
 
+    /// Makes as if the head had no field of this name, whatever the edits before and after say of it: theirs stay.
+    pub(crate) fn ignore(&mut self, id: FieldId) {
+        self.touched.insert(id);
+        self.ignored.insert(id);
+    }
+
+    /// The same of `X-Forwarded-*` that the table does not know.
+    pub(crate) fn ignore_forwarded(&mut self) {
+        self.touched.insert(FieldId::Other);
+        self.ignores_forwarded = true;
+    }
+
     fn push(&mut self, edit: Edit) {
         self.touched.insert(edit.id);
         self.edits.push(edit);
@@ -248,7 +264,12 @@ impl Overlay {
     /// The name under which a field of the head is written; `None`: it is not written.
     #[inline]
     pub(crate) fn name_of<'a>(&'a self, id: FieldId, name: &'a [u8]) -> Option<&'a [u8]> {
-        if self.touched.contains(id) { self.fate(0, id, name) } else { Some(name) }
+        match self.touched.contains(id) {
+            false => Some(name),
+            true if self.ignored.contains(id) => None,
+            true if self.ignores_forwarded && id == FieldId::Other && is_forwarded(name) => None,
+            true => self.fate(0, id, name),
+        }
     }
 
     /// What the edits from `first` on make of a name.

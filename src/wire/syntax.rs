@@ -8,6 +8,8 @@ const VALUE: u8 = 2;
 const TARGET: u8 = 4;
 /// `unreserved` (RFC 3986 §2.3), which is also what a host name may hold.
 const UNRESERVED: u8 = 8;
+/// `_`, which some endpoints take for `-` in a field name.
+const UNDERSCORE: u8 = 16;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -31,6 +33,9 @@ const fn classes() -> [u8; 256] {
         }
         if alphanumeric || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             table[at] |= UNRESERVED;
+        }
+        if byte == b'_' {
+            table[at] |= UNDERSCORE;
         }
         at += 1;
     }
@@ -66,6 +71,31 @@ pub(crate) fn is_unreserved(byte: u8) -> bool {
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_tchar(*byte))
+}
+
+/// What a field's name is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// No token.
+    Bad,
+    /// A token without `_`.
+    Plain,
+    /// A token with `_`.
+    Underscored,
+}
+
+/// As [`is_token`], and whether there is a `_` in it: one look at each byte tells both.
+#[inline]
+pub(crate) fn spelling(name: &[u8]) -> Spelling {
+    let (every, any) = name.iter().fold((TOKEN, 0), |(every, any), byte| {
+        let class = class(*byte);
+        (every & class, any | class)
+    });
+    match (name.is_empty() || every & TOKEN == 0, any & UNDERSCORE != 0) {
+        (true, _) => Spelling::Bad,
+        (false, false) => Spelling::Plain,
+        (false, true) => Spelling::Underscored,
+    }
 }
 
 /// A field value without CR, LF, NUL and other CTLs (RFC 9110 §5.5), outer white space aside.
@@ -159,7 +189,8 @@ pub fn hex_digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::{
-        decimal, is_field_value, is_target, is_target_byte, is_token, is_value_byte, list_members, trim,
+        Spelling, decimal, is_field_value, is_target, is_target_byte, is_token, is_value_byte, list_members,
+        spelling, trim,
     };
 
     #[test]
@@ -170,6 +201,15 @@ mod tests {
             assert!(!is_token(&[b'a', byte]), "{byte:#x}");
         }
         assert!(!is_token(b""));
+        for (name, expected) in [
+            (&b"x-a"[..], Spelling::Plain),
+            (b"x_a", Spelling::Underscored),
+            (b"_", Spelling::Underscored),
+            (b"x_a b", Spelling::Bad),
+            (b"", Spelling::Bad),
+        ] {
+            assert_eq!(spelling(name), expected, "{name:?}");
+        }
         assert!(is_field_value(b"a\tb \x80\xff~"));
         for byte in [0, b'\r', b'\n', 0x0b, 0x1f, 0x7f] {
             assert!(!is_field_value(&[b'a', byte]), "{byte:#x}");

@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use crate::field::{FieldId, FieldSet};
+use crate::field::{FieldId, FieldSet, is_forwarded};
 use crate::forwarded::{Hop, write_forwarded, write_via, write_x_forwarded_for};
-use crate::head::RequestHead;
+use crate::head::{Field, RequestHead};
 use crate::overlay::{BadEdit, Overlay};
 use crate::request_id::place;
 use crate::syntax::is_field_value;
@@ -59,18 +59,23 @@ impl Told<'_> {
         if host {
             ids.insert(FieldId::XForwardedHost);
         }
-        // What is only dropped is named only where it is: an edit of a chain may have put it there.
-        let mut drop = |id| {
+        // What came is ignored only: a chain or a rewrite of ours may have set these, and a caller must not undo it.
+        let mut ignore = |id| {
             if head.field(id).is_some() {
-                ids.insert(id);
+                overlay.ignore(id);
             }
         };
         if !self.trusted {
-            drop(FieldId::XForwardedPort);
-            drop(FieldId::XForwardedPrefix);
+            ignore(FieldId::XForwardedPort);
+            ignore(FieldId::XForwardedPrefix);
+            ignore(FieldId::XRealIp);
         }
         if !self.keeps_tracestate {
-            drop(FieldId::Tracestate);
+            ignore(FieldId::Tracestate);
+        }
+        let unknown = |field: &Field| field.id == FieldId::Other && is_forwarded(field.name.of(&head.buffer));
+        if !self.trusted && head.field_lines().all().iter().any(unknown) {
+            overlay.ignore_forwarded();
         }
         overlay.set_lines(ids, |out| self.write(head, proto, host, out));
         Ok(())
@@ -237,6 +242,28 @@ mod tests {
             Via: 1.1 next
         "#]]
         .assert_eq(&sent(&head, &overlay).replace('\r', ""));
+    }
+
+    #[test]
+    fn a_caller_cannot_undo_what_a_chain_sets_nor_say_it_itself() {
+        let head = head(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-User: root\r\nX-Forwarded-Ssl: on\r\n\r\n",
+        );
+        let mut overlay = Overlay::take();
+        overlay.set(b"X-Real-IP", b"192.0.2.1").unwrap();
+        overlay.set(b"X-Forwarded-Prefix", b"/ours").unwrap();
+        overlay.set(b"X-Forwarded-Ssl", b"off").unwrap();
+        overlay.rename(b"X-Forwarded-Port", b"X-Port").unwrap();
+        told(false).add_to(&head, &mut overlay).unwrap();
+        let sent = sent(&head, &overlay);
+        assert!(
+            sent.starts_with(
+                "X-Real-IP: 192.0.2.1\r\nX-Forwarded-Prefix: /ours\r\nX-Forwarded-Ssl: off\r\nx-request-id"
+            ),
+            "{sent}"
+        );
+        assert!(!sent.contains("root") && !sent.contains("Ssl: on"), "{sent}");
+        assert!(!sent.contains("6.6.6.6") && !sent.contains("evil") && !sent.contains("X-Port"), "{sent}");
     }
 
     #[test]

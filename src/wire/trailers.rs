@@ -95,7 +95,11 @@ impl Trailers {
         }
         let line = self.last_line();
         let name_len = line.iter().position(|byte| *byte == b':').ok_or(Reject::TrailerSyntax)?;
-        let id = FieldId::of(line.get(..name_len).unwrap_or_default());
+        let name = line.get(..name_len).unwrap_or_default();
+        let id = match FieldId::of(name) {
+            FieldId::Other => FieldId::disguised(name).unwrap_or(FieldId::Other),
+            id => id,
+        };
         let at = |at: usize| u32::try_from(at).map_err(|_| Reject::TrailersTooLarge);
         let line = Line {
             start: at(self.open)?,
@@ -125,6 +129,7 @@ mod tests {
         let mut trailers = Trailers::default();
         assert_eq!(trailers.push(b"grpc-status", b"0", &limits), Ok(()));
         assert_eq!(trailers.push(b"content-length", b"5", &limits), Ok(()));
+        assert_eq!(trailers.push(b"content_length", b"5", &limits), Ok(()));
         for (name, value) in [
             (":status", "200"),
             ("X-A", "b"),

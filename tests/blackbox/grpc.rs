@@ -260,8 +260,9 @@ fn one(upstream: SocketAddr, keys: &str) -> Site {
         .route("/*: {to: one}")
 }
 
-/// DEADLINE_EXCEEDED and UNAVAILABLE as HPACK writes them: a length, and the Huffman code of the number.
+/// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED and UNAVAILABLE as HPACK writes them: a length, and the Huffman code of the number.
 const STATUS_4: &[u8] = &[0x81, 0x6b];
+const STATUS_8: &[u8] = &[0x81, 0x7b];
 const STATUS_14: &[u8] = &[0x82, 0x0b, 0x5f];
 
 /// Whether a field section has this `grpc-status`.
@@ -346,6 +347,78 @@ fn a_reply_that_its_upstream_breaks_off_ends_with_a_status() {
     }
     assert!(last.kind == HEADERS && last.ends() && has_status(&last, STATUS_14), "{last:?}");
     node.assert_outcome("upstream_body_short");
+}
+
+#[test]
+fn calls_that_are_given_up_one_after_the_other_break_no_call_of_others() {
+    let (told, resting) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let upstream = endpoint(&[], move |served| {
+        let mut first = 0;
+        while let Some(next) = served.next() {
+            match next.kind {
+                HEADERS if served.connection.number == 0 && first == 0 => {
+                    first = next.stream;
+                    served.send(head(first, 0, BEGUN));
+                    told.lock().unwrap().send(()).unwrap();
+                }
+                // Its content ends when the caller's does.
+                DATA if next.stream == first && next.ends() => {
+                    served.send(head(first, END_STREAM, &[("grpc-status", "0")]));
+                }
+                // What was cancelled is answered all the same: it was on its way.
+                RST_STREAM => {
+                    served.send(head(next.stream, 0, BEGUN));
+                    served.send(head(next.stream, END_STREAM, &[("grpc-status", "0")]));
+                }
+                _ => {}
+            }
+        }
+    });
+    let node = Node::start(&one(upstream.address, ""));
+    let mut client = Client::connect(node.address);
+    client.send_bytes(call_head(1, "/s/M", &[]));
+    resting.recv_timeout(PATIENCE).unwrap();
+    let mut hasty = node.connect();
+    for _ in 0..2500 {
+        let reply = hasty.ask(
+            "POST /s/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc\r\nGrpc-Timeout: 1m\r\nContent-Length: 0\r\n\r\n",
+        );
+        assert_eq!(reply.field("grpc-status"), Some("4"));
+    }
+    client.send(DATA, END_STREAM, 1, MESSAGE);
+    assert_eq!(client.next_of_stream().status(), 200);
+    let last = client.next_of_stream();
+    assert!(last.kind == HEADERS && last.ends() && !has_status(&last, STATUS_14), "{last:?}");
+    let opened = node.metric("ringway_upstream_connections_opened_total", "");
+    // One for each 256 calls, and those that nobody waited for any more when they were made.
+    assert!((2.0..60.0).contains(&opened), "{opened} connections");
+}
+
+#[test]
+fn messages_beyond_the_limit_end_a_call_with_a_status_before_and_in_its_reply() {
+    for begin in [false, true] {
+        let (upstream, resets) = told_of_resets(begin);
+        let node = Node::start(
+            &Site::bare()
+                .http2()
+                .upstream("one", &[upstream.address], "protocol: http2")
+                .route("/*: {to: one, body: 20KiB}"),
+        );
+        let mut client = Client::connect(node.address);
+        client.send_bytes(call_head(1, "/s/M", &[]));
+        if begin {
+            assert_eq!(client.next_of_stream().status(), 200);
+            assert_eq!(client.next_of_stream().payload, MESSAGE);
+        }
+        for _ in 0..2 {
+            client.send(DATA, 0, 1, vec![7; 16 * 1024]);
+        }
+        let last = client.next_of_stream();
+        assert!(last.kind == HEADERS && last.ends() && has_status(&last, STATUS_8), "{begin}: {last:?}");
+        assert_eq!(resets.recv_timeout(PATIENCE), Ok(CANCEL));
+        node.assert_outcome("body_too_large");
+    }
 }
 
 #[test]

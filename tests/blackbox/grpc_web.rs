@@ -108,6 +108,52 @@ fn base64_is_decoded_wherever_it_is_cut() {
 }
 
 #[test]
+fn a_call_that_was_refused_is_sent_again_as_it_was_decoded() {
+    let (told, got) = channel::<Vec<u8>>();
+    let told = Mutex::new(told);
+    let upstream = endpoint(&[], move |served| {
+        let (mut content, mut calls) = (Vec::new(), 0);
+        while let Some(next) = served.next() {
+            if next.kind == DATA {
+                content.extend(&next.payload);
+            }
+            if next.ends() {
+                calls += 1;
+                told.lock().unwrap().send(std::mem::take(&mut content)).unwrap();
+                if calls == 1 {
+                    served.send(frames::reset(next.stream, frames::REFUSED_STREAM));
+                } else {
+                    answer(served, next.stream);
+                }
+            }
+        }
+    });
+    let node = Node::start(&site(upstream.address));
+    let reply = ask(&mut node.connect(), "/web/s.S/M", "application/grpc-web-text", "AAAAAANhYmM=");
+    assert_eq!(reply.status, 200);
+    assert_eq!([got.recv().unwrap(), got.recv().unwrap()], [b"\0\0\0\0\x03abc", b"\0\0\0\0\x03abc"]);
+    assert_eq!(node.assert_outcome("served")["attempts"], 2);
+}
+
+#[test]
+fn what_is_decoded_has_no_length_towards_an_upstream_of_text_and_its_trailers_are_found() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n\0\0\0\0\u{2}hi\r\n0\r\nGrpc-Status: 0\r\n\r\n",
+    );
+    let site = Site::bare()
+        .upstream("one", &[upstream.address], "protocol: auto")
+        .route("/web/*: {to: one, grpc_web: true}");
+    let node = Node::start(&site);
+    let reply = ask(&mut node.connect(), "/web/s.S/M", "application/grpc-web-text", "AAAAAANhYmM=");
+    assert_eq!(reply.text(), "AAAAAAJoaQ==gAAAABBncnBjLXN0YXR1czogMA0K");
+    let head = upstream.head().to_ascii_lowercase();
+    assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"), "{head}");
+    assert!(head.contains("te: trailers") && !head.contains("x-grpc-web"), "{head}");
+    assert!(head.contains("content-type: application/grpc\r\n"), "{head}");
+    node.assert_outcome("served");
+}
+
+#[test]
 fn a_caller_of_http10_gets_no_chunks() {
     let (upstream, _got) = answering();
     let node = Node::start(&site(upstream.address));

@@ -157,6 +157,8 @@ fn refused(node: &Node, reject: Reject, bytes: &[u8]) {
     assert_eq!(reply.status, reject.status(), "{reject:?} {sent:?}: {}", reply.head);
     assert_eq!(reply.field("content-type"), Some("application/problem+json"), "{sent:?}");
     assert_eq!(reply.field("connection"), Some("close"), "{sent:?}: {}", reply.head);
+    let id = reply.field("x-request-id").unwrap_or_else(|| panic!("{sent:?} has no id: {}", reply.head));
+    assert!(reply.text().contains(id), "{sent:?}: {}", reply.text());
     client.assert_closed();
 }
 
@@ -222,6 +224,24 @@ fn a_malformed_chunk_is_refused_and_its_request_never_completes_upstream() {
     for (reject, _, outcome) in CHUNKS {
         assert_recorded(&node, *reject, outcome);
         assert_recorded(&node, *reject, outcome);
+    }
+}
+
+#[test]
+fn a_reply_of_ours_does_not_hide_that_a_chunk_is_malformed() {
+    let node = Node::start(
+        &Site::bare()
+            .route("/own: {respond: {status: 200, body: ok}}")
+            .route("/away: {redirect: {path: /own}}"),
+    );
+    for path in ["/own", "/away"] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for (reject, bytes, outcome) in CHUNKS {
+            assert_refused(&node, *reject, format!("{head}{bytes}").as_bytes(), outcome);
+        }
+        let good = node.connect().ask(format!("{head}2;a=b\r\nok\r\n0\r\nX: 1\r\n\r\n"));
+        assert!(good.status < 400, "{}", good.head);
+        node.assert_outcome("served");
     }
 }
 

@@ -13,6 +13,8 @@ also_on_epoll!(
     a_head_that_takes_too_long_is_408_however_steadily_it_comes
     a_caller_that_half_closes_still_gets_its_reply
     connections_beyond_the_limit_are_refused_and_counted
+    a_caller_that_leaves_while_its_reply_is_awaited_costs_the_upstream_nothing_more
+    a_caller_that_half_closes_gets_a_reply_that_takes_a_moment
 );
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
@@ -145,6 +147,163 @@ fn connections_beyond_the_limit_are_refused_and_counted() {
     held.clear();
     node.wait_metric("ringway_connections_open", "", |open| open == 0.0);
     assert_eq!(node.connect().ask(GET).status, 200, "and there is room again");
+}
+
+/// Fails if anything comes from there within 400 ms.
+fn assert_quiet(stream: &TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    assert!(stream.peek(&mut [0]).is_err());
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+}
+
+/// A caller that takes next to nothing of what it is sent.
+fn stalled(address: SocketAddr) -> Option<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).ok()?;
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: api.test\r\n\r\n").ok()?;
+    Some(stream)
+}
+
+#[test]
+fn requests_beyond_the_memory_get_503_until_there_is_room_again() {
+    let upstream = Scripted::start(|connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /large ") {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+                connection.send(vec![b'x'; 100_000_000]);
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address).settings("memory: 1MiB"));
+    let mut kept = node.connect();
+    assert_eq!(kept.ask(GET).status, 200);
+    let mut readers = Vec::new();
+    let refused = loop {
+        readers.extend(stalled(node.address));
+        let reply = kept.ask(GET);
+        if reply.status == 503 {
+            break reply;
+        }
+        assert!(readers.len() < 500, "{} readers do not fill a mebibyte", readers.len());
+    };
+    assert!(refused.field("retry-after").is_some(), "{}", refused.head);
+    assert!(refused.text().contains("temporary-reduced-capacity"), "{}", refused.text());
+    node.wait_metric("ringway_memory_in_use_bytes", "", |bytes| bytes >= 1_048_576.0);
+    node.connect().assert_closed();
+    assert!(node.metric("ringway_connections_refused_total", "") >= 1.0);
+    let memory = node.metric("ringway_memory_in_use_bytes", "");
+    assert!(memory < 1_572_864.0, "{memory} bytes: it is exceeded by what was under way at most");
+    drop(readers);
+    let began = std::time::Instant::now();
+    while kept.ask(GET).status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "there is no room again");
+    }
+    let outcomes: Vec<_> = std::iter::from_fn(|| Some(node.record()["outcome"].as_str()?.to_owned()))
+        .take_while(|outcome| outcome != "overload")
+        .collect();
+    assert!(outcomes.iter().all(|outcome| outcome == "served"), "{outcomes:?}");
+    assert_eq!(node.connect().ask(GET).status, 200);
+}
+
+#[test]
+fn a_caller_that_leaves_while_its_reply_is_awaited_costs_the_upstream_nothing_more() {
+    let (said, left) = std::sync::mpsc::channel();
+    let said = std::sync::Mutex::new(said);
+    let upstream = Scripted::start(move |connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.contains(" /silent ") || head.contains(" /stream ") {
+                if head.contains(" /stream ") {
+                    connection.send("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n");
+                }
+                // Nothing more is said: the connection ends when the gateway has no use for it any more.
+                let ended = connection.some().is_none();
+                said.lock().unwrap().send(ended).unwrap();
+                return;
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let get = "GET /silent HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    let post = "POST /silent HTTP/1.1\r\nHost: api.test\r\nContent-Length: 2\r\n\r\n";
+    let stream = "GET /stream HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    for (sent, then, resets) in
+        [(get, "", false), (get, "", true), (get, GET, false), (post, "ok", true), (stream, "", false)]
+    {
+        let mut client = node.connect();
+        client.send(sent);
+        upstream.head();
+        client.send(then);
+        if sent == stream {
+            client.until(b"data: 1\n\n");
+        }
+        let began = std::time::Instant::now();
+        if resets {
+            socket2::SockRef::from(client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        assert!(left.recv_timeout(Duration::from_secs(20)).unwrap(), "{sent:?}: more was sent");
+        assert!(began.elapsed() < Duration::from_secs(8), "{sent:?}: only after {:?}", began.elapsed());
+        let record = node.assert_outcome("client_closed");
+        assert_eq!((&record["attempts"], &record["kind"]), (&1.into(), &"client".into()), "{record}");
+        // Who comes next gets a connection of its own, or one that is sound.
+        assert_eq!(node.connect().ask(GET).text(), "ok");
+        assert_eq!(node.assert_outcome("served")["status"], 200);
+    }
+}
+
+#[test]
+fn a_caller_that_half_closes_gets_a_reply_that_takes_a_moment() {
+    let upstream = Scripted::start(|connection| {
+        while connection.request().is_some() {
+            // Somewhat longer than the moment after which callers are looked for.
+            assert_quiet(connection.stream());
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    client.send(GET).finish();
+    assert_eq!(client.reply().text(), "ok");
+    client.assert_closed();
+    node.assert_outcome("served");
+}
+
+#[test]
+fn the_gateways_own_share_is_what_nobody_waited_for() {
+    let upstream = Scripted::start(move |connection| {
+        while let Some((head, _)) = connection.request() {
+            if head.starts_with("GET /ws/") {
+                return crate::websocket::echo_after(connection);
+            }
+            assert_quiet(connection.stream());
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\no");
+            assert_quiet(connection.stream());
+            connection.send("kay");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let check = |record: serde_json::Value| {
+        let us = |name: &str| record[name].as_u64().unwrap();
+        assert!(us("duration_us") >= 300_000, "{record}");
+        assert!(us("own_us") > 0 && us("own_us") < 150_000, "{record}");
+    };
+    let mut client = node.connect();
+    assert_eq!(client.ask(GET).text(), "okay");
+    check(node.assert_outcome("served"));
+    // Both directions wait at once.
+    client.send("POST /a HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    assert_quiet(client.stream());
+    assert_eq!(client.ask("1\r\nb\r\n0\r\n\r\n").text(), "okay");
+    check(node.assert_outcome("served"));
+    assert_eq!(client.ask(crate::websocket::UPGRADE).status, 101);
+    assert_quiet(client.stream());
+    assert_eq!(client.send("hello").exactly(5), b"hello");
+    client.finish().rest();
+    check(node.assert_outcome("tunnel_closed"));
 }
 
 #[test]

@@ -119,6 +119,11 @@ impl Raw {
         }
     }
 
+    /// Whether something is there to be read: what was read before, or what comes; `false` at the end.
+    pub(crate) fn more_or_read(&mut self) -> bool {
+        !self.read.is_empty() || self.more()
+    }
+
     /// Reads to the end; `true`: by a reset, or by TLS that was not closed in order.
     pub(crate) fn ends_in_disorder(&mut self) -> bool {
         let Some(tls) = &mut self.tls else { panic!("in plain text, no end is in order") };

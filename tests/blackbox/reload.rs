@@ -150,6 +150,31 @@ fn a_drain_finishes_what_has_begun_and_begins_nothing() {
 }
 
 #[test]
+fn a_drain_opens_no_tunnel_that_it_would_have_to_cut() {
+    let (upstream, release) = releasable();
+    let node = Node::start(&Site::to(upstream.address));
+    let mut busy = node.connect();
+    busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    upstream.head();
+    let mut late = node.connect();
+    // Its first bytes are there before the drain begins: the connection is not idle.
+    let (begin, rest) = websocket::UPGRADE.split_at(10);
+    late.send(begin);
+    node.wait_metric("ringway_connections_open", "", |open| open >= 2.0);
+    node.signal(Signal::TERM);
+    node.log.find("it drains", |line| line.contains("draining").then_some(()));
+    let reply = late.ask(rest);
+    assert_eq!((reply.status, reply.field("connection")), (503, Some("close")), "{}", reply.head);
+    assert!(reply.field("retry-after").is_some(), "{}", reply.head);
+    late.assert_closed();
+    node.assert_outcome("draining");
+    upstream.assert_untouched();
+    release.send(()).unwrap();
+    assert_eq!(busy.reply().text(), "ok");
+    assert_eq!(node.wait(), Some(0));
+}
+
+#[test]
 fn a_drain_cuts_what_is_left_at_its_deadline() {
     let (upstream, _release) = releasable();
     let node = Node::start(&Site::to(upstream.address).settings("timeouts: {drain: 200ms}"));

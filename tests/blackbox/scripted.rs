@@ -81,6 +81,11 @@ impl Scripted {
             .expect("a request reached the endpoint")
     }
 
+    /// A request head that has reached it already, if there is one.
+    pub(crate) fn try_head(&self) -> Option<String> {
+        self.heads.lock().unwrap().try_recv().ok()
+    }
+
     /// Fails if any request head has reached it that [`Scripted::head`] did not return.
     pub(crate) fn assert_untouched(&self) {
         if let Ok(head) = self.heads.lock().unwrap().try_recv() {

@@ -288,7 +288,9 @@ impl Place {
                         break (head, receiver);
                     }
                 };
-                read(head, &mut receiver, plan, target).await
+                let reply = read(head, &mut receiver, plan, target).await?;
+                slot.ended_in_order();
+                Ok(reply)
             }
             Line::Http3(calling) => {
                 let mut call = calling.call(head.method()).await?;
@@ -301,7 +303,7 @@ impl Place {
                         break head;
                     }
                 };
-                let mut receiver = Receiver::Http3(call.reply.receiver());
+                let mut receiver = Receiver::from(call.reply.receiver());
                 read(head, &mut receiver, plan, target).await
             }
         }

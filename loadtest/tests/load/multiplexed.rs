@@ -107,7 +107,7 @@ async fn serve_tcp(
             while let Some(incoming) = poll_fn(|cx| accepting.poll_next(cx)).await {
                 let http2::Incoming { head, receiver, sender } = incoming;
                 spawn(async move {
-                    let _ = answer(&head.unwrap(), Receiver::Http2(receiver), Sender::Http2(sender)).await;
+                    let _ = answer(&head.unwrap(), Receiver::from(receiver), Sender::Http2(sender)).await;
                 });
             }
             accepting.linger().await;
@@ -131,7 +131,7 @@ async fn serve_quic(profile: ServerProfile, told: Told<SocketAddr>, connections:
             while let Some(arrived) = accepting.next().await {
                 spawn(async move {
                     if let Ok(http3::Incoming { head, receiver, sender }) = arrived.head().await {
-                        let _ = answer(&head, Receiver::Http3(receiver), Sender::Http3(sender)).await;
+                        let _ = answer(&head, Receiver::from(receiver), Sender::Http3(sender)).await;
                     }
                 });
             }

@@ -3,9 +3,11 @@
 
 mod http1;
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use ringway_rt::Side;
 use ringway_transport::{After, MessageEnd, Sender, Stream};
@@ -17,6 +19,7 @@ use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::trailers::Trailers;
 
 use self::http1::Http1Writer;
+use crate::caller::Watch;
 
 /// How the body is framed towards this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,10 @@ pub(crate) struct Sink<'s> {
     stall_ns_max: u64,
     rate_min: u64,
     takes_trailers: bool,
+    /// Since when it is waited for what goes to an HTTP/1 caller, whose leaving is then noticed; 0: it is not looked out for.
+    watched_ns: u64,
+    /// While it says so, somebody else reads from that caller, and notices it.
+    uploading: Option<Rc<Cell<bool>>>,
     /// The form of gRPC-Web that what is given is translated into.
     web: Option<Web>,
     /// Time spent waiting for the peer to take bytes.
@@ -128,6 +135,8 @@ impl<'s> Sink<'s> {
             stall_ns_max,
             rate_min: u64::from(rate_min),
             takes_trailers: true,
+            watched_ns: 0,
+            uploading: None,
             web: None,
             waited_ns: 0,
             body_bytes: 0,
@@ -138,6 +147,19 @@ impl<'s> Sink<'s> {
     /// The peer did not say that it takes trailers: they are dropped (contract, rule 15).
     pub(crate) fn drop_trailers(&mut self) {
         self.takes_trailers = false;
+    }
+
+    /// From here on [`Self::unless_closed`] notices that an HTTP/1 caller has left, too; not while `uploading` says that its
+    /// content is being read, which notices it as well.
+    pub(crate) fn watch(&mut self, from_ns: u64, uploading: Option<Rc<Cell<bool>>>) {
+        self.watched_ns = from_ns;
+        self.uploading = uploading;
+    }
+
+    /// Whether [`Self::unless_closed`] may end early.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched_ns != 0 || self.is_message()
     }
 
     /// From here on what is given is gRPC, and what is sent gRPC-Web of this form.
@@ -395,16 +417,17 @@ impl<'s> Sink<'s> {
         Ok(())
     }
 
-    /// What `future` comes to, unless the peer takes its stream back before. On an HTTP/1 connection a peer that is gone shows
-    /// when it is written to.
-    pub(crate) async fn unless_closed<F: Future>(&mut self, future: F) -> Result<F::Output, SinkEnd> {
-        let To::Message(writer) = &mut self.to else { return Ok(future.await) };
-        let mut future = pin!(future);
-        poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => writer.sender.poll_closed(context).map(|_| Err(SinkEnd::Closed)),
-        })
-        .await
+    /// What `future` comes to, unless the peer takes its stream back before, or leaves its HTTP/1 connection while it is watched:
+    /// otherwise that shows when it is written to. The future is given up then.
+    pub(crate) fn unless_closed<'f, F: Future>(&'f mut self, future: Pin<&'f mut F>) -> UnlessClosed<'f, F> {
+        let whom = match &mut self.to {
+            To::Message(writer) => Whom::Stream(&mut writer.sender),
+            To::Http1(_) if self.watched_ns == 0 => Whom::Nobody,
+            To::Http1(writer) => {
+                Whom::Caller(Watch::new(writer.stream(), self.uploading.as_deref(), self.watched_ns))
+            }
+        };
+        UnlessClosed { whom, future }
     }
 
     fn end_chunk(&mut self) {
@@ -464,6 +487,35 @@ impl<'s> Sink<'s> {
             return Err(SinkEnd::Stalled);
         }
         Ok(())
+    }
+}
+
+/// [`Sink::unless_closed`].
+pub(crate) struct UnlessClosed<'f, F> {
+    whom: Whom<'f>,
+    future: Pin<&'f mut F>,
+}
+
+/// Who is looked at meanwhile.
+enum Whom<'f> {
+    Nobody,
+    Stream(&'f mut Sender),
+    Caller(Watch<'f>),
+}
+
+impl<F: Future> Future for UnlessClosed<'_, F> {
+    type Output = Result<F::Output, SinkEnd>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.future.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        let closed = match &mut self.whom {
+            Whom::Nobody => return Poll::Pending,
+            Whom::Stream(sender) => sender.poll_closed(context).map(drop),
+            Whom::Caller(watch) => watch.poll(context),
+        };
+        closed.map(|()| Err(SinkEnd::Closed))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 
 use ringway_record::Outcome;
@@ -81,6 +82,7 @@ pub(super) struct Head {
 pub(super) async fn read(job: &Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> Result<Head, Came> {
     if wait.beside.is_none() {
         wait.arm(wait.until_ns);
+        sink.watch(wait.sent_ns, None);
     }
     let interims = Interims::new(job.head.version(), WantsContinue::No);
     match wait.from {
@@ -118,15 +120,13 @@ async fn read_text(
         }
         let silent = buffer.is_empty() && !answered;
         let repeat = if silent { Repeat::Idempotent } else { Repeat::Never };
-        let read = if sink.is_message() {
-            // A caller that takes its stream back ends the wait: nobody needs the reply any more.
-            let read = stream.read_when_there(buffer.vec_mut());
-            sink.unless_closed(read).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?
-        } else if wait.beside.is_none() && job.deadline_ns.is_none() {
-            stream.read_soon(buffer.vec_mut()).await
+        // A caller that leaves, or takes its stream back, ends the wait: nobody needs the reply any more.
+        let read = if wait.beside.is_none() && job.deadline_ns.is_none() && !sink.is_message() {
+            sink.unless_closed(pin!(stream.read_soon(buffer.vec_mut()))).await
         } else {
-            stream.read_when_there(buffer.vec_mut()).await
+            sink.unless_closed(pin!(stream.read_when_there(buffer.vec_mut()))).await
         };
+        let read = read.map_err(|_| Came::before_reply(Outcome::ClientClosed))?;
         match read {
             Ok(0) => return Err(Came { repeat, ..Came::before_reply(Outcome::UpstreamReset) }),
             Ok(_) => {}
@@ -155,6 +155,7 @@ async fn read_stream(
             timer.reset(due_ns.get());
             timer.poll(context).map(|()| Err(HeadEnd::Silent))
         });
+        let next = pin!(next);
         let came = sink.unless_closed(next).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?;
         let (outcome, repeat) = match came {
             Ok(ReplyHead::Final(reply, receiver)) => return Ok(Head { reply, receiver: Some(receiver) }),

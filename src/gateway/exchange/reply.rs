@@ -56,7 +56,10 @@ pub(super) async fn relay_reply(
 ) -> Came {
     let (reply, receiver) = match head::read(job, sink, &wait).await {
         Ok(Head { reply, receiver }) => (reply, receiver),
-        Err(came) => return came,
+        Err(came) => {
+            entry.waited_since(wait.sent_ns);
+            return came;
+        }
     };
     if let Some(beside) = wait.beside {
         beside.head_came.set(true);
@@ -209,6 +212,7 @@ async fn relay_tunnel(
     }
     let _open = job.connection.worker.gauge(Metric::TunnelsOpen);
     let idle_ns_max = job.timeouts.tunnel_idle_ns_max;
+    let joined_ns = ringway_rt::now().mono_ns;
     let tunnelled = match (sink.connection(), job.receiver.take()) {
         (Some(down), _) => tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await,
         (None, Some(receiver)) => match sink.sender() {
@@ -217,6 +221,8 @@ async fn relay_tunnel(
         },
         (None, None) => return Came::cut(Outcome::Internal),
     };
+    // What moving its bytes took is not counted: a clock read for each message would cost more than that.
+    entry.waited_since(joined_ns);
     entry.body_in_bytes = tunnelled.up_bytes;
     entry.body_out_bytes = tunnelled.down_bytes;
     let outcome = match tunnelled.end {

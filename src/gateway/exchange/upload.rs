@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use ringway_record::Outcome;
@@ -49,13 +50,18 @@ pub(super) async fn beside(
     up: &mut Sink<'_>,
     wait: Wait<'_>,
 ) -> Came {
+    let uploading = Rc::new(Cell::new(true));
+    sink.watch(wait.sent_ns, Some(Rc::clone(&uploading)));
     let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
     let request_ns_max = job.timeouts.request_ns_max;
+    // Both directions wait at once: what counts is when neither moves, not the sum of their waits.
+    let mut pauses = Pauses::default();
+    let (before_ns, waited_ns) = (entry.waited_ns, source.waited_ns() + sink.waited_ns());
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));
         let mut reply = pin!(relay_reply(job, entry, sink, wait));
-        poll_fn(|context| {
+        let mut both = pin!(poll_fn(|context| {
             if state.upload.get() == Upload::Sending
                 && let Poll::Ready(ended) = upload.as_mut().poll(context)
             {
@@ -68,6 +74,7 @@ pub(super) async fn beside(
                     Err(RelayEnd::Source(end)) => return Poll::Ready(Err(end)),
                 };
                 state.upload.set(next);
+                uploading.set(false);
                 if !state.head_came.get() {
                     // From here on the reply's head is due.
                     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
@@ -75,9 +82,17 @@ pub(super) async fn beside(
                 }
             }
             reply.as_mut().poll(context).map(Ok)
+        }));
+        poll_fn(|context| {
+            pauses.end();
+            let polled = both.as_mut().poll(context);
+            pauses.begin();
+            polled
         })
         .await
     };
+    entry.waited_ns = before_ns + pauses.sum_ns;
+    entry.overlapped_ns += (source.waited_ns() + sink.waited_ns()).saturating_sub(waited_ns);
     // An upload that was given up while it waited leaves its deadline behind, which would end the wait for a later request.
     source.disarm();
     match failed {
@@ -93,6 +108,25 @@ pub(super) async fn beside(
         }
         Err(end) if sink.untouched() => Came::before_reply(outcome_of(end, entry)),
         Err(end) => Came::cut(outcome_of(end, entry)),
+    }
+}
+
+/// The time between a poll and the next one, which is when everybody waits.
+#[derive(Default)]
+struct Pauses {
+    since_ns: u64,
+    sum_ns: u64,
+}
+
+impl Pauses {
+    fn begin(&mut self) {
+        self.since_ns = ringway_rt::now().mono_ns;
+    }
+
+    fn end(&mut self) {
+        if self.since_ns != 0 {
+            self.sum_ns += ringway_rt::now().mono_ns.saturating_sub(self.since_ns);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::Stream;
 use crate::bell::Bell;
 use crate::limits::{
     HTTP2_FRAME_BYTES_MAX, HTTP2_QUEUED_BYTES_MAX, HTTP2_REPLY_LIST_BYTES_MAX, HTTP2_TABLE_BYTES_MAX,
-    HTTP2_UPSTREAM_RESETS_MAX, HTTP2_UPSTREAM_WINDOW_BYTES,
+    HTTP2_UPSTREAM_BROKEN_MAX, HTTP2_UPSTREAM_RESETS_MAX, HTTP2_UPSTREAM_WINDOW_BYTES,
 };
 use crate::message::{After, Sender};
 
@@ -50,6 +50,8 @@ struct Shared {
     carried: Cell<u64>,
     /// Since when it has carried none.
     rests_since_ns: Cell<u64>,
+    /// Requests that did not end in order.
+    broken: Cell<u32>,
     /// Most that we put on it.
     streams_max: u32,
     /// Most that the peer allows at this moment; 0 until its SETTINGS came.
@@ -65,7 +67,11 @@ struct Shared {
 }
 
 /// A request's place on a connection, until it is dropped.
-pub struct Slot(Rc<Shared>);
+pub struct Slot {
+    shared: Rc<Shared>,
+    /// A request was sent on it, and has not ended in order.
+    open: Cell<bool>,
+}
 
 /// A request that was sent.
 pub struct Requested {
@@ -99,6 +105,7 @@ impl ClientConnection {
             pings: RefCell::new(connection.ping_pong()),
             streams: Cell::new(0),
             carried: Cell::new(0),
+            broken: Cell::new(0),
             rests_since_ns: Cell::new(rt::now().mono_ns),
             streams_max,
             streams_allowed: Cell::new(0),
@@ -165,7 +172,7 @@ impl ClientConnection {
     pub fn slot(&self) -> Option<Slot> {
         (self.free() > 0).then(|| {
             self.shared.streams.set(self.shared.streams.get() + 1);
-            Slot(Rc::clone(&self.shared))
+            Slot { shared: Rc::clone(&self.shared), open: Cell::new(false) }
         })
     }
 }
@@ -191,12 +198,13 @@ impl Slot {
     ) -> Result<Requested, HeadEnd> {
         let (request, method) = request::of(head).ok_or(HeadEnd::Unsendable)?;
         // A clone of its own: one that was used waits for its last stream to be opened.
-        let Some(mut requests) = self.0.requests.borrow().clone() else { return Err(HeadEnd::Refused) };
+        let Some(mut requests) = self.shared.requests.borrow().clone() else { return Err(HeadEnd::Refused) };
         // Whatever the reason: it was not sent.
         let (future, stream) =
             requests.send_request(request, after == After::Nothing).map_err(|_| HeadEnd::Refused)?;
-        self.0.carried.set(self.0.carried.get() + 1);
-        let line = &self.0.line;
+        self.open.set(true);
+        self.shared.carried.set(self.shared.carried.get() + 1);
+        let line = &self.shared.line;
         let reply = Reply::new(future, Rc::clone(line), method, limits);
         let sender = super::Sender::of_request(stream, Rc::clone(line), head, after);
         Ok(Requested { sender: Sender::Http2(sender), reply })
@@ -205,17 +213,23 @@ impl Slot {
     /// Whether the connection carried another request before.
     #[must_use]
     pub fn reused(&self) -> bool {
-        self.0.carried.get() > 1
+        self.shared.carried.get() > 1
+    }
+
+    /// The request and its reply are whole. Of those that are not, a connection carries no more than
+    /// [`HTTP2_UPSTREAM_BROKEN_MAX`].
+    pub fn ended_in_order(&self) {
+        self.open.set(false);
     }
 
     /// Asks the peer for a sign of life, because a request on it waited too long. Without one by `until_ns` the connection is
     /// given up, and every request on it with it.
     pub fn probe(&self, until_ns: u64) {
-        let Some(mut pings) = self.0.pings.borrow_mut().take() else { return };
+        let Some(mut pings) = self.shared.pings.borrow_mut().take() else { return };
         if pings.send_ping(Ping::opaque()).is_err() {
             return;
         }
-        let shared = Rc::clone(&self.0);
+        let shared = Rc::clone(&self.shared);
         rt::spawn_foreign(async move {
             let answered = rt::until_ns(until_ns, poll_fn(|context| pings.poll_pong(context))).await;
             match answered {
@@ -229,12 +243,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let left = self.0.streams.get().saturating_sub(1);
-        self.0.streams.set(left);
+        let shared = &self.shared;
+        let left = shared.streams.get().saturating_sub(1);
+        shared.streams.set(left);
         if left == 0 {
-            self.0.rests_since_ns.set(rt::now().mono_ns);
+            shared.rests_since_ns.set(rt::now().mono_ns);
         }
-        self.0.bell.ring_one();
+        if self.open.get() {
+            shared.note_broken();
+        }
+        shared.bell.ring_one();
     }
 }
 
@@ -258,6 +276,17 @@ impl Shared {
         let requests = self.requests.borrow_mut().take();
         drop(requests);
         self.bell.ring_all();
+    }
+
+    /// One more request came to no orderly end.
+    fn note_broken(&self) {
+        self.broken.set(self.broken.get().saturating_add(1));
+        if self.broken.get() == HTTP2_UPSTREAM_BROKEN_MAX && !self.leaving.replace(true) {
+            // h2 ends the connection with the last of its streams.
+            let requests = self.requests.borrow_mut().take();
+            drop(requests);
+            self.bell.ring_all();
+        }
     }
 
     fn give_up(&self) {

@@ -10,7 +10,7 @@ use crate::field::FieldId;
 use crate::limits::{CONTENT_LENGTH_DIGITS_MAX, HeadLimits, METHOD_BYTES_MAX};
 use crate::method::Method;
 use crate::reject::{Reject, ResponseReject};
-use crate::syntax::{decimal, is_field_value, is_target, is_token};
+use crate::syntax::{Spelling, decimal, is_field_value, is_target, is_token, spelling};
 use crate::target::{lower_authority, read_target};
 
 /// Whether content follows a head.
@@ -53,7 +53,8 @@ impl Assembly {
         if self.fields.all().len() >= self.limits.field_count_max() {
             return Err(Reject::TooManyFields);
         }
-        if !is_token(name) {
+        let spelling = spelling(name);
+        if spelling == Spelling::Bad {
             return Err(Reject::FieldName);
         }
         let id = FieldId::of(name);
@@ -68,6 +69,9 @@ impl Assembly {
         }
         let (name, value) = (self.keep(name)?, self.keep(value)?);
         self.fields.push(name, value, id);
+        if spelling == Spelling::Underscored && id == FieldId::Other {
+            self.fields.note_underscore();
+        }
         Ok(())
     }
 
@@ -175,7 +179,8 @@ impl RequestAssembler {
             Some(_) => self.assembly.keep(b"GET")?,
             None => self.method.ok_or(Reject::PseudoField)?,
         };
-        let Assembly { mut buffer, fields, .. } = self.assembly;
+        let Assembly { mut buffer, mut fields, .. } = self.assembly;
+        fields.drop_disguised(&buffer);
         let method = Method::from_token(method_span.of(&buffer));
         let (Some(path), Some(_)) = (self.path, self.scheme) else { return Err(Reject::PseudoField) };
         let target = read_target(&buffer, path, method)?;

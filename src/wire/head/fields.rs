@@ -76,6 +76,8 @@ impl Field {
 pub struct Fields {
     list: Vec<Field>,
     present: FieldSet,
+    /// Some name that is not in the table is written with `_`.
+    underscored: bool,
 }
 
 /// Field vectors that a thread keeps.
@@ -88,13 +90,33 @@ thread_local! {
 impl Fields {
     pub(crate) fn take() -> Self {
         let list = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        Self { list: list.unwrap_or_else(|| Vec::with_capacity(16)), present: FieldSet::EMPTY }
+        Self {
+            list: list.unwrap_or_else(|| Vec::with_capacity(16)),
+            present: FieldSet::EMPTY,
+            underscored: false,
+        }
     }
 
     #[inline]
     pub(crate) fn push(&mut self, name: Span, value: Span, id: FieldId) {
         self.present.insert(id);
         self.list.push(Field { name, value, id, dropped: id.is_hop_by_hop() });
+    }
+
+    /// Notes that some name that is not in the table is written with `_`.
+    #[inline]
+    pub(crate) fn note_underscore(&mut self) {
+        self.underscored = true;
+    }
+
+    /// Drops the lines of a request that [`FieldId::disguised`] tells of.
+    #[inline]
+    pub(crate) fn drop_disguised(&mut self, bytes: &[u8]) {
+        if self.underscored {
+            for field in self.list.iter_mut().filter(|field| field.id == FieldId::Other) {
+                field.dropped |= FieldId::disguised(field.name.of(bytes)).is_some();
+            }
+        }
     }
 
     pub(crate) fn list_mut(&mut self) -> &mut [Field] {

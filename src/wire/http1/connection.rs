@@ -1,6 +1,6 @@
 //! `Connection`, what it nominates, and `Upgrade` (contract, rules 8 and 14).
 
-use crate::field::FieldId;
+use crate::field::{FieldId, is_forwarded};
 use crate::head::{Fields, Framing, Upgrade};
 use crate::limits::NOMINATIONS_MAX;
 use crate::method::Method;
@@ -53,8 +53,7 @@ fn nominate(bytes: &[u8], fields: &mut Fields, option: &[u8], count: usize) -> R
         return Err(Reject::ConnectionSyntax);
     }
     let id = FieldId::of(option);
-    let forwarded = option.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
-    if id.is_protected() || forwarded {
+    if id.is_protected() || is_forwarded(option) {
         return Err(Reject::Nomination);
     }
     for field in fields.list_mut() {

@@ -11,7 +11,7 @@ use crate::host::parse_authority;
 use crate::limits::{FIELDS_CEILING, HeadLimits, METHOD_BYTES_MAX};
 use crate::method::Method;
 use crate::reject::Reject;
-use crate::syntax::{is_target, list_members};
+use crate::syntax::{Spelling, is_target, list_members, spelling};
 use crate::target::{lower_authority, read_target};
 
 /// Reads the head that `buffer` begins with. Pure: the same bytes give the same answer however they were split, and a
@@ -103,7 +103,11 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
             return None;
         }
         let value = if line.value.is_empty() { Span::default() } else { span(line.value)? };
-        fields.push(name, value, FieldId::of(line.name.as_bytes()));
+        let id = FieldId::of(line.name.as_bytes());
+        if id == FieldId::Other && spelling(line.name.as_bytes()) == Spelling::Underscored {
+            fields.note_underscore();
+        }
+        fields.push(name, value, id);
     }
     Some(Tokens { fields, method, target, version, len: u16::try_from(len).ok()? })
 }
@@ -120,6 +124,7 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
     }
     let (authority, host, port) = lower_authority(buffer, target.authority.or(host))?;
     let mut framing = framing::of_request(buffer, &fields, version)?;
+    fields.drop_disguised(buffer);
     let options = connection::apply(buffer, &mut fields)?;
     let upgrade = if options.upgrade && version == Version::Http11 {
         connection::upgrade(buffer, &fields, method, framing)?

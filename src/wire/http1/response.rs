@@ -10,7 +10,7 @@ use crate::head::{Fields, ResponseHead, ResponseParts, Span, Version};
 use crate::limits::{FIELDS_CEILING, HeadLimits};
 use crate::method::Method;
 use crate::reject::ResponseReject;
-use crate::syntax::list_members;
+use crate::syntax::{Spelling, list_members, spelling};
 
 /// What of the request decides how its reply is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,11 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
             return None;
         }
         let value = if line.value.is_empty() { Span::default() } else { span(line.value)? };
-        fields.push(name, value, FieldId::of(line.name.as_bytes()));
+        let id = FieldId::of(line.name.as_bytes());
+        if id == FieldId::Other && spelling(line.name.as_bytes()) == Spelling::Underscored {
+            fields.note_underscore();
+        }
+        fields.push(name, value, id);
     }
     Some(Tokens { fields, status: reply.code?, reason, version, len: u16::try_from(len).ok()? })
 }

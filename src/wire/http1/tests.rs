@@ -387,6 +387,40 @@ fn rule_8_hop_by_hop_fields_end_here() {
     assert_eq!((head.field_named(b"x-a"), head.field(crate::FieldId::Te)), (None, None));
 }
 
+/// Spoofed `X_Forwarded_For` and CL.TE by `Transfer_Encoding`, where the endpoint is CGI or speaks to one.
+#[test]
+fn a_field_that_is_judged_does_not_pass_under_an_underscore() {
+    for (input, wordy) in [
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX_Mine: 1\r\nX_Forwarded_For: 6.6.6.6\r\nTransfer_Encoding: chunked\r\ncontent-length: 0\r\n\r\n",
+            true,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nX_Mine: 1\r\nX_Forwarded_For: 6.6.6.6\r\nX-Tab: a\tb\r\ncontent_length: 5\r\n\r\n",
+            false,
+        ),
+    ] {
+        assert_eq!(super::request::in_words(input.as_bytes(), &crate::HeadLimits::DEFAULT).is_some(), wordy);
+        let head = good_request(input);
+        let mut out = Vec::new();
+        write_request_head(
+            &mut out,
+            &head,
+            &Overlay::take(),
+            RequestLine::of(&head),
+            head.framing(),
+            &RequestExtra::default(),
+        );
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("\r\nX_Mine: 1\r\n"), "{out}");
+        assert!(
+            !out.contains("_Forwarded") && !out.contains("_Encoding") && !out.contains("_length"),
+            "{out}"
+        );
+        assert!(head.fields().all(|(name, _, _)| name != b"X_Forwarded_For"), "no policy sees it");
+    }
+}
+
 fn reply(input: &[u8], facts: RequestFacts) -> Result<ResponseHead, String> {
     match parse_response(Buffer::copied_from(input), facts, &HeadLimits::DEFAULT) {
         Parse::Complete(head) => Ok(head),

@@ -6,7 +6,7 @@
 use crate::field::FieldId;
 use crate::head::{Fields, Span, Version};
 use crate::limits::{HeadLimits, METHOD_BYTES_MAX};
-use crate::syntax::{below, each, equal, is_token};
+use crate::syntax::{Spelling, below, each, equal, is_token, spelling};
 
 /// The start line of a request.
 pub(super) struct RequestStart {
@@ -92,8 +92,12 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option
         let name = bytes.get(at..colon)?;
         let id = FieldId::within(bytes, at, colon);
         // A name of the table is a token.
-        if id == FieldId::Other && !is_token(name) {
-            return None;
+        if id == FieldId::Other {
+            match spelling(name) {
+                Spelling::Bad => return None,
+                Spelling::Underscored => fields.note_underscore(),
+                Spelling::Plain => {}
+            }
         }
         let mut start = colon + 1;
         while bytes.get(start) == Some(&b' ') {

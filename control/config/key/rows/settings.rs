@@ -1,5 +1,7 @@
 //! Settings, listeners and TLS.
 
+use ringway_wire::limits::{FIELDS_CEILING, HEAD_BYTES_CEILING};
+
 use super::super::Fallback::{Absent, Required, Value};
 use super::super::{Form, Names, Row};
 use super::{later, one, refers, row, size, time};
@@ -58,6 +60,14 @@ pub(super) static ROWS: &[Row] = &[
         "Most connections of one worker; further ones are reset and counted.",
         "20000",
     ),
+    row(
+        "settings.memory",
+        size(1 << 20, 1 << 50),
+        Value("512MiB"),
+        "Most bytes of buffers of one worker: at four fifths bodies flow through small buffers only; beyond it further connections are \
+         reset, and requests on open ones get 503.",
+        "2GiB",
+    ),
     row("settings.timeouts", Form::KEYS, Absent, "Towards downstream.", "{head: 5s}"),
     row(
         "settings.timeouts.handshake",
@@ -97,13 +107,19 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         "settings.head.size",
-        size(1 << 10, 256 << 10),
+        size(1 << 10, HEAD_BYTES_CEILING as u64),
         Value("32KiB"),
         "The whole head with its request line.",
         "16KiB",
     ),
-    row("settings.head.fields", one(Integer(8, 1000)), Value("100"), "Fields.", "100"),
-    row("settings.head.target", size(64, 64 << 10), Value("8KiB"), "The request target.", "8KiB"),
+    row("settings.head.fields", one(Integer(8, FIELDS_CEILING as u64)), Value("100"), "Fields.", "100"),
+    row(
+        "settings.head.target",
+        size(64, HEAD_BYTES_CEILING as u64),
+        Value("8KiB"),
+        "The request target.",
+        "8KiB",
+    ),
     row("settings.body", Form::KEYS, Absent, "Limits of a request's body.", "{size: 10MiB}"),
     row(
         "settings.body.size",

@@ -9,7 +9,6 @@ use ringway_wire::limits::ChunkLimits;
 use ringway_wire::trailers::Trailers;
 
 use super::{SourceEnd, Step};
-use crate::limits::MEMORY_BYTES_SHORT;
 
 /// Bytes that belong to a body, and to what follows it.
 pub(super) struct Http1Body<'s> {
@@ -157,8 +156,12 @@ impl<'s> Http1Body<'s> {
         woken.map_err(|error| ended(&error))
     }
 
-    /// How large a read is worth while: what is certain to come, up to 64 KiB at once, and more once reads fill their buffers.
+    /// How large a read is worth while: what is certain to come, up to 64 KiB at once, and more once reads fill their buffers; little
+    /// where memory is short.
     fn read_class(&self) -> Class {
+        if memory::is_short() {
+            return Class::K16;
+        }
         let sure = self.core.run_len().unwrap_or(0).min(Class::K64.bytes() as u64);
         let sure = usize::try_from(sure).ok().and_then(Class::holding).unwrap_or(Class::K16);
         sure.max(self.class)
@@ -183,7 +186,7 @@ fn available<'b>(first: &'b [u8], first_done: bool, buffer: Option<&'b Buffer>, 
 fn class_after(buffer: &Buffer, class: Class) -> Class {
     if buffer.spare() > 0 {
         class
-    } else if memory::in_use() >= MEMORY_BYTES_SHORT {
+    } else if memory::is_short() {
         Class::K16
     } else {
         class.larger().unwrap_or(class)
