@@ -113,10 +113,14 @@ impl Overlay {
     #[inline]
     fn begin(&mut self) {
         if self.edits.capacity() == 0 {
-            let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-            (self.text, self.edits) =
-                free.unwrap_or_else(|| (Vec::with_capacity(512), Vec::with_capacity(8)));
+            self.take_memory();
         }
+    }
+
+    #[inline(never)]
+    fn take_memory(&mut self) {
+        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        (self.text, self.edits) = free.unwrap_or_else(|| (Vec::with_capacity(512), Vec::with_capacity(8)));
     }
 
     /// Whether there are none.
