@@ -44,6 +44,8 @@ mod grpc_web;
 mod http2;
 #[path = "blackbox/http2_both_sides.rs"]
 mod http2_both_sides;
+#[path = "blackbox/http2_rules.rs"]
+mod http2_rules;
 #[path = "blackbox/http2_upstreams.rs"]
 mod http2_upstreams;
 #[path = "blackbox/http3.rs"]

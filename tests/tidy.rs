@@ -28,7 +28,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("control", &["wire", "snapshot", "record", "policy"]),
     ("loadtest", &["rt", "wire", "transport"]),
     ("bench/ci", &[]),
-    ("bench/reloads", &[]),
     ("bench/micro", &["wire", "snapshot", "record", "policy"]),
 ];
 

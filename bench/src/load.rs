@@ -5,6 +5,7 @@
 //! latency counted from the intended instant of sending (no coordinated omission), or a closed loop for saturation.
 
 mod client;
+pub(crate) mod delay;
 mod endpoint;
 mod histogram;
 mod reply;
@@ -21,7 +22,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
 
 pub(crate) use client::ClientTls;
 use client::{Client, Progress};
-pub(crate) use endpoint::{Endpoint, serve_until};
+pub(crate) use endpoint::{Endpoint, Rest, serve_until};
 pub(crate) use histogram::Histogram;
 pub(crate) use requests::Requests;
 
@@ -243,12 +244,17 @@ impl<'e> Engine<'e> {
 
     /// Waits for events, up to `wait_ns`, and handles them.
     fn turn(&mut self, load: &Load<'_>, wait_ns: u64) -> io::Result<()> {
-        let wait_ns = i64::try_from(wait_ns.min(100_000_000)).unwrap_or(0);
+        let endless_ns =
+            self.endpoint.as_ref().and_then(|endpoint| endpoint.next_in_ns()).unwrap_or(u64::MAX);
+        let wait_ns = i64::try_from(wait_ns.min(endless_ns).min(100_000_000)).unwrap_or(0);
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait_ns };
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         match epoll::wait(&self.poller, spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        if let Some(endpoint) = self.endpoint.as_deref_mut() {
+            endpoint.send_due();
         }
         for event in &events {
             let (token, flags) = (event.data.u64(), event.flags);

@@ -12,7 +12,8 @@
 )]
 
 mod arguments;
-
+mod bystanders;
+mod generators;
 mod host;
 mod idle;
 mod install;
@@ -46,7 +47,9 @@ fn main() -> ExitCode {
         None => run::run(&arguments.run),
         Some(Command::Report) => report::write(),
         Some(Command::List) => Ok(run::list()),
-        Some(Command::Install) => install::install(&peer::Peer::ALL).map(|tools| tools.summary()),
+        Some(Command::Install) => {
+            install::install(&peer::Peer::ALL, install::Generators::Wanted).map(|tools| tools.summary())
+        }
     })
 }
 

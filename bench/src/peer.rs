@@ -5,12 +5,14 @@ mod nginx;
 mod others;
 mod ringway;
 
+pub(crate) use ringway::{Control, Site};
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::install::Tools;
-use crate::process::{Launch, Running};
-use crate::works::{Answer, Kind, Protocol, Work};
+use crate::process::Launch;
+use crate::works::{Answer, Kind, Pace, Protocol, Work};
 
 /// A proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,15 @@ impl Peer {
     /// Whether it can do this work in a way that compares.
     pub(crate) fn can(self, work: &Work) -> bool {
         let http1 = work.protocol == Protocol::Http1;
+        if work.access_log || work.all_of_up {
+            return matches!(self, Self::Ringway | Self::Nginx);
+        }
+        if let Pace::Rate(_) = work.reloading.pace {
+            return self == Self::Ringway;
+        }
+        if work.kind == Kind::Generators {
+            return false;
+        }
         let simple = work.routes == 0 && !work.key_and_limit && work.answer != Answer::Proxy;
         if work.protocol == Protocol::Http3 {
             return matches!(self, Self::Ringway | Self::Caddy | Self::Quinn);
@@ -131,11 +142,8 @@ pub(crate) enum Reload {
     #[default]
     Never,
     Signal(rustix::process::Signal),
-    /// Ringway: a control daemon on the other core, which is told to apply one file and then the other.
-    Control {
-        daemon: Box<Launch>,
-        applies: Vec<Launch>,
-    },
+    /// Ringway: a control daemon on the other core, which is told to apply one edition after the other.
+    Control(Box<Site>),
 }
 
 impl Peer {
@@ -188,9 +196,4 @@ pub(crate) fn finish(launch: &Launch) -> Result<String, String> {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.success() { Ok(said) } else { Err(format!("{}: {said}", launch.program.display())) }
-}
-
-/// A control daemon beside a gateway; it ends when this is dropped.
-pub(crate) fn control(daemon: &Launch, folder: &Path) -> Result<Running, String> {
-    ringway::start_control(daemon, folder)
 }

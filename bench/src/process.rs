@@ -56,6 +56,7 @@ impl Running {
         let entrance = meter.and_then(Meter::entrance).unwrap_or_else(|| PathBuf::from("-"));
         let name = launch.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let log = folder.join(format!("{name}.log"));
+        fs::remove_file(&log).ok();
         let open = || File::options().create(true).append(true).open(&log).map_err(|error| error.to_string());
         let child = Command::new(own)
             .arg(CHILD)
@@ -82,9 +83,14 @@ impl Running {
         self.wait_until(limit, |_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
     }
 
-    /// Waits until its log holds these words.
-    pub(crate) fn wait_for_words(&mut self, words: &str, limit: Duration) -> Result<(), String> {
-        self.wait_until(limit, |log| fs::read_to_string(log).is_ok_and(|text| text.contains(words)))
+    /// Waits until its log holds these words; all that it has said by then.
+    pub(crate) fn wait_for_words(&mut self, words: &str, limit: Duration) -> Result<String, String> {
+        let mut said = String::new();
+        self.wait_until(limit, |log| {
+            said = fs::read_to_string(log).unwrap_or_default();
+            said.contains(words)
+        })?;
+        Ok(said)
     }
 
     fn wait_until(&mut self, limit: Duration, mut there: impl FnMut(&Path) -> bool) -> Result<(), String> {
@@ -101,6 +107,21 @@ impl Running {
         Err(format!("it was not ready within {} s: {}", limit.as_secs(), self.last_words()))
     }
 
+    /// Waits for its end; what it said.
+    pub(crate) fn finish(mut self, limit: Duration) -> Result<String, String> {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => {
+                    return fs::read_to_string(&self.log).map_err(|error| error.to_string());
+                }
+                Ok(Some(status)) => return Err(format!("{status}: {}", self.last_words())),
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        Err(format!("it had not ended after {} s: {}", limit.as_secs(), self.last_words()))
+    }
+
     fn last_words(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let start = text.char_indices().rev().nth(400).map_or(0, |(at, _)| at);
@@ -115,6 +136,24 @@ impl Running {
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
         tree(self.id()).into_iter().filter_map(of).sum()
+    }
+
+    /// The same but for the segments of Ringway's records, which are kept on purpose and bounded in number.
+    pub(crate) fn resident_but_records_kib(&self) -> u64 {
+        let of = |process: u32| {
+            let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap_or_default();
+            let (mut kib, mut segment) = (0, false);
+            for line in maps.lines() {
+                if let Some(resident) = line.strip_prefix("Rss:") {
+                    let resident = resident.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+                    kib += resident.filter(|_| !segment).unwrap_or(0);
+                } else if line.split_whitespace().next().is_some_and(|range| range.contains('-')) {
+                    segment = line.contains("/dev/shm/ringway-");
+                }
+            }
+            kib
+        };
+        tree(self.id()).into_iter().map(of).sum()
     }
 
     /// Sends a signal to the program itself.
@@ -192,10 +231,15 @@ pub(crate) fn free_port() -> Result<u16, String> {
 }
 
 /// Runs this very program with these words in a session of its own on a core, and waits for its end.
-pub(crate) fn in_a_child(core: usize, words: Vec<OsString>) -> Result<ExitStatus, String> {
+pub(crate) fn in_a_child(
+    core: usize,
+    words: Vec<OsString>,
+    environment: Option<(&str, &str)>,
+) -> Result<ExitStatus, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(&own);
     command.arg(CHILD).arg(core.to_string()).arg("-").arg(&own).args(words).stdin(Stdio::null());
+    command.envs(environment);
     command.status().map_err(|error| error.to_string())
 }
 

@@ -5,12 +5,14 @@ mod plot;
 use std::fmt::Write;
 use std::fs;
 
+use crate::generators::{Generator, off};
 use crate::install::repository;
+use crate::load::delay;
 use crate::peer::{Peer, finish};
 use crate::process::Launch;
-use crate::results::{self, Phase, Round, WorkResult};
+use crate::results::{self, Phase, Round, TRUTH, WorkResult};
 use crate::statistics::{Claim, PAIRS_MIN, Spread, claim};
-use crate::works::{Kind, WORKS, Work};
+use crate::works::{Kind, Protocol, WORKS, Work};
 
 /// The core must have been this busy with the proxy for a round to count as saturation: else the load was what was slow, or
 /// somebody else ran there.
@@ -31,19 +33,26 @@ pub(crate) fn commit() -> String {
     }
 }
 
-/// A phase of a round, where it counts.
+/// A phase of a round, where it counts. Of load generators, whose endpoint may be what is slow, it always does.
 fn counted<'a>(round: &'a Round, phase: &str) -> Option<&'a Phase> {
-    round.phase(phase).filter(|found| phase != "saturation" || found.busy >= BUSY_MIN)
+    let generator = round.phase(delay::Kind::Spread.name()).is_some();
+    round.phase(phase).filter(|found| generator || phase != "saturation" || found.busy >= BUSY_MIN)
 }
 
 fn spread(rounds: &[Round], phase: &str, value: impl Fn(&Phase) -> f64) -> Option<Spread> {
     Spread::of(rounds.iter().filter_map(|round| counted(round, phase)).map(value))
 }
 
-/// Ringway's CPU over a peer's, for each round in which both count.
+/// The name of ours in the rows of a work.
+fn own(result: &WorkResult) -> &'static str {
+    let generator = Generator::RingwayLoad.name();
+    if result.rounds.contains_key(generator) { generator } else { Peer::Ringway.name() }
+}
+
+/// Our CPU over a peer's, for each round in which both count.
 pub(crate) fn ratios(result: &WorkResult, peer: &str, phase: &str) -> Vec<f64> {
     let of = |name: &str| result.rounds.get(name).map_or(&[][..], Vec::as_slice);
-    of(Peer::Ringway.name())
+    of(own(result))
         .iter()
         .filter_map(|own| {
             let other = of(peer).iter().find(|round| round.round == own.round)?;
@@ -69,9 +78,11 @@ pub(crate) fn peers(result: &WorkResult) -> impl Iterator<Item = (&'static str, 
 /// The table of one work.
 pub(crate) fn table(work: &Work, result: &WorkResult) -> String {
     let mut text = match work.kind {
-        Kind::Requests => requests_table(result),
-        Kind::Idle => idle_table(result),
+        Kind::Requests => requests_table(result) + &handshakes(work, result),
+        Kind::Downloads => downloads_table(result),
+        Kind::Idle => idle_table(work, result),
         Kind::Reload => reload_table(result),
+        Kind::Generators => generators_table(result),
     };
     for error in &result.errors {
         let _ = writeln!(text, "\nLeft out: {}", error.lines().next().unwrap_or_default());
@@ -118,8 +129,84 @@ fn requests_table(result: &WorkResult) -> String {
     text
 }
 
-fn idle_table(result: &WorkResult) -> String {
+/// Handshakes a second that one core has the time for, where each request makes one: at saturation, or else as at 60 %.
+fn handshakes(work: &Work, result: &WorkResult) -> String {
+    if !work.fresh {
+        return String::new();
+    }
+    let each = peers(result).filter_map(|(peer, rounds)| {
+        let cpu = |phase: &str| spread(rounds, phase, |phase| phase.cpu_us);
+        Some(format!("{peer} {:.0}", 1e6 / cpu("saturation").or_else(|| cpu("sixty"))?.median))
+    });
+    format!("\nHandshakes for each second of CPU: {}.\n", each.collect::<Vec<_>>().join(", "))
+}
+
+fn downloads_table(result: &WorkResult) -> String {
+    let mut text = String::from(
+        "| | CPU µs for each MiB, saturated | Ringway's over it | | MiB/s, saturated | busy | MiB | failed |\n|-|-|-|-|-|-|-|-|\n",
+    );
+    for (peer, rounds) in peers(result) {
+        let saturated = ratios(result, peer, "saturation");
+        let own = peer == Peer::Ringway.name();
+        let failed: u64 = rounds.iter().flat_map(|round| &round.phases).map(|phase| phase.failed).sum();
+        let _ = writeln!(
+            text,
+            "| {peer} | {} | {} | {} | {} | {} | {} | {failed} |",
+            range(spread(rounds, "saturation", |phase| phase.cpu_us), 1),
+            if own { String::new() } else { range(Spread::of(saturated.iter().copied()), 2) },
+            if own { "" } else { claim(&saturated).name() },
+            range(spread(rounds, "saturation", |phase| phase.per_second), 0),
+            range(Spread::of(rounds.iter().filter_map(|round| Some(round.phase("saturation")?.busy))), 2),
+            range(Spread::of(rounds.iter().map(|round| round.memory_mib)), 0),
+        );
+    }
+    text
+}
+
+/// Each generator's own CPU, and what it says of latencies that are known.
+fn generators_table(result: &WorkResult) -> String {
+    let mut text = String::from(
+        "| | CPU µs a request | ringway-load's over it | | requests for each CPU second | spread: p50 · p99 · p99.9 µs | off by | stall: p50 · p99 · p99.9 µs | off by | failed |\n|-|-|-|-|-|-|-|-|-|-|\n",
+    );
+    let of = |name: &str| result.rounds.get(name).map_or(&[][..], Vec::as_slice);
+    let percentiles = |rounds: &[Round], phase: &str| {
+        let of = |value: fn(&Phase) -> f64| spread(rounds, phase, value).map_or(0.0, |spread| spread.median);
+        [of(|phase| phase.p50_us), of(|phase| phase.p99_us), of(|phase| phase.p999_us)]
+    };
+    let shown = |[p50, p99, p999]: [f64; 3]| format!("{p50:.0} · {p99:.0} · {p999:.0}");
+    let laws = [delay::Kind::Spread, delay::Kind::Stall].map(delay::Kind::name);
+    let [spread_so, stall_so] = laws.map(|law| percentiles(of(TRUTH), law));
+    let _ = writeln!(text, "| *{TRUTH}* | | | | | {} | | {} | | |", shown(spread_so), shown(stall_so));
+    for generator in Generator::ALL {
+        let (name, rounds) = (generator.name(), of(generator.name()));
+        if rounds.is_empty() {
+            continue;
+        }
+        let own = generator == Generator::RingwayLoad;
+        let over = ratios(result, name, "saturation");
+        let [spread_said, stall_said] = laws.map(|law| percentiles(rounds, law));
+        let failed: u64 = rounds.iter().flat_map(|round| &round.phases).map(|phase| phase.failed).sum();
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {:.0} % | {} | {:.0} % | {failed} |",
+            range(spread(rounds, "saturation", |phase| phase.cpu_us), 2),
+            if own { String::new() } else { range(Spread::of(over.iter().copied()), 2) },
+            if own { "" } else { claim(&over).name() },
+            range(spread(rounds, "saturation", |phase| 1e6 / phase.cpu_us), 0),
+            shown(spread_said),
+            off(spread_said, spread_so) * 100.0,
+            shown(stall_said),
+            off(stall_said, stall_so) * 100.0,
+        );
+    }
+    text
+}
+
+fn idle_table(work: &Work, result: &WorkResult) -> String {
     let mut text = String::from("| | connections | KiB of resident memory each |\n|-|-|-|\n");
+    if let Some(most) = work.idle_kib_max {
+        let _ = writeln!(text, "| *must reach* | | ≤ {most:.0} |");
+    }
     for (peer, rounds) in peers(result) {
         let idle: Vec<_> = rounds.iter().filter_map(|round| round.idle.as_ref()).collect();
         let connections = idle.first().map_or(0, |idle| idle.connections);
@@ -131,7 +218,7 @@ fn idle_table(result: &WorkResult) -> String {
 
 fn reload_table(result: &WorkResult) -> String {
     let mut text = String::from(
-        "| | reloads | s each | requests | failed | connections closed | worst p99 of 100 ms, before · after, ms | MiB before · most |\n|-|-|-|-|-|-|-|-|\n",
+        "| | reloads | of them live | due to live: p50 · p99 · longest ms | requests | failed | connections closed | tunnels and bodies cut | worst p99 of 100 ms, before · after, ms | windows above | MiB before · most · after |\n|-|-|-|-|-|-|-|-|-|-|-|\n",
     );
     for (peer, rounds) in peers(result) {
         let all: Vec<_> = rounds.iter().filter_map(|round| round.reload.as_ref()).collect();
@@ -139,18 +226,33 @@ fn reload_table(result: &WorkResult) -> String {
         let median = |value: fn(&results::Reload) -> f64| {
             Spread::of(all.iter().map(|reload| value(reload))).map_or(0.0, |spread| spread.median)
         };
+        // A signal is sent, and nobody answers it.
+        let told = peer == Peer::Ringway.name();
+        let apply = match told {
+            true => format!(
+                "{:.1} · {:.1} · {:.1}",
+                median(|reload| reload.apply_ms[0]),
+                median(|reload| reload.apply_ms[1]),
+                median(|reload| reload.apply_ms[2])
+            ),
+            false => "not told".to_owned(),
+        };
         let _ = writeln!(
             text,
-            "| {peer} | {} | {} | {} | {} | {} | {:.1} · {:.1} | {:.0} · {:.0} |",
+            "| {peer} | {} | {} | {apply} | {} | {} | {} | {} | {:.1} · {:.1} | {} of {} | {:.0} · {:.0} · {:.0} |",
             sum(|reload| reload.reloads),
-            range(Spread::of(all.iter().map(|reload| reload.apply_s)), 3),
+            if told { sum(|reload| reload.live).to_string() } else { "not told".to_owned() },
             sum(|reload| reload.sent),
             sum(|reload| reload.failed),
             sum(|reload| reload.closed),
+            sum(|reload| reload.cut),
             median(|reload| reload.p99_before_us) / 1e3,
             median(|reload| reload.p99_after_us) / 1e3,
+            sum(|reload| reload.windows_above),
+            sum(|reload| reload.windows),
             median(|reload| reload.memory_before_mib),
             median(|reload| reload.memory_most_mib),
+            median(|reload| reload.memory_after_mib),
         );
     }
     text
@@ -158,23 +260,32 @@ fn reload_table(result: &WorkResult) -> String {
 
 /// Writes the measured part of `docs/performance.md`, and its plots.
 pub(crate) fn write() -> Result<String, String> {
-    let measured: Vec<(&Work, WorkResult)> =
-        WORKS.iter().filter_map(|work| Some((work, results::read(work.name)?))).collect();
+    let (mut measured, mut left_out) = (Vec::new(), Vec::new());
+    for work in WORKS {
+        match results::read(work.name) {
+            Ok(result) => measured.push((work, result)),
+            Err(why) => left_out.push((work, why)),
+        }
+    }
     if measured.is_empty() {
-        return Err("nothing is measured yet: cargo bench-peers".to_owned());
+        return Err("nothing is measured yet that a report may show: cargo bench-peers".to_owned());
     }
     let docs = repository().join("docs");
     let path = docs.join("performance.md");
     let page = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let page = replaced(&page, &part(&measured))
+    let page = replaced(&page, &part(&measured, &left_out))
         .ok_or_else(|| format!("{} has no line {BEGIN} before a line {END}", path.display()))?;
     let plots = docs.join("performance");
     fs::create_dir_all(&plots).map_err(|error| format!("{}: {error}", plots.display()))?;
-    for (name, plot) in [("ratio.svg", plot::ratios_to_nginx(&measured)), ("cpu.svg", plot::cpu(&measured))] {
+    for (name, plot) in [("ratio.svg", plot::ratios(&measured)), ("cpu.svg", plot::cpu(&measured))] {
         fs::write(plots.join(name), plot).map_err(|error| format!("{name}: {error}"))?;
     }
     fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(format!("{} of {} works are in {}", measured.len(), WORKS.len(), path.display()))
+    let mut text = format!("{} of {} works are in {}", measured.len(), WORKS.len(), path.display());
+    for (work, why) in left_out {
+        let _ = write!(text, "\nleft out: {}: {why}", work.name);
+    }
+    Ok(text)
 }
 
 fn replaced(page: &str, part: &str) -> Option<String> {
@@ -183,25 +294,22 @@ fn replaced(page: &str, part: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{part}{END}{after}"))
 }
 
-fn part(measured: &[(&Work, WorkResult)]) -> String {
+fn part(measured: &[(&Work, WorkResult)], left_out: &[(&Work, String)]) -> String {
     let mut text = String::new();
     preface(&mut text, measured);
     summary(&mut text, measured);
     text.push_str(
-        "\n![Ringway's CPU for each request over nginx's](performance/ratio.svg)\n\n![CPU for each request, all peers](performance/cpu.svg)\n",
+        "\n![Ringway's CPU for each request over each peer's](performance/ratio.svg)\n\n![CPU for each request, all peers](performance/cpu.svg)\n",
     );
     behind(&mut text, measured);
     for (work, result) in measured {
         let _ = writeln!(text, "\n### {}\n\n`{}`, at {}\n", work.title, result.command, result.commit);
         text.push_str(&table(work, result));
     }
-    let missing: Vec<&str> = WORKS
-        .iter()
-        .filter(|work| !measured.iter().any(|(measured, _)| measured.name == work.name))
-        .map(|work| work.name)
-        .collect();
-    if !missing.is_empty() {
-        let _ = writeln!(text, "\nNot in this run: {}.", missing.join(", "));
+    if !left_out.is_empty() {
+        let names: Vec<String> =
+            left_out.iter().map(|(work, why)| format!("{} ({why})", work.name)).collect();
+        let _ = writeln!(text, "\nNot in this report: {}.", names.join(", "));
     }
     text
 }
@@ -212,7 +320,8 @@ fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
     let most = loads.map(|round| round.load_average).fold(0.0, f64::max);
     let _ = writeln!(
         text,
-        "Machine: {}. CPU time from: {}. Load average of the machine, the measurement included, at most {most:.1}.\n",
+        "Machine: {}. CPU time from: {}. Load average of the machine, the measurement included, at most {most:.1}. At least five \
+         rounds each, in which others took at most 5 % of the machine.\n",
         first.machine, first.meter
     );
     let mut versions: Vec<String> = Vec::new();
@@ -225,41 +334,55 @@ fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
     let _ = writeln!(text, "{}.\n", versions.join("; "));
 }
 
-/// Works with a nginx beside them, and where one is set the bar.
+/// With whom a work is compared in the summary: by its bars, or else with nginx, and over HTTP/3 with quinn.
+fn compared(work: &Work) -> Vec<(&'static str, Option<f64>)> {
+    match work.bars {
+        [] if work.protocol == Protocol::Http3 => vec![("quinn", None)],
+        [] => vec![("nginx", None)],
+        bars => bars.iter().map(|(peer, bar)| (*peer, Some(*bar))).collect(),
+    }
+}
+
+/// Works that are counted in CPU, each beside those that it has a bar against.
 fn summary(text: &mut String, measured: &[(&Work, WorkResult)]) {
     text.push_str(
-        "| work | nginx µs | Ringway µs | ratio, saturated | at 60 % | at the common rate | must reach | |\n|-|-|-|-|-|-|-|-|\n",
+        "| work | beside | its µs | ours µs | ratio, saturated | at 60 % | at the common rate | must reach | |\n|-|-|-|-|-|-|-|-|-|\n",
     );
-    for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
-        let [saturated, sixty, common] =
-            ["saturation", "sixty", "common"].map(|phase| ratios(result, "nginx", phase));
-        // What did not keep its core busy is shown by what it cost at 60 %.
-        let phase = if saturated.is_empty() { "sixty" } else { "saturation" };
-        let cpu = |peer: &str| {
-            let rounds = result.rounds.get(peer).map_or(&[][..], Vec::as_slice);
-            range(spread(rounds, phase, |phase| phase.cpu_us), 2)
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            work.title,
-            cpu("nginx"),
-            cpu("ringway"),
-            range(Spread::of(saturated.iter().copied()), 2),
-            range(Spread::of(sixty.iter().copied()), 2),
-            range(Spread::of(common.iter().copied()), 2),
-            work.bar.map_or(String::new(), |bar| format!("≤ {bar:.2}")),
-            verdict(work.bar, [&saturated, &sixty, &common]),
-        );
+    for (work, result) in measured.iter().filter(|(work, _)| !matches!(work.kind, Kind::Idle | Kind::Reload))
+    {
+        for (peer, bar) in compared(work).into_iter().filter(|(peer, _)| result.rounds.contains_key(*peer)) {
+            let [saturated, sixty, common] =
+                ["saturation", "sixty", "common"].map(|phase| ratios(result, peer, phase));
+            // What did not keep its core busy is shown by what it cost at 60 %.
+            let phase = if saturated.is_empty() { "sixty" } else { "saturation" };
+            let cpu = |peer: &str| {
+                let rounds = result.rounds.get(peer).map_or(&[][..], Vec::as_slice);
+                range(spread(rounds, phase, |phase| phase.cpu_us), 2)
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {peer} | {} | {} | {} | {} | {} | {} | {} |",
+                work.title,
+                cpu(peer),
+                cpu(own(result)),
+                range(Spread::of(saturated.iter().copied()), 2),
+                range(Spread::of(sixty.iter().copied()), 2),
+                range(Spread::of(common.iter().copied()), 2),
+                bar.map_or(String::new(), |bar| format!("≤ {bar:.2}")),
+                verdict(work.kind, bar, [&saturated, &sixty, &common]),
+            );
+        }
     }
 }
 
 /// What is said of a bar: only what the pairs allow. Where the load could not saturate the proxy, the other two phases
 /// decide.
-fn verdict(bar: Option<f64>, [saturated, sixty, common]: [&[f64]; 3]) -> String {
-    let (phases, remark) = match saturated.len() >= PAIRS_MIN {
-        true => ([saturated, sixty], ""),
-        false => ([sixty, common], ", not saturated"),
+fn verdict(kind: Kind, bar: Option<f64>, [saturated, sixty, common]: [&[f64]; 3]) -> String {
+    let (phases, remark) = match (kind, saturated.len() >= PAIRS_MIN) {
+        // These have no other phase whose CPU is counted.
+        (Kind::Downloads | Kind::Generators, _) => ([saturated, saturated], ""),
+        (_, true) => ([saturated, sixty], ""),
+        (_, false) => ([sixty, common], ", not saturated"),
     };
     if phases.iter().any(|ratios| ratios.len() < PAIRS_MIN) {
         return "too few pairs".to_owned();
@@ -276,29 +399,63 @@ fn verdict(bar: Option<f64>, [saturated, sixty, common]: [&[f64]; 3]) -> String 
 
 /// Where a peer takes less, in plain words.
 fn behind(text: &mut String, measured: &[(&Work, WorkResult)]) {
-    text.push_str("\n**Where peers are better** (CPU for each request, by the rule of claims below):\n\n");
+    text.push_str(
+        "\n**Where peers are better** (by the rule of claims in [bench/README.md](../bench/README.md)):\n\n",
+    );
     let mut any = false;
-    for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
-        for (peer, _) in peers(result).filter(|(peer, _)| *peer != Peer::Ringway.name()) {
-            for (phase, when) in
-                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")]
-            {
-                let ratios = ratios(result, peer, phase);
-                if claim(&ratios) == Claim::More {
-                    let ratio = range(Spread::of(ratios), 2);
-                    let _ = writeln!(
-                        text,
-                        "- {}, {when}: Ringway takes {ratio} times what {peer} takes.",
-                        work.title
-                    );
-                    any = true;
-                }
+    for (work, result) in measured {
+        let ours = own(result);
+        let name = if ours == Peer::Ringway.name() { "Ringway" } else { ours };
+        let others = result.rounds.keys().filter(|peer| *peer != ours && *peer != TRUTH);
+        for peer in others {
+            let phases =
+                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")];
+            let more: Vec<String> = phases
+                .iter()
+                .filter_map(|(phase, when)| {
+                    let ratios = ratios(result, peer, phase);
+                    let more = claim(&ratios) == Claim::More;
+                    more.then(|| format!("{} {when}", range(Spread::of(ratios), 2)))
+                })
+                .collect();
+            if !more.is_empty() {
+                let more = more.join(", ");
+                let _ =
+                    writeln!(text, "- {}: of the CPU that {peer} takes, {name} takes {more}.", work.title);
+                any = true;
+            }
+            let weights = idle_ratios(result, peer);
+            if claim(&weights) == Claim::More {
+                let ratio = range(Spread::of(weights), 2);
+                let _ = writeln!(
+                    text,
+                    "- {}: {name} takes {ratio} times the memory that {peer} takes.",
+                    work.title
+                );
+                any = true;
             }
         }
     }
     if !any {
         text.push_str("- In no work of this run can it be claimed.\n");
     }
+}
+
+/// What an idle connection weighs in ours, over what it weighs in a peer, round by round.
+fn idle_ratios(result: &WorkResult, peer: &str) -> Vec<f64> {
+    let of = |name: &str| {
+        let rounds = result.rounds.get(name).map_or(&[][..], Vec::as_slice);
+        rounds
+            .iter()
+            .filter_map(|round| Some((round.round, round.idle.as_ref()?.kib_each)))
+            .collect::<Vec<_>>()
+    };
+    let theirs = of(peer);
+    let pairs = of(own(result)).into_iter().filter_map(|(number, ours)| {
+        let (_, other) = theirs.iter().find(|(theirs, _)| *theirs == number)?;
+        (*other > 0.0).then(|| ours / other)
+    });
+    pairs.collect()
 }
 
 #[cfg(test)]
@@ -336,12 +493,10 @@ mod tests {
     #[test]
     fn the_page_says_where_a_peer_is_better() {
         let measured = [(&WORKS[0], result())];
-        let page = replaced(&format!("a\n{BEGIN}\nold\n{END}\nb"), &part(&measured)).unwrap();
+        let page = replaced(&format!("a\n{BEGIN}\nold\n{END}\nb"), &part(&measured, &[])).unwrap();
         assert!(page.starts_with("a\n") && page.ends_with("\nb") && !page.contains("old"));
-        assert!(page.contains("Ringway takes 1.10 (1.10–1.10) times what nginx takes"), "{page}");
+        assert!(page.contains("of the CPU that nginx takes, Ringway takes 1.10 (1.10–1.10) saturated, 1.10 (1.10–1.10) at 60 %."), "{page}");
         assert!(page.contains("not reached"));
-        assert!(
-            plot::cpu(&measured).contains("nginx") && plot::ratios_to_nginx(&measured).contains("</svg>")
-        );
+        assert!(plot::cpu(&measured).contains("nginx") && plot::ratios(&measured).contains("</svg>"));
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::host::{Meter, PROXY_CORE, load_average};
 use crate::load::{Arrivals, ClientTls, Endpoint, Engine, Load, Measured, Requests};
-use crate::loaders::{self, Demand};
+use crate::loaders::{self, Demand, Loader};
 use crate::peer::{HOST, Peer, Setup};
 use crate::process::Running;
 use crate::results::{Phase, Round};
-use crate::works::{Answer, Protocol, Work, dimensions};
+use crate::works::{Answer, Kind, Protocol, Work, dimensions};
 
 /// Connections of the load.
 const CONNECTIONS: usize = 64;
@@ -26,8 +26,10 @@ pub(crate) struct Bench<'a> {
     pub(crate) work: &'a Work,
     pub(crate) meter: &'a Meter,
     pub(crate) seconds: f64,
-    /// The program that loads, where it is not this one, and its environment.
-    pub(crate) loader: Option<(std::path::PathBuf, Vec<(String, String)>)>,
+    /// What was asked for, where something was.
+    pub(crate) asked_seconds: Option<f64>,
+    /// The program that loads, where it is not this one.
+    pub(crate) loader: Option<Loader>,
 }
 
 /// A peer, set up for the work.
@@ -106,6 +108,16 @@ pub(crate) fn round(
     };
     let saturation = phase("saturation", Arrivals::Closed, contender)?;
     contender.most = saturation.per_second;
+    if bench.work.kind == Kind::Downloads {
+        let memory_mib = running.resident_kib() as f64 / 1024.0;
+        return Ok(Round {
+            round: number,
+            phases,
+            memory_mib,
+            load_average: load_average(),
+            ..Round::default()
+        });
+    }
     let sixty = *contender.sixty.get_or_insert(SHARE * 1e6 / saturation.cpu_us);
     phase("sixty", Arrivals::Poisson(sixty), contender)?;
     phase("common", Arrivals::Poisson(bench.work.common_rate), contender)?;
@@ -114,7 +126,7 @@ pub(crate) fn round(
 }
 
 /// Waits until it listens. One that speaks HTTP/3 alone has no port to connect to: it gets a moment instead.
-fn ready(work: &Work, contender: &Contender, running: &mut Running) -> Result<(), String> {
+pub(crate) fn ready(work: &Work, contender: &Contender, running: &mut Running) -> Result<(), String> {
     if work.protocol == Protocol::Http3 && contender.name == Peer::Quinn.name() {
         std::thread::sleep(Duration::from_millis(500));
         return Ok(());
@@ -131,12 +143,11 @@ fn measure(
     (seed, id): (u64, u32),
 ) -> Result<Measured, String> {
     let meter = || bench.meter.read_ns(id);
-    if let Some((program, environment)) = bench.loader.clone() {
+    if let Some(loader) = &bench.loader {
         let demand = Demand {
-            protocol: bench.work.protocol,
+            work: bench.work,
             target: format!("/x?b={}", reply_bytes(bench.work)),
-            program: &program,
-            environment,
+            loader,
             port: contender.port,
             folder: &contender.folder,
             arrivals,
@@ -162,7 +173,8 @@ fn measure(
     engine.run(&load, &meter).map_err(|error| error.to_string())
 }
 
-fn described(name: &str, arrivals: Arrivals, measured: &Measured) -> Phase {
+/// As it stands in results.
+pub(crate) fn described(name: &str, arrivals: Arrivals, measured: &Measured) -> Phase {
     let rate = match arrivals {
         Arrivals::Closed => 0.0,
         Arrivals::Poisson(rate) => rate,

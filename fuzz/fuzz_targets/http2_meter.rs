@@ -1,10 +1,10 @@
-//! The frame-header meter of HTTP/2: any split is judged alike, stores keep their bounds, and an extended CONNECT or any other
+//! The readers of frame headers of HTTP/2: any split is judged alike, stores keep their bounds, and an extended CONNECT or any other
 //! list of fields makes a head or a refusal.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use ringway_wire::head::{Content, RequestAssembler};
-use ringway_wire::http2::{Excess, Meter, PREFACE, Seen};
+use ringway_wire::http2::{Excess, Meter, PREFACE, Seen, Sent, SentReader};
 use ringway_wire::{HeadLimits, Version};
 
 type Judged = (Result<(), Excess>, Vec<Seen>, Vec<u32>, Option<u64>);
@@ -24,6 +24,13 @@ fn judge(pieces: &[&[u8]]) -> Judged {
     (verdict, seen, left, open)
 }
 
+/// What these pieces of our own frames tell.
+fn sent(pieces: &[&[u8]]) -> Vec<Sent> {
+    let (mut reader, mut seen) = (SentReader::default(), Vec::new());
+    pieces.iter().for_each(|piece| reader.read(piece, |sent| seen.push(sent)));
+    seen
+}
+
 fuzz_target!(|input: (u16, u16, &[u8])| {
     let (one, two, bytes) = input;
     let mut cuts = [one as usize % (bytes.len() + 1), two as usize % (bytes.len() + 1)];
@@ -33,6 +40,9 @@ fuzz_target!(|input: (u16, u16, &[u8])| {
     assert_eq!(whole, judge(&[&bytes[..one], &bytes[one..two], &bytes[two..]]));
     let singles: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(whole, judge(&singles));
+    let told = sent(&[bytes]);
+    assert_eq!(told, sent(&[&bytes[..one], &bytes[one..two], &bytes[two..]]));
+    assert_eq!(told, sent(&singles));
 
     let mut head = RequestAssembler::new(Version::Http2, &HeadLimits::DEFAULT);
     let mut lines = bytes.split(|byte| *byte == b'\n');

@@ -18,6 +18,7 @@ use ringway_record::metrics::Metric;
 use ringway_snapshot::model::Protocols;
 use ringway_transport::{Alpn, Handshake, QuicConnection, Receiver, Sender, ServerTls, Stream};
 use ringway_wire::buffer::Buffer;
+use ringway_wire::http2::is_of_neither;
 
 use crate::generation::Generation;
 use crate::tls;
@@ -227,6 +228,12 @@ async fn begin(
         Some(agreed) => (None, agreed.server_name),
         None if protocols.http2 => match hear(&worker, &stream).await {
             Spoken::Http2(rest) => (Some(Some(rest)), None),
+            Spoken::Http1(rest) if protocols.http1 && is_of_neither(&rest) => {
+                http1::note_foreign(
+                    &Begun::http1(worker, admitted, stream, peer, configured, None).connection,
+                );
+                return None;
+            }
             Spoken::Http1(rest) if protocols.http1 => {
                 return Some(Begun::http1(worker, admitted, stream, peer, configured, Some(rest)));
             }

@@ -14,7 +14,8 @@ pub(crate) fn request(reject: Reject) -> Outcome {
         | Reject::ObsFold
         | Reject::ConnectionSyntax
         | Reject::PseudoField
-        | Reject::ConnectionField => Outcome::MalformedHead,
+        | Reject::ConnectionField
+        | Reject::Unparsed => Outcome::MalformedHead,
         Reject::TargetByte | Reject::TargetForm => Outcome::MalformedTarget,
         Reject::TargetTooLong => Outcome::TargetTooLong,
         Reject::Version => Outcome::VersionUnsupported,

@@ -68,7 +68,7 @@ pub(crate) async fn serve(
 
     // Action.
     match snapshot.actions().get(found.row.action as usize) {
-        Some(Action::Respond { status, fields, body }) => turn.respond(*status, fields, body).await,
+        Some(Action::Respond { .. }) => turn.respond(pinned, found.row.action).await,
         Some(Action::Redirect { status, scheme, authority, path }) => {
             turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref()).await
         }

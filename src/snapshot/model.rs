@@ -237,6 +237,28 @@ pub struct Upstream {
     pub streams_max: u32,
 }
 
+impl Upstream {
+    /// One endpoint over HTTP/1.1 in plain text, with the limits that a configuration has which says nothing of them.
+    #[must_use]
+    pub fn plain(name: &str, address: EndpointAddress) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: crate::id::upstream(name).0,
+            endpoints: vec![Endpoint { address, weight: 1, priority: 0 }],
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            balance: Balance::LeastRequest,
+            connect_ms_max: 1000,
+            request_ms_max: 15_000,
+            idle_ms_max: 60_000,
+            tunnel_idle_ms_max: 3_600_000,
+            pool_idle_ms_max: 60_000,
+            connections_max: 1024,
+            streams_max: 100,
+        }
+    }
+}
+
 /// One address of an upstream.
 #[derive(Debug, Clone, PartialEq, Archive, Serialize, Deserialize)]
 pub struct Endpoint {

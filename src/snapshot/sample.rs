@@ -6,36 +6,14 @@ use crate::error::SnapshotError;
 use crate::id;
 use crate::keys::{SigningKey, Trust};
 use crate::model::{
-    Action, Application, Balance, Chain, Credential, Endpoint, EndpointAddress, FieldMatch, Host,
-    HostPattern, Limit, LimitKey, LimitScope, Mode, Model, OnMissing, PathPattern, PathPolicy, Policy,
-    Rewrite, Route, RouteTimeout, Segment, Step, Upstream, UpstreamProtocol, ValueMatch,
+    Action, Application, Chain, Credential, EndpointAddress, FieldMatch, Host, HostPattern, Limit, LimitKey,
+    LimitScope, Mode, Model, OnMissing, PathPattern, PathPolicy, Policy, Rewrite, Route, RouteTimeout,
+    Segment, Step, Upstream, ValueMatch,
 };
 use crate::reader::{AlignedBytes, Snapshot};
 
 pub(crate) fn key() -> SigningKey {
     SigningKey::from_seed([1; 32]).unwrap()
-}
-
-fn upstream(name: &str) -> Upstream {
-    Upstream {
-        name: name.to_owned(),
-        id: id::upstream(name).0,
-        endpoints: vec![Endpoint {
-            address: EndpointAddress::Socket("127.0.0.1:3000".parse().unwrap()),
-            weight: 1,
-            priority: 0,
-        }],
-        protocol: UpstreamProtocol::Http1,
-        tls: None,
-        balance: Balance::LeastRequest,
-        connect_ms_max: 1000,
-        request_ms_max: 15_000,
-        idle_ms_max: 60_000,
-        tunnel_idle_ms_max: 3_600_000,
-        pool_idle_ms_max: 60_000,
-        connections_max: 1024,
-        streams_max: 100,
-    }
 }
 
 fn route(host: &HostPattern, name: &str, path: PathPattern) -> Route {
@@ -108,7 +86,10 @@ pub(crate) fn sample() -> Model {
         not_after_unix_ms: Some(5),
     };
     Model {
-        upstreams: vec![upstream("orders")],
+        upstreams: vec![Upstream::plain(
+            "orders",
+            EndpointAddress::Socket("127.0.0.1:3000".parse().unwrap()),
+        )],
         limits: vec![limit],
         chains: vec![
             Chain::default(),

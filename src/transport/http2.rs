@@ -11,7 +11,7 @@ mod line;
 mod receiver;
 mod sender;
 
-pub use accepting::{Accepting, Control, Ending, Incoming, Patience};
+pub use accepting::{Accepting, Arrived, Control, Ending, Incoming, Patience};
 pub use client::{ClientConnection, HeadEnd, Reply, ReplyHead, Requested, Slot};
 pub use receiver::Receiver;
 pub use sender::Sender;

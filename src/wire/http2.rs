@@ -1,8 +1,13 @@
-//! HTTP/2 (RFC 9113), as far as it is ours: the meter that reads frame headers before the frames are taken apart.
+//! HTTP/2 (RFC 9113), as far as it is ours: what comes is read by a meter before the frames are taken apart, and what goes out by
+//! who looks for refused streams.
 
 mod meter;
+mod sent;
 
 pub use meter::{Excess, Meter, Seen};
+pub use sent::{Sent, SentReader};
+
+use crate::syntax::is_token;
 
 /// What a client sends first (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,9 +36,38 @@ impl Prelude {
     }
 }
 
+/// Whether these bytes begin with a line that is neither the preface nor a request line of HTTP/1 in whatever version: three words,
+/// the last of which is no version of HTTP. Whoever sends it understands no answer of ours.
+#[must_use]
+pub fn is_of_neither(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return false };
+    let line = bytes.get(..end).unwrap_or_default();
+    let mut words = line.strip_suffix(b"\r").unwrap_or(line).split(|byte| *byte == b' ');
+    let words = [words.next(), words.next(), words.next(), words.next()];
+    matches!(words, [Some(method), Some(_), Some(version), None] if is_token(method) && !version.starts_with(b"HTTP/"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PREFACE, Prelude};
+    use super::{PREFACE, Prelude, is_of_neither};
+
+    #[test]
+    fn a_line_without_a_version_of_http_is_of_neither_protocol() {
+        assert!(is_of_neither(b"INVALID CONNECTION PREFACE\r\n\r\n"));
+        assert!(is_of_neither(b"OPTIONS rtsp://a RTSP/1.0\nCSeq: 1"));
+        for line in [
+            &b"GET / HTTP/1.1\r\n"[..],
+            b"GET / HTTP/9.9\r\n",
+            b"GET /\r\n",
+            b"GET / b HTTP/1.1\r\n",
+            b"\x16\x03\x01 a b\r\n",
+            b"INVALID CONNECTION PREFACE",
+            b"\r\nGET / HTTP/1.1\r\n",
+            b"",
+        ] {
+            assert!(!is_of_neither(line), "{:?}", String::from_utf8_lossy(line));
+        }
+    }
 
     #[test]
     fn a_preface_is_known_by_its_first_byte_that_differs() {

@@ -110,6 +110,9 @@ reject_table! {
         PseudoField, 400, "pseudo-field";
         /// A field that HTTP/2 and HTTP/3 forbid: connection-specific or upper case (RFC 9113 §8.2).
         ConnectionField, 400, "connection-field";
+        /// The head of an HTTP/2 request whose fields or pseudo-fields were refused before they were looked at here: which rule they
+        /// broke is not known (RFC 9113 §8.2 and §8.3).
+        Unparsed, 400, "unparsed-head";
         /// The content of an HTTP/2 or HTTP/3 stream does not add up to Content-Length, or its frames or trailers break the
         /// stream's rules (RFC 9113 §8.1.1, RFC 9114 §4.1.2).
         StreamContent, 400, "stream-content";

@@ -123,6 +123,7 @@ fn malformed_heads_reset_their_stream_or_get_their_status_and_reach_nobody() {
         let reset = client.next_of_stream();
         assert_eq!((reset.kind, reset.stream), (RST_STREAM, stream), "{:?}", String::from_utf8_lossy(&head));
         assert_eq!(reset.code(), PROTOCOL_ERROR);
+        node.assert_outcome("malformed_head");
         stream += 2;
     }
     for (head, status, outcome) in [

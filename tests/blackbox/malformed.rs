@@ -146,6 +146,7 @@ const ELSEWHERE: &[Reject] = &[
     Reject::PseudoField,
     Reject::ConnectionField,
     Reject::StreamContent,
+    Reject::Unparsed,
 ];
 
 /// Sends one malformed request on a connection of its own, and reads its refusal.

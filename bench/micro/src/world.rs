@@ -9,10 +9,9 @@ use ringway_snapshot::current::ContentHash;
 use ringway_snapshot::id;
 use ringway_snapshot::keys::{Pepper, SigningKey, Trust, api_key_digest};
 use ringway_snapshot::model::{
-    Action, Application, Authenticator, AuthenticatorKind, Balance, Chain, Credential, CredentialPlace,
-    Endpoint, EndpointAddress, FieldEdit, Host, HostPattern, Limit, LimitKey, LimitScope, Mode, Model,
-    OnMissing, PathPattern, PathPolicy, Policy, Rewrite, Route, RouteTimeout, Step, Upstream,
-    UpstreamProtocol,
+    Action, Application, Authenticator, AuthenticatorKind, Chain, Credential, CredentialPlace,
+    EndpointAddress, FieldEdit, Host, HostPattern, Limit, LimitKey, LimitScope, Mode, Model, OnMissing,
+    PathPattern, PathPolicy, Policy, Rewrite, Route, RouteTimeout, Step, Upstream,
 };
 use ringway_snapshot::reader::AlignedBytes;
 use ringway_snapshot::seal::SealKey;
@@ -80,7 +79,7 @@ fn model(size: Size) -> Result<Model, String> {
     let applications = (0..size.applications).map(|number| application(&pepper, number)).collect();
     let place = CredentialPlace::Header("x-api-key".to_owned());
     Ok(Model {
-        upstreams: vec![upstream()],
+        upstreams: vec![Upstream::plain("orders", EndpointAddress::Socket(([127, 0, 0, 1], 3000).into()))],
         authenticators: vec![Authenticator {
             name: "keys".to_owned(),
             kind: AuthenticatorKind::ApiKey { place, hide: false },
@@ -152,23 +151,4 @@ fn route(host: &HostPattern, number: u32) -> Route {
     };
     route.id = id::route(host, &route).0;
     route
-}
-
-fn upstream() -> Upstream {
-    let address = EndpointAddress::Socket(([127, 0, 0, 1], 3000).into());
-    Upstream {
-        name: "orders".to_owned(),
-        id: id::upstream("orders").0,
-        endpoints: vec![Endpoint { address, weight: 1, priority: 0 }],
-        protocol: UpstreamProtocol::Http1,
-        tls: None,
-        balance: Balance::LeastRequest,
-        connect_ms_max: 1000,
-        request_ms_max: 15_000,
-        idle_ms_max: 60_000,
-        tunnel_idle_ms_max: 3_600_000,
-        pool_idle_ms_max: 60_000,
-        connections_max: 1024,
-        streams_max: 100,
-    }
 }

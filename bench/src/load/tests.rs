@@ -56,3 +56,38 @@ fn an_open_loop_keeps_its_rate() {
     assert!(measured.completed > 20 && measured.completed < 400, "{measured:?}");
     assert_eq!(measured.failed, 0);
 }
+
+#[test]
+fn a_chunked_body_is_passed_however_it_is_cut() {
+    use std::io::{Read, Write};
+    let mut endpoint = Endpoint::new().unwrap();
+    let port = endpoint.port().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve_until(&mut endpoint, &stop, Rest::Sleep));
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let head = "GET /x?b=1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in [&["0\r\n\r\n"][..], &["", "0\r", "\n\r\n"], &["3\r\nab", "c\r\n0", "\r\n", "\r\n"]] {
+            let (first, rest) = body.split_first().unwrap();
+            stream.write_all(format!("{head}{first}").as_bytes()).unwrap();
+            let mut reply = Vec::new();
+            while !reply.ends_with(b"\r\n\r\nx") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                reply.extend_from_slice(&byte);
+            }
+            // One reply for each: a rest of the body that was taken for a request would be answered as well.
+            assert!(reply.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&reply));
+            rest.iter().for_each(|part| stream.write_all(part.as_bytes()).unwrap());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_long_reply_is_filled_up() {
+    let measured = run(&get("/x?b=3000000"), Arrivals::Closed, false);
+    assert!(measured.completed > 3, "{measured:?}");
+    assert_eq!(measured.failed, 0);
+}

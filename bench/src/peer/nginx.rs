@@ -20,11 +20,16 @@ pub(super) fn set_up(place: &Place<'_>) -> Result<Setup, String> {
 
 fn configuration(place: &Place<'_>) -> String {
     let (work, folder) = (place.work, place.folder.display());
+    // Written in pieces of 64 KiB, as Ringway writes its own.
+    let log = match work.access_log {
+        true => format!("access_log {folder}/access.log combined buffer=64k flush=1s;"),
+        false => "access_log off;".to_owned(),
+    };
     let mut text = format!(
         "daemon off; user root; worker_processes 1; worker_rlimit_nofile 19000; worker_shutdown_timeout 10s;\n\
          pid {folder}/nginx.pid; error_log {folder}/error.log error;\n\
          events {{ worker_connections 18000; accept_mutex off; multi_accept on; }}\n\
-         http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 600s; tcp_nodelay on;\n\
+         http {{ {log} keepalive_requests 100000000; keepalive_timeout 600s; tcp_nodelay on;\n\
          server_names_hash_max_size 65536; server_names_hash_bucket_size 128; client_max_body_size 16m; client_body_buffer_size 128k;\n\
          client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;\n\
          uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{peers, ratios, spread};
+use super::{compared, peers, spread};
 use crate::results::WorkResult;
 use crate::statistics::Spread;
 use crate::works::{Kind, Work};
 
-const WIDTH: f64 = 760.0;
-const LEFT: f64 = 330.0;
+const WIDTH: f64 = 860.0;
+const LEFT: f64 = 450.0;
 const RIGHT: f64 = 90.0;
 const ROW: f64 = 22.0;
 
@@ -55,20 +55,23 @@ fn bar(body: &mut String, y: f64, class: &str, value: Spread, scale: f64, digits
     );
 }
 
-/// Ringway's CPU over nginx's at saturation: less than 1 is better; a mark where the bar is.
-pub(super) fn ratios_to_nginx(measured: &[(&Work, WorkResult)]) -> String {
-    let rows: Vec<(&Work, Spread)> = measured
-        .iter()
-        .filter_map(|(work, result)| Some((*work, Spread::of(ratios(result, "nginx", "saturation"))?)))
-        .collect();
-    let most = rows.iter().map(|(_, spread)| spread.max).fold(1.2, f64::max);
+/// Our CPU over a peer's at saturation, as in the summary: less than 1 is better; a mark where the bar is.
+pub(super) fn ratios(measured: &[(&Work, WorkResult)]) -> String {
+    let mut rows: Vec<(String, Spread, Option<f64>)> = Vec::new();
+    for (work, result) in measured {
+        for (peer, bar) in compared(work) {
+            let ratios = super::ratios(result, peer, "saturation");
+            rows.extend(Spread::of(ratios).map(|spread| (format!("{} / {peer}", work.title), spread, bar)));
+        }
+    }
+    let most = rows.iter().map(|(_, spread, _)| spread.max).fold(1.2, f64::max);
     let scale = (WIDTH - LEFT - RIGHT) / most;
     let mut body = String::new();
     let mut y = 34.0;
-    for (work, spread) in &rows {
-        label(&mut body, y, "", work.title);
+    for (title, spread, mark) in &rows {
+        label(&mut body, y, "", title);
         bar(&mut body, y, "own", *spread, scale, 2);
-        if let Some(mark) = work.bar {
+        if let Some(mark) = mark {
             let x = LEFT + mark * scale;
             let _ = writeln!(
                 body,
@@ -82,11 +85,11 @@ pub(super) fn ratios_to_nginx(measured: &[(&Work, WorkResult)]) -> String {
     let _ = writeln!(
         body,
         "<line x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"30\" y2=\"{y}\" class=\"line\"/>\
-         <text x=\"{one:.1}\" y=\"{}\" text-anchor=\"middle\" class=\"faint\">nginx = 1</text>",
+         <text x=\"{one:.1}\" y=\"{}\" text-anchor=\"middle\" class=\"faint\">the peer = 1</text>",
         y + 14.0
     );
     let title =
-        "CPU for each request: Ringway over nginx, saturated (orange: must reach; line: least to most)";
+        "CPU for each request: ours over the peer's, saturated (orange: must reach; line: least to most)";
     picture(y + 22.0, title, &body)
 }
 
@@ -94,7 +97,9 @@ pub(super) fn ratios_to_nginx(measured: &[(&Work, WorkResult)]) -> String {
 pub(super) fn cpu(measured: &[(&Work, WorkResult)]) -> String {
     let mut body = String::new();
     let mut y = 34.0;
-    for (work, result) in measured.iter().filter(|(work, _)| work.kind == Kind::Requests) {
+    for (work, result) in
+        measured.iter().filter(|(work, _)| matches!(work.kind, Kind::Requests | Kind::Downloads))
+    {
         let rows: Vec<(&str, Spread)> = peers(result)
             .filter_map(|(peer, rounds)| Some((peer, spread(rounds, "saturation", |phase| phase.cpu_us)?)))
             .collect();

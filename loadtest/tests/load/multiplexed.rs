@@ -104,7 +104,7 @@ async fn serve_tcp(
             let patience =
                 http2::Patience { head_ns: 20 * SECOND, idle_ns: 60 * SECOND, stall_ns: 20 * SECOND };
             let mut accepting = http2::Accepting::new(stream, None, patience, HeadLimits::DEFAULT);
-            while let Some(incoming) = poll_fn(|cx| accepting.poll_next(cx)).await {
+            while let Some(http2::Arrived::Request(incoming)) = poll_fn(|cx| accepting.poll_next(cx)).await {
                 let http2::Incoming { head, receiver, sender } = incoming;
                 spawn(async move {
                     let _ = answer(&head.unwrap(), Receiver::from(receiver), Sender::Http2(sender)).await;

@@ -341,6 +341,13 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
     Next::Close
 }
 
+/// Files the record of a first line that is of no protocol spoken here: it is not answered, because nobody would understand it.
+pub(super) fn note_foreign(connection: &Connection) {
+    let mut entry = Entry::begin(connection, None, ringway_rt::now());
+    entry.outcome = malformed::request(Reject::RequestLine);
+    entry.detail = Reject::RequestLine.name();
+}
+
 fn linger_until_ns(connection: &Connection) -> u64 {
     let linger_ns = if connection.worker.draining() { LINGER_DRAINING_NS_MAX } else { LINGER_NS_MAX };
     ringway_rt::now().mono_ns.saturating_add(linger_ns)

@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
+use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_rt::Now;
-use ringway_transport::http2::{Accepting, Control, Ending, Incoming, Patience};
+use ringway_transport::http2::{Accepting, Arrived, Control, Ending, Incoming, Patience};
 use ringway_transport::{Receiver, Sender, Stream};
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::http2::Prelude;
@@ -59,8 +60,13 @@ pub(super) fn serve(connection: Rc<Connection>, accepting: Accepting, held: Rc<H
 async fn drive(connection: Rc<Connection>, mut accepting: Accepting, held: Rc<Held>) {
     let worker = &connection.worker;
     let _open = worker.gauge(Metric::Http2ConnectionsOpen);
-    while let Some(incoming) = poll_fn(|context| accepting.poll_next(context)).await {
-        ringway_rt::spawn(answer(Rc::clone(&connection), incoming, Rc::clone(&held)));
+    while let Some(arrived) = poll_fn(|context| accepting.poll_next(context)).await {
+        match arrived {
+            Arrived::Request(incoming) => {
+                ringway_rt::spawn(answer(Rc::clone(&connection), incoming, Rc::clone(&held)));
+            }
+            Arrived::Refused(reject) => note(&connection, reject),
+        }
     }
     match accepting.ending() {
         Ending::Flood(excess) => {
@@ -93,6 +99,18 @@ async fn refuse(connection: &Connection, channel: Channel<'_>, reject: Reject, s
     entry.protocol = ringway_record::Protocol::Http2;
     entry.outcome = malformed::request(reject);
     reply::refuse_unparsed(connection, channel, &mut entry, Some(reject.name())).await;
+}
+
+/// Files the record of what is no request, and was told so.
+fn note(connection: &Connection, reject: Reject) {
+    let mut entry = Entry::begin(connection, None, ringway_rt::now());
+    entry.protocol = ringway_record::Protocol::Http2;
+    entry.outcome = malformed::request(reject);
+    entry.detail = reject.name();
+    entry.generation = connection.worker.pinned().map_or(0, |pinned| pinned.generation.current.generation);
+    if entry.outcome == Outcome::HeadTooLarge {
+        entry.status = reject.status();
+    }
 }
 
 /// What a plain-text listener that speaks both finds on a connection.

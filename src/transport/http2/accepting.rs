@@ -50,6 +50,14 @@ pub struct Incoming {
     pub sender: Sender,
 }
 
+/// What a connection brings.
+pub enum Arrived {
+    /// A request.
+    Request(Incoming),
+    /// One that h2 has refused by itself, whose caller has been told: with 431 or a reset.
+    Refused(Reject),
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -157,13 +165,13 @@ impl Accepting {
         self.ending.unwrap_or(Ending::Closed)
     }
 
-    /// Drives the connection. `Ready(Some)`: a request; `Ready(None)`: the connection has ended. To be polled until then, by
+    /// Drives the connection. `Ready(Some)`: a request, or what was meant as one; `Ready(None)`: the connection has ended. To be polled until then, by
     /// one task that [`ringway_rt::spawn_foreign`] started.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrived>> {
         self.line.begin_turn(cx);
         loop {
             let progress = match &mut self.state {
-                State::Ended => return Poll::Ready(None),
+                State::Ended => return Poll::Ready(self.line.take_refused().map(Arrived::Refused)),
                 State::Leaving => match self.line.poll_shutdown(cx) {
                     Poll::Ready(_) => Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
@@ -180,16 +188,22 @@ impl Accepting {
             };
             match progress {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Some(self.incoming(request, respond)));
+                    self.line.arrived(respond.stream_id().as_u32());
+                    return Poll::Ready(Some(Arrived::Request(self.incoming(request, respond))));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.ended(Some(&error));
                 }
                 Poll::Ready(None) => self.ended(None),
-                Poll::Pending => match self.rest(cx) {
-                    Rest::Again => {}
-                    Rest::Wait => return Poll::Pending,
-                },
+                Poll::Pending => {
+                    if let Some(reject) = self.line.take_refused() {
+                        return Poll::Ready(Some(Arrived::Refused(reject)));
+                    }
+                    match self.rest(cx) {
+                        Rest::Again => {}
+                        Rest::Wait => return Poll::Pending,
+                    }
+                }
             }
         }
     }
@@ -269,7 +283,19 @@ impl Accepting {
             Some(_) => Ending::Malformed,
         };
         self.ending.get_or_insert(ending);
-        self.state = State::Ended;
+        if ending == Ending::Malformed {
+            self.line.refuse_last();
+        }
+        self.state = match (&self.state, reason) {
+            // Who does not begin with the preface is told so, which h2 leaves to us (RFC 9113 §3.4).
+            (State::Handshake(_), Some(reason)) => {
+                self.line.gather(&go_away(reason));
+                let until_ns = self.line.now_ns.get().saturating_add(HTTP2_CLOSE_NS_MAX);
+                self.line.stream.deadline().arm(Side::Write, until_ns);
+                State::Leaving
+            }
+            _ => State::Ended,
+        };
     }
 
     fn incoming(&self, request: Request<RecvStream>, respond: SendResponse<Chunk>) -> Incoming {

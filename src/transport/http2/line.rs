@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use ringway_rt::Side;
 use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http2::{Excess, Meter, Seen};
+use ringway_wire::http2::{Excess, Meter, Seen, Sent, SentReader};
 use ringway_wire::priority::Priority;
+use ringway_wire::reject::Reject;
 use tokio_io::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunk::Gate;
@@ -50,6 +51,10 @@ pub(crate) struct Line {
     pub(super) draining: Cell<bool>,
     /// PRIORITY_UPDATE frames that their streams have not taken up. Bounded by the number of streams.
     priorities: RefCell<Vec<(u32, Priority)>>,
+    /// Requests that have begun and that h2 has not told of, and why it never will, where it has refused them by itself.
+    arriving: RefCell<Vec<(u32, Option<Reject>)>>,
+    /// Reads what h2 writes.
+    sent: RefCell<SentReader>,
 }
 
 #[derive(Default)]
@@ -74,6 +79,10 @@ struct Output {
 
 /// PRIORITY_UPDATE frames that are kept for streams that have not begun (RFC 9218 §7.1).
 const PRIORITIES_MAX: usize = 128;
+/// Requests that are remembered until h2 tells of them. It tells of most at once, and of none that came after its GOAWAY.
+const ARRIVING_MAX: usize = 256;
+/// PROTOCOL_ERROR (RFC 9113 §7): how h2 refuses a head.
+const PROTOCOL_ERROR: u32 = 1;
 
 impl Line {
     /// `rest`: bytes that were read already; they are metered like all others.
@@ -94,6 +103,8 @@ impl Line {
             consumed: Cell::new(0),
             draining: Cell::new(false),
             priorities: RefCell::default(),
+            arriving: RefCell::default(),
+            sent: RefCell::default(),
         };
         if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
             line.meter_bytes(&rest);
@@ -133,6 +144,7 @@ impl Line {
             let (stream, priority) = match seen {
                 Seen::Priority { stream, priority } => (stream, priority),
                 Seen::Window(bytes) => return self.gate.widen(bytes),
+                Seen::Opened(stream) => return self.opened(stream),
             };
             let mut priorities = self.priorities.borrow_mut();
             if let Some(place) = priorities.iter_mut().find(|(other, _)| *other == stream) {
@@ -144,6 +156,55 @@ impl Line {
         if let Err(excess) = meter.borrow_mut().read(bytes, self.now_ns.get(), keep) {
             self.over.set(Some(Over::Flood(excess)));
         }
+    }
+
+    fn opened(&self, stream: u32) {
+        let mut arriving = self.arriving.borrow_mut();
+        if arriving.len() >= ARRIVING_MAX {
+            arriving.remove(0);
+        }
+        arriving.push((stream, None));
+    }
+
+    /// h2 has told of this request.
+    pub(super) fn arrived(&self, stream: u32) {
+        self.arriving.borrow_mut().retain(|(other, _)| *other != stream);
+    }
+
+    /// A request that h2 has refused by itself, once each. To be asked when it has no more to tell.
+    pub(super) fn take_refused(&self) -> Option<Reject> {
+        let mut arriving = self.arriving.borrow_mut();
+        let place = arriving.iter().position(|(_, reject)| reject.is_some())?;
+        arriving.remove(place).1
+    }
+
+    /// h2 ends the connection for what came last: where that was a head, its request is refused.
+    pub(super) fn refuse_last(&self) {
+        if let Some((_, reject)) = self.arriving.borrow_mut().last_mut() {
+            reject.get_or_insert(Reject::Unparsed);
+        }
+    }
+
+    /// Looks at what h2 writes for streams of which it has not told: a head is its own 431, a reset its own refusal.
+    fn see_sent(&self, bytes: &[u8]) {
+        self.sent.borrow_mut().read(bytes, |sent| {
+            let mut arriving = self.arriving.borrow_mut();
+            let (stream, why) = match sent {
+                Sent::Head { stream } => (stream, Some(Reject::HeadTooLarge)),
+                Sent::Reset { stream, code: PROTOCOL_ERROR } => (stream, Some(Reject::Unparsed)),
+                // One that is turned away with REFUSED_STREAM comes again.
+                Sent::Reset { stream, .. } => (stream, None),
+            };
+            let Some(place) =
+                arriving.iter().position(|(other, reject)| *other == stream && reject.is_none())
+            else {
+                return;
+            };
+            match (why, arriving.get_mut(place)) {
+                (Some(_), Some(entry)) => entry.1 = why,
+                _ => drop(arriving.remove(place)),
+            }
+        });
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -212,7 +273,11 @@ impl Line {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(Ok(output.append(parts)))
+        let count = output.append(parts);
+        if self.meter.is_some() {
+            self.see_sent(output.last(count));
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Adds a few bytes to what is sent next.
@@ -320,6 +385,12 @@ impl Output {
             buffer.vec_mut().extend_from_slice(part.get(..count).unwrap_or_default());
         }
         buffer.len() - before
+    }
+
+    /// The last bytes that were appended.
+    fn last(&self, count: usize) -> &[u8] {
+        let buffer = self.buffer.as_deref().unwrap_or_default();
+        buffer.get(buffer.len().saturating_sub(count)..).unwrap_or_default()
     }
 
     /// Sends without waiting; whether nothing is left.

@@ -14,7 +14,7 @@ use ringway_wire::message::OutgoingHead;
 use ringway_wire::{Framing, Overlay};
 
 use super::{SECOND, listener, on_both, pattern, worker};
-use crate::http2::{Accepting, Ending, Incoming, Patience};
+use crate::http2::{Accepting, Arrived, Ending, Incoming, Patience};
 use crate::{After, Code, MessageEnd, Received, Stream};
 
 const PATIENCE: Patience = Patience { head_ns: SECOND, idle_ns: 20 * SECOND, stall_ns: 5 * SECOND };
@@ -63,7 +63,8 @@ fn meet<C: Send + 'static>(
         for _ in 0..connections {
             let (io, _) = listener.accept().await.unwrap();
             let mut accepting = Accepting::new(Stream::Plain(io), None, PATIENCE, HeadLimits::DEFAULT);
-            while let Some(incoming) = poll_fn(|cx| accepting.poll_next(cx)).await {
+            while let Some(arrived) = poll_fn(|cx| accepting.poll_next(cx)).await {
+                let Arrived::Request(incoming) = arrived else { continue };
                 spawn(async move {
                     let _ = echo(incoming).await;
                 });

@@ -89,6 +89,8 @@ pub enum Seen {
     },
     /// WINDOW_UPDATE of the connection: so many more bytes of content may be sent (RFC 9113 §6.9).
     Window(u32),
+    /// The first HEADERS of this stream.
+    Opened(u32),
 }
 
 /// Frame types (RFC 9113 §6, RFC 9218 §7.1).
@@ -131,6 +133,8 @@ pub struct Meter {
     refilled_ns: u64,
     update: [u8; UPDATE_BYTES_MAX],
     update_len: u8,
+    /// The highest stream that was opened.
+    opened: u32,
 }
 
 impl Meter {
@@ -148,6 +152,7 @@ impl Meter {
             refilled_ns: now_ns,
             update: [0; UPDATE_BYTES_MAX],
             update_len: 0,
+            opened: 0,
         }
     }
 
@@ -217,8 +222,9 @@ impl Meter {
         self.header[3]
     }
 
-    fn is_of_connection(&self) -> bool {
-        self.header.last_chunk::<4>().is_some_and(|stream| u32::from_be_bytes(*stream) & 0x7fff_ffff == 0)
+    fn stream(&self) -> u32 {
+        let [.., a, b, c, d] = self.header;
+        u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff
     }
 
     /// A frame's header is whole.
@@ -280,6 +286,10 @@ impl Meter {
     fn end(&mut self, see: &mut impl FnMut(Seen)) {
         self.header_len = 0;
         self.open_since_ns = self.open_since_ns.filter(|_| self.block.is_some());
+        if self.kind() == kind::HEADERS && self.stream() > self.opened {
+            self.opened = self.stream();
+            see(Seen::Opened(self.opened));
+        }
         let update = self.update.get(..usize::from(self.update_len)).unwrap_or_default();
         let Some((number, value)) = update.split_first_chunk::<4>() else { return };
         let number = u32::from_be_bytes(*number) & 0x7fff_ffff;
@@ -287,7 +297,7 @@ impl Meter {
             kind::PRIORITY_UPDATE if update.len() < UPDATE_BYTES_MAX => {
                 see(Seen::Priority { stream: number, priority: Priority::of(value) });
             }
-            kind::WINDOW_UPDATE if value.is_empty() && self.is_of_connection() => see(Seen::Window(number)),
+            kind::WINDOW_UPDATE if value.is_empty() && self.stream() == 0 => see(Seen::Window(number)),
             _ => {}
         }
     }

@@ -36,6 +36,16 @@ fn passing(meter: &mut Meter, frame: &[u8], now_ns: u64) -> (usize, Option<Exces
 }
 
 #[test]
+fn a_stream_is_opened_by_its_first_head() {
+    let mut meter = begun();
+    let mut seen = Vec::new();
+    for (kind, stream) in [(1, 1), (1, 3), (0, 3), (1, 3), (1, 7), (1, 5), (9, 9)] {
+        meter.read(&frame(kind, 4, stream, b"x"), 0, |event| seen.push(event)).unwrap();
+    }
+    assert_eq!(seen, [Seen::Opened(1), Seen::Opened(3), Seen::Opened(7)]);
+}
+
+#[test]
 fn each_kind_that_carries_nothing_forward_has_its_allowance_and_regains_it_with_time() {
     for (kind, flags, payload, excess) in [
         (4, 0, &[][..], Excess::Settings),

@@ -1,0 +1,141 @@
+//! The rules of HTTP/2 that the h2spec suite brought up (docs/conformance.md), and what is recorded of requests that are none.
+
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::http2_client::{
+    CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, PROTOCOL_ERROR, RST_STREAM, WHOLE,
+    block, request,
+};
+use crate::node::{Node, also_on_epoll};
+use crate::raw::Raw;
+use crate::scripted::Scripted;
+use crate::site::Site;
+use crate::tls::issue;
+
+also_on_epoll!(a_preface_that_is_none_ends_the_connection requests_that_are_none_are_recorded);
+
+/// FRAME_SIZE_ERROR (RFC 9113 §7).
+const FRAME_SIZE_ERROR: u32 = 6;
+const GARBAGE: &str = "INVALID CONNECTION PREFACE\r\n\r\n";
+
+#[test]
+fn a_preface_that_is_none_ends_the_connection() {
+    let issued = issue(&["api.test"]);
+    let site = Site::bare()
+        .only_listener("{address: \"127.0.0.2:0\", tls: one, protocols: [http1, http2]}")
+        .more("tls: {one: {certificates: [{chain: \"file:a.pem\", key: \"file:a.key\"}]}}")
+        .file("a.pem", issued.chain.as_str())
+        .file("a.key", issued.key.as_str());
+    let node = Node::start(&site);
+    let mut roots = RootCertStore::empty();
+    roots.add(issued.der.clone()).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("api.test".to_owned()).unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut raw = Raw::connect(node.address).secure(tls).unwrap();
+    raw.send(GARBAGE);
+    Client::resumed(raw).assert_goes_away(PROTOCOL_ERROR);
+    node.wait_metric("ringway_http2_malformed_total", "", |ended| ended == 1.0);
+}
+
+#[test]
+fn a_first_line_of_neither_protocol_is_answered_in_neither() {
+    let site = Site::bare()
+        .only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http2]}")
+        .listener("{address: \"127.0.0.3:0\", protocols: [http2]}");
+    let node = Node::start(&site);
+    node.connect().send(GARBAGE).assert_closed();
+    let record = node.assert_outcome("malformed_head");
+    assert_eq!(record["detail"], "request-line", "{record}");
+    Raw::connect(node.listener("127.0.0.3:0")).send(GARBAGE).assert_closed();
+    // What may be HTTP/1 in some version is answered as that.
+    for line in
+        ["GET / HTTP/3.0\r\n\r\n", "GET /\r\n\r\n", "GET / a HTTP/1.1\r\n\r\n", "\x16\x03\x01\r\n\r\n"]
+    {
+        assert!(node.connect().send(line).reply().status >= 400, "{line:?}");
+    }
+}
+
+#[test]
+fn a_fixed_reply_waits_for_content_that_contradicts_its_length() {
+    let node = Node::start(&Site::bare().http2().route("/fixed: {respond: {status: 200, body: ok}}"));
+    let mut client = Client::connect(node.address);
+    let head = |length| request("POST", "/fixed", &[("content-length", length)]);
+    client.send(HEADERS, END_HEADERS, 1, head("8")).send(DATA, 0, 1, "some");
+    // Another stream is served meanwhile.
+    assert_eq!(client.ask(3, "/fixed"), (200, b"ok".to_vec()));
+    client.send(DATA, END_STREAM, 1, "").assert_reset(1, PROTOCOL_ERROR);
+    node.assert_outcome("served");
+    node.assert_outcome("framing_conflict");
+    client
+        .send(HEADERS, END_HEADERS, 5, head("8"))
+        .send(DATA, 0, 5, "some")
+        .send(DATA, END_STREAM, 5, "more");
+    assert_eq!(client.reply(5), (200, b"ok".to_vec()));
+    // Who is asked to be told to go on is not kept waiting, nor is who sends much.
+    let more = [("content-length", "100000")];
+    client.send(HEADERS, END_HEADERS, 7, request("POST", "/fixed", &more));
+    assert_eq!(client.reply(7), (200, b"ok".to_vec()));
+}
+
+#[test]
+fn requests_that_are_none_are_recorded() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).http2());
+    let mut client = Client::connect(node.address);
+    let pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "api.test")];
+    let mut stream = 1;
+    for head in [
+        request("GET", "/", &[("connection", "close")]),
+        request("GET", "/", &[("te", "gzip")]),
+        request("GET", "/", &[(":path", "/b")]),
+        request("GET", "/", &[("content-length", "4")]),
+        block(&pseudo),
+    ] {
+        client.send(HEADERS, WHOLE, stream, &head).assert_reset(stream, PROTOCOL_ERROR);
+        let record = node.assert_outcome("malformed_head");
+        assert_eq!(
+            (&record["protocol"], &record["detail"]),
+            (&"h2".into(), &"unparsed-head".into()),
+            "{record}"
+        );
+        stream += 2;
+    }
+    let large = "v".repeat(40_000);
+    let head = request("GET", "/", &[("x-large", &large)]);
+    let pieces: Vec<&[u8]> = head.chunks(16_000).collect();
+    client.send(HEADERS, END_STREAM, stream, pieces[0]).send(CONTINUATION, 0, stream, pieces[1]);
+    client.send(CONTINUATION, END_HEADERS, stream, pieces[2]);
+    assert_eq!(client.next_of_stream().status(), 431);
+    let record = node.assert_outcome("head_too_large");
+    assert_eq!((&record["protocol"], &record["status"]), (&"h2".into(), &431.into()), "{record}");
+    // Requests in one packet: the good ones are served, and each has one record.
+    let get = |stream| crate::http2_client::frame(HEADERS, WHOLE, stream, request("GET", "/", &[]));
+    let bad = crate::http2_client::frame(HEADERS, WHOLE, stream + 4, block(&pseudo));
+    client.send_bytes([get(stream + 2), bad, get(stream + 6)].concat());
+    let (mut replies, mut resets) = (0, 0);
+    while replies < 2 || resets < 1 {
+        let frame = client.next_of_stream();
+        replies += usize::from(frame.ends());
+        resets += usize::from(frame.kind == RST_STREAM && frame.stream == stream + 4);
+    }
+    let mut outcomes: Vec<_> =
+        (0..3).map(|_| node.record()["outcome"].as_str().unwrap().to_owned()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["malformed_head", "served", "served"]);
+    // One that ends its connection is a request as well.
+    client
+        .send(HEADERS, WHOLE, stream + 8, request("GET", "/", &[("X-Upper", "1")]))
+        .assert_goes_away(PROTOCOL_ERROR);
+    node.assert_outcome("malformed_head");
+    assert_eq!(node.metric("ringway_requests_in_flight", ""), 0.0);
+    // What is none, is none: not even a stream.
+    Client::connect(node.address).send_bytes(&PREFACE[..9]).assert_goes_away(FRAME_SIZE_ERROR);
+    Client::connect(node.address).send(DATA, 0, 0, "x").assert_goes_away(PROTOCOL_ERROR);
+    assert_eq!(node.connect().ask("GET /last HTTP/1.1\r\nHost: api.test\r\n\r\n").status, 200);
+    assert_eq!(node.assert_outcome("served")["path"], "/last");
+}
