@@ -12,7 +12,7 @@ use crate::peer::{Peer, finish};
 use crate::process::Launch;
 use crate::results::{self, Phase, Round, TRUTH, WorkResult};
 use crate::statistics::{Claim, PAIRS_MIN, Spread, claim};
-use crate::works::{Kind, WORKS, Work};
+use crate::works::{Kind, Protocol, WORKS, Work};
 
 /// The core must have been this busy with the proxy for a round to count as saturation: else the load was what was slow, or
 /// somebody else ran there.
@@ -78,7 +78,7 @@ pub(crate) fn peers(result: &WorkResult) -> impl Iterator<Item = (&'static str, 
 /// The table of one work.
 pub(crate) fn table(work: &Work, result: &WorkResult) -> String {
     let mut text = match work.kind {
-        Kind::Requests => requests_table(result),
+        Kind::Requests => requests_table(result) + &handshakes(work, result),
         Kind::Downloads => downloads_table(result),
         Kind::Idle => idle_table(work, result),
         Kind::Reload => reload_table(result),
@@ -127,6 +127,18 @@ fn requests_table(result: &WorkResult) -> String {
         );
     }
     text
+}
+
+/// Handshakes a second that one core has the time for, where each request makes one: at saturation, or else as at 60 %.
+fn handshakes(work: &Work, result: &WorkResult) -> String {
+    if !work.fresh {
+        return String::new();
+    }
+    let each = peers(result).filter_map(|(peer, rounds)| {
+        let cpu = |phase: &str| spread(rounds, phase, |phase| phase.cpu_us);
+        Some(format!("{peer} {:.0}", 1e6 / cpu("saturation").or_else(|| cpu("sixty"))?.median))
+    });
+    format!("\nHandshakes for each second of CPU: {}.\n", each.collect::<Vec<_>>().join(", "))
 }
 
 fn downloads_table(result: &WorkResult) -> String {
@@ -322,9 +334,10 @@ fn preface(text: &mut String, measured: &[(&Work, WorkResult)]) {
     let _ = writeln!(text, "{}.\n", versions.join("; "));
 }
 
-/// With whom a work is compared in the summary: by its bars, or else with nginx.
+/// With whom a work is compared in the summary: by its bars, or else with nginx, and over HTTP/3 with quinn.
 fn compared(work: &Work) -> Vec<(&'static str, Option<f64>)> {
     match work.bars {
+        [] if work.protocol == Protocol::Http3 => vec![("quinn", None)],
         [] => vec![("nginx", None)],
         bars => bars.iter().map(|(peer, bar)| (*peer, Some(*bar))).collect(),
     }
@@ -395,19 +408,21 @@ fn behind(text: &mut String, measured: &[(&Work, WorkResult)]) {
         let name = if ours == Peer::Ringway.name() { "Ringway" } else { ours };
         let others = result.rounds.keys().filter(|peer| *peer != ours && *peer != TRUTH);
         for peer in others {
-            for (phase, when) in
-                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")]
-            {
-                let ratios = ratios(result, peer, phase);
-                if claim(&ratios) == Claim::More {
-                    let ratio = range(Spread::of(ratios), 2);
-                    let title = work.title;
-                    let _ = writeln!(
-                        text,
-                        "- {title}, {when}: {name} takes {ratio} times the CPU that {peer} takes."
-                    );
-                    any = true;
-                }
+            let phases =
+                [("saturation", "saturated"), ("sixty", "at 60 %"), ("common", "at the common rate")];
+            let more: Vec<String> = phases
+                .iter()
+                .filter_map(|(phase, when)| {
+                    let ratios = ratios(result, peer, phase);
+                    let more = claim(&ratios) == Claim::More;
+                    more.then(|| format!("{} {when}", range(Spread::of(ratios), 2)))
+                })
+                .collect();
+            if !more.is_empty() {
+                let more = more.join(", ");
+                let _ =
+                    writeln!(text, "- {}: of the CPU that {peer} takes, {name} takes {more}.", work.title);
+                any = true;
             }
             let weights = idle_ratios(result, peer);
             if claim(&weights) == Claim::More {
@@ -480,7 +495,7 @@ mod tests {
         let measured = [(&WORKS[0], result())];
         let page = replaced(&format!("a\n{BEGIN}\nold\n{END}\nb"), &part(&measured, &[])).unwrap();
         assert!(page.starts_with("a\n") && page.ends_with("\nb") && !page.contains("old"));
-        assert!(page.contains("Ringway takes 1.10 (1.10–1.10) times the CPU that nginx takes"), "{page}");
+        assert!(page.contains("of the CPU that nginx takes, Ringway takes 1.10 (1.10–1.10) saturated, 1.10 (1.10–1.10) at 60 %."), "{page}");
         assert!(page.contains("not reached"));
         assert!(plot::cpu(&measured).contains("nginx") && plot::ratios(&measured).contains("</svg>"));
     }

@@ -245,18 +245,8 @@ pub(crate) const WORKS: &[Work] = &[
         protocol: Protocol::WebSocket,
         ..PLAIN
     },
-    Work {
-        name: "access-log",
-        title: "HTTP/1.1 keep-alive, 128-byte reply, access log on both sides",
-        access_log: true,
-        ..PLAIN
-    },
-    Work {
-        name: "up",
-        title: "HTTP/1.1 keep-alive, 128-byte reply, all of `ringway up` on one core",
-        all_of_up: true,
-        ..PLAIN
-    },
+    Work { name: "access-log", title: "access log on both sides, 128-byte reply", access_log: true, ..PLAIN },
+    Work { name: "up", title: "all of `ringway up` on one core, 128-byte reply", all_of_up: true, ..PLAIN },
     Work { name: "reload-10", title: "reload, 10 routes", kind: Kind::Reload, routes: 10, ..PLAIN },
     Work { name: "reload-10k", title: "reload, 10,000 routes", kind: Kind::Reload, routes: 10_000, ..PLAIN },
     Work {
