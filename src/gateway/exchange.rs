@@ -183,11 +183,12 @@ async fn over_http1(
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
     let came = carry(job, entry, source, sink, &mut up, wait).await;
+    let whole = up.settle();
     drop(up);
     if came.repeat == Repeat::Idempotent && may_repeat && source.rewind() {
         return Attempt::Again;
     }
-    if came.reusable {
+    if came.reusable && whole {
         leased.give_back(entry.ended_ns);
     }
     Attempt::Ended(came.ended)

@@ -11,7 +11,7 @@ use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::{Kind, Outcome};
 use ringway_rt::Now;
-use ringway_snapshot::model::{Rewrite, RouteTimeout, UpstreamProtocol};
+use ringway_snapshot::model::{Action, Rewrite, RouteTimeout, UpstreamProtocol};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::grpc::Form;
@@ -35,6 +35,10 @@ use crate::upstream::prepared::Timeouts;
 
 /// An unread request body of up to so many bytes is read to its end to keep the connection.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// And for no longer than this: the request holds its generation meanwhile.
+const DRAIN_NS_MAX: u64 = 5_000_000_000;
+/// A larger fixed response holds no generation while it is read.
+const HELD_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// One request's turn.
 pub(crate) struct Turn<'r> {
@@ -349,8 +353,24 @@ impl<'r> Turn<'r> {
         Some(self.finish(Ended { outcome, reply: Reply::None }).await)
     }
 
-    /// Answers with a fixed response.
-    pub(crate) async fn respond(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
+    /// Answers with a fixed response. A large one is copied out of its generation, which its reader would keep alive for as long as
+    /// it likes to read; a small one is read, or its reader cut, within a minute.
+    pub(crate) async fn respond(&mut self, pinned: Rc<Pinned>, action: u32) -> Next {
+        let action = pinned.generation.snapshot.actions().get(action as usize);
+        let Some(Action::Respond { status, fields, body }) = action else {
+            return self.refuse(Outcome::Internal).await;
+        };
+        if body.len() <= HELD_BODY_BYTES_MAX {
+            return self.answer_with(*status, fields, body).await;
+        }
+        let (status, fields, body) = (*status, fields.clone(), body.clone());
+        self.edit_reply();
+        self.pinned = None;
+        drop(pinned);
+        self.answer_with(status, &fields, &body).await
+    }
+
+    async fn answer_with(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
         if let Some(next) = self.refuse_spoilt().await {
             return next;
         }
@@ -509,7 +529,7 @@ impl<'r> Turn<'r> {
     /// Answers a TRACE or OPTIONS that may go no further (RFC 9110 §7.6.2). A request is never reflected: it holds credentials.
     pub(crate) async fn answer_as_last(&mut self) -> Next {
         if self.head.method() == Method::Options {
-            return self.respond(204, &[], b"").await;
+            return self.answer_with(204, &[], b"").await;
         }
         let allow = ("Allow", Cow::Borrowed(&b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"[..]));
         self.refuse_with(Outcome::MethodNotAllowed, Some("max-forwards"), Some(allow)).await
@@ -623,7 +643,7 @@ impl<'r> Turn<'r> {
             reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
         let drained = match sent {
             Ok(()) if alone => true,
-            Ok(()) if !close => self.source.drain(DRAIN_BYTES_MAX).await.is_ok(),
+            Ok(()) if !close => self.source.is_done() || self.drain().await,
             _ => false,
         };
         self.account();
@@ -644,6 +664,14 @@ impl<'r> Turn<'r> {
                 Next::Abort
             }
         }
+    }
+
+    /// Reads what is left of the request's body. `false`: it does not end soon, or not in order.
+    async fn drain(&mut self) -> bool {
+        let until_ns = ringway_rt::now().mono_ns.saturating_add(DRAIN_NS_MAX);
+        let drained = ringway_rt::until_ns(until_ns, self.source.drain(DRAIN_BYTES_MAX)).await;
+        self.source.disarm();
+        drained.is_some_and(|drained| drained.is_ok())
     }
 
     fn account(&mut self) {

@@ -14,6 +14,7 @@ use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use crate::deadline::Table;
 use crate::local::{self, Worker};
+use crate::outbox::{self, Outbox};
 use crate::sys;
 use crate::task::{Failure, Tasks, panic_message, spawn};
 use crate::timer::{self, Timers};
@@ -140,6 +141,7 @@ async fn live<F: Future<Output = T>, T>(
         tasks: Tasks::default(),
         timers: Timers::new()?,
         turns: Turns::new()?,
+        outbox: Outbox::default(),
         deadlines: Table::new(),
         failure: Failure::default(),
         on_panic,
@@ -147,6 +149,7 @@ async fn live<F: Future<Output = T>, T>(
     local::set_worker(Some(worker.clone()));
     spawn(timer::tick(worker.clone()));
     spawn(turn::keep(worker.clone()));
+    spawn(outbox::keep(worker.clone()));
     let mut main = pin!(main(driver));
     let finished = poll_fn(|cx| worker.failure.poll_main(main.as_mut(), cx)).await;
     worker.tasks.drain().await;

@@ -42,6 +42,7 @@ mod host;
 mod laws;
 mod listener;
 mod local;
+mod outbox;
 mod pinned;
 pub mod probe;
 mod stream;

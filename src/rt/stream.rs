@@ -1,13 +1,15 @@
 //! A TCP connection: tried synchronously, waited for by readiness, with its two deadlines.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::deadline::{Deadline, Side};
 use crate::local;
+use crate::outbox::Outgoing;
 use crate::pinned::{self, Alias, CallOff};
 use crate::sys;
 use crate::watched::{Direction, Watched};
@@ -33,6 +35,8 @@ pub struct Stream {
     deadline: Deadline,
     alias: Cell<Option<Alias>>,
     call_off: CallOff,
+    /// Made at the first send that waits for the end of a turn.
+    outgoing: OnceCell<Rc<Outgoing>>,
     watched: Watched,
     peer: SocketAddr,
 }
@@ -47,6 +51,7 @@ impl Stream {
             deadline: worker.deadlines.take(fd),
             alias: Cell::new(None),
             call_off: CallOff::default(),
+            outgoing: OnceCell::new(),
             watched,
             peer,
         })
@@ -95,6 +100,7 @@ impl Stream {
     /// Writes what fits. `None`: nothing fits now.
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        self.outgoing_first()?;
         sys::send(self.watched.fd(), bytes).map_err(|error| self.timed_out_or(error))
     }
 
@@ -102,7 +108,38 @@ impl Stream {
     /// call.
     #[inline]
     pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        self.outgoing_first()?;
         sys::send_vectored(self.watched.fd(), parts).map_err(|error| self.timed_out_or(error))
+    }
+
+    /// Sends `bytes` at the end of this worker's turn, behind those of other streams: a send is cheaper among sends. They go even
+    /// if nobody asks what became of them, and before whatever is written later.
+    pub fn send_at_turns_end(&self, bytes: Vec<u8>) {
+        self.outgoing.get_or_init(|| Outgoing::new(self.watched.fd())).put(bytes);
+    }
+
+    /// How many of those bytes went, and the buffer. What has not been sent yet is sent now. `None`: nothing was to be sent.
+    #[inline]
+    pub fn take_sent(&self) -> Option<(io::Result<usize>, Vec<u8>)> {
+        self.outgoing.get().and_then(|outgoing| outgoing.take())
+    }
+
+    /// What waits for the end of the turn goes before what is written now. Where that cannot be, nothing may follow.
+    #[inline]
+    fn outgoing_first(&self) -> io::Result<()> {
+        match self.outgoing.get() {
+            Some(outgoing) if outgoing.is_pending() => self.send_outgoing(outgoing),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn send_outgoing(&self, outgoing: &Outgoing) -> io::Result<()> {
+        let Some((result, bytes)) = outgoing.take() else { return Ok(()) };
+        match result.map_err(|error| self.timed_out_or(error))? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Waits until there is something to read, or the end. May return early: try, and wait again. May be given up at any
@@ -173,6 +210,7 @@ impl Stream {
 
     /// Ends our side: the peer reads the end after what was written.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        self.outgoing_first()?;
         sys::shutdown_write(self.watched.fd())
     }
 
@@ -236,6 +274,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if let Some(outgoing) = self.outgoing.get() {
+            outgoing.close();
+        }
         pinned::release(self.alias.take());
     }
 }

@@ -4,7 +4,7 @@
 //! given up therefore cancels nothing: the operation stays armed and serves the next wait. That is what makes waiting for
 //! two streams at once cheap, and why closing needs care: see `Drop`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -36,7 +36,7 @@ pub(crate) struct Watched {
 
 /// The poll operations of one direction, one after the other. Made at the first wait, so that a stream that never waits
 /// to write pays nothing.
-type Rounds = RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>;
+type Rounds = Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>;
 
 /// What `Watched` and its rounds both hold.
 struct Shared {
@@ -73,8 +73,8 @@ impl Watched {
         Ok(Self {
             fd,
             shared: Some(Rc::new(shared)),
-            read: RefCell::new(None),
-            write: RefCell::new(None),
+            read: Cell::new(None),
+            write: Cell::new(None),
             orphaned: Cell::new(false),
         })
     }
@@ -103,15 +103,15 @@ impl Watched {
         if let Some(left_over) = state.done.take() {
             return Poll::Ready(left_over);
         }
-        let mut rounds = match direction {
+        let place = match direction {
             Direction::Read => &self.read,
             Direction::Write => &self.write,
-        }
-        .borrow_mut();
-        let rounds = rounds.get_or_insert_with(|| Box::pin(rounds_of(shared.clone(), direction)));
+        };
+        let mut rounds = place.take().unwrap_or_else(|| Box::pin(rounds_of(shared.clone(), direction)));
         state.armed.set(true);
         // They never end, so their own result says nothing.
         let _ = rounds.as_mut().poll(cx);
+        place.set(Some(rounds));
         match state.done.take() {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,

@@ -118,6 +118,8 @@ pub(crate) const QUIC_INCOMING_MAX: usize = 1024;
 pub(crate) const QUIC_INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// The same for all of them.
 pub(crate) const QUIC_INCOMING_BUFFERED_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Used tokens of former connections that are remembered for a node: between this many and twice as many.
+pub(crate) const QUIC_TOKEN_USES_MAX: usize = 16 * 1024;
 /// First packets looked at before the other tasks get their turn.
 pub(crate) const QUIC_ARRIVALS_PER_TURN: u32 = 4;
 

@@ -6,7 +6,8 @@
 //! worker that this happens to name.
 //!
 //! What a peer can make an endpoint hold is bounded in `limits.rs`: handshakes, streams, windows. Unvalidated clients
-//! prove their address by Retry once a few handshakes are in progress (RFC 9000 §8.1.2).
+//! prove their address by Retry once a few handshakes are in progress (RFC 9000 §8.1.2), unless they were here before and bring a
+//! token (§8.1.3).
 
 mod bound;
 mod client;
@@ -16,6 +17,7 @@ mod identity;
 mod runtime;
 mod server;
 mod socket;
+mod tokens;
 mod windows;
 
 /// An established connection.

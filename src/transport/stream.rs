@@ -168,6 +168,28 @@ impl Stream {
         }
     }
 
+    /// Sends `bytes` at the end of this worker's turn, in plain text: [`ringway_rt::Stream::send_at_turns_end`]. With TLS they come
+    /// back.
+    ///
+    /// # Errors
+    /// The bytes, which are not sent.
+    #[inline]
+    pub fn send_at_turns_end(&self, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
+        match self {
+            Self::Plain(io) => {
+                io.send_at_turns_end(bytes);
+                Ok(())
+            }
+            Self::Tls(_) => Err(bytes),
+        }
+    }
+
+    /// What became of them; they are sent now if the turn has not ended. `None`: none were left to be sent.
+    #[inline]
+    pub fn take_sent(&self) -> Option<(io::Result<usize>, Vec<u8>)> {
+        self.socket().take_sent()
+    }
+
     /// Waits until a write may go on.
     ///
     /// # Errors

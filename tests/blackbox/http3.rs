@@ -287,7 +287,7 @@ fn chromium_is_served() {
 }
 
 /// What a headless Chromium prints; it asks for nothing but what it is told to.
-fn chromium(profile: &Path, arguments: &[&str]) -> String {
+pub(crate) fn chromium(profile: &Path, arguments: &[&str]) -> String {
     let output = peers::chromium(profile).args(arguments).output().expect("chromium is installed");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -110,6 +110,32 @@ fn listeners_come_and_go_without_harm_to_the_others() {
     assert_eq!(node.connect().ask(GET).status, 200);
 }
 
+#[test]
+fn a_caller_that_takes_its_time_with_a_fixed_response_holds_no_generation() {
+    let site = |more: &str| {
+        let body = "x".repeat(4 << 20);
+        Site::bare().route(&format!("/large: {{respond: {{status: 200, body: {body}}}}}")).route(more)
+    };
+    let node = Node::start(&site("/own: {respond: {status: 200, body: one}}"));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&node.address.into()).unwrap();
+    let mut reader = TcpStream::from(socket);
+    std::io::Write::write_all(&mut reader, b"GET /large HTTP/1.1\r\nHost: api.test\r\n\r\n").unwrap();
+    // Its first bytes are there: it is being answered.
+    reader.peek(&mut [0]).unwrap();
+    let mut writer = node.connect();
+    writer.send("POST /own HTTP/1.1\r\nHost: api.test\r\nContent-Length: 60000\r\n\r\nabc");
+    assert_eq!(writer.reply().text(), "one");
+    node.apply(&site("/own: {respond: {status: 200, body: two}}"));
+    node.wait_metric("ringway_generations_live", "", |live| live == 1.0);
+    assert_eq!(node.connect().ask("GET /own HTTP/1.1\r\nHost: api.test\r\n\r\n").text(), "two");
+    // The reader still gets all of what it asked for.
+    let mut got = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(&mut reader, 4 << 20), &mut got).unwrap();
+    assert_eq!(got.len(), 4 << 20);
+}
+
 /// Answers `/slow` once it is released, anything else at once.
 fn releasable() -> (Scripted, Sender<()>) {
     let (release, released) = channel();

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use crate::http2_client::{
     Client, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
 };
-use crate::http3::{ca, over_http3};
+use crate::http3::{ca, chromium, over_http3};
 use crate::node::{Node, also_on_epoll};
 use crate::peers;
 use crate::raw::Raw;
 use crate::scripted::{Accepted, Scripted};
 use crate::site::Site;
+use crate::tls::issue;
 use crate::websocket::{SWITCHING, UPGRADE};
 
 also_on_epoll!(frames_pass_unchanged_over_every_protocol);
@@ -418,4 +419,56 @@ fn an_upstream_that_breaks_off_breaks_the_tunnel_off() {
         assert_eq!(tunnel.rest(), (Vec::new(), false), "{over:?}");
         node.assert_outcome("tunnel_cut");
     }
+}
+
+/// What a page shows whose script opens a WebSocket, says something and is answered.
+const PAGE: &str = concat!(
+    "<body>nothing came.<script>const socket = new WebSocket(`wss://${location.host}/ws/page`);",
+    "socket.onopen = () => socket.send('hello');",
+    "socket.onmessage = (said) => { document.body.textContent = `it said ${said.data}.`; socket.close(1000); };",
+    "</script>"
+);
+
+/// A browser opens it on the connection that the page came by.
+#[test]
+fn chromium_opens_a_websocket_on_its_http2_connection() {
+    let upstream = Scripted::start(|connection| {
+        let head = connection.head().unwrap();
+        if !head.starts_with("GET /ws/page ") {
+            let length = PAGE.len();
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{PAGE}"
+            ));
+            return;
+        }
+        connection.send(SWITCHING);
+        let came = connection.exactly(6 + 5).unwrap();
+        let key = came[2..6].try_into().unwrap();
+        assert_eq!(came, frame(TEXT, Some(key), b"hello"));
+        connection.send(frame(TEXT, None, b"hello as well"));
+        while connection.some().is_some() {}
+    });
+    let issued = issue(&["api.test"]);
+    let site = Site::to(upstream.address)
+        .only_listener("{address: \"127.0.0.2:0\", protocols: [http1, http2], tls: one}")
+        .more("tls: {one: {certificates: [{chain: \"file:a.pem\", key: \"file:a.key\"}]}}")
+        .file("a.pem", issued.chain.as_str())
+        .file("a.key", issued.key.as_str());
+    let node = Node::start(&site);
+    let hash = peers::run("h3.py", &["spki", &ca(&node)])[0]["hash"].as_str().unwrap().to_owned();
+    let profile = tempfile::tempdir().unwrap();
+    let page = chromium(
+        profile.path(),
+        &[
+            &format!("--ignore-certificate-errors-spki-list={hash}"),
+            &format!("--host-resolver-rules=MAP api.test {}", node.address.ip()),
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            &format!("https://api.test:{}/page", node.address.port()),
+        ],
+    );
+    assert!(page.contains("it said hello as well."), "{page}");
+    let record =
+        std::iter::repeat_with(|| node.record()).find(|record| record["path"] == "/ws/page").unwrap();
+    assert_eq!(record["status"], 200, "101 is HTTP/1.1's: {record}");
 }

@@ -86,6 +86,16 @@ pub(crate) struct Own<'a> {
     pub(crate) framing: Framing,
 }
 
+/// When the last bytes of a message are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// At once: what becomes of them is for the record.
+    Now,
+    /// On a plain HTTP/1 connection at the end of the worker's turn, if they are the first as well. What became of them shows in the
+    /// reply: [`Sink::settle`].
+    AtTurnsEnd,
+}
+
 /// The write half of one message.
 pub(crate) struct Sink<'s> {
     to: To<'s>,
@@ -93,6 +103,7 @@ pub(crate) struct Sink<'s> {
     stall_ns_max: u64,
     rate_min: u64,
     takes_trailers: bool,
+    last: Last,
     /// Since when it is waited for what goes to an HTTP/1 caller, whose leaving is then noticed; 0: it is not looked out for.
     watched_ns: u64,
     /// While it says so, somebody else reads from that caller, and notices it.
@@ -135,6 +146,7 @@ impl<'s> Sink<'s> {
             stall_ns_max,
             rate_min: u64::from(rate_min),
             takes_trailers: true,
+            last: Last::Now,
             watched_ns: 0,
             uploading: None,
             web: None,
@@ -259,6 +271,7 @@ impl<'s> Sink<'s> {
         extra: &RequestExtra<'_>,
     ) {
         self.coding = coding;
+        self.last = Last::AtTurnsEnd;
         if let To::Http1(writer) = &mut self.to {
             writer.head(|out| text::write_request_head(out, head, overlay, line, framing, extra));
         }
@@ -380,7 +393,7 @@ impl<'s> Sink<'s> {
                 if self.coding == Coding::Chunked {
                     writer.last_chunk(trailers);
                 }
-                self.flush().await
+                self.flush_last().await
             }
             To::Message(writer) => {
                 writer.finish(trailers)?;
@@ -406,6 +419,27 @@ impl<'s> Sink<'s> {
             None => return Ok(()),
         }
         self.write(&[]).await
+    }
+
+    /// Writes what is gathered, a request's at the end of the turn, among those of other connections.
+    #[inline]
+    async fn flush_last(&mut self) -> Result<(), SinkEnd> {
+        if let To::Http1(writer) = &mut self.to
+            && self.last == Last::AtTurnsEnd
+            && self.written_bytes == 0
+            && writer.leave()
+        {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    /// Whether the last bytes of a request, whose reply is here, have gone: all of them.
+    pub(crate) fn settle(&mut self) -> bool {
+        let To::Http1(writer) = &mut self.to else { return true };
+        let Some(sent) = writer.stream().take_sent() else { return writer.is_empty() };
+        writer.take_back(sent);
+        writer.is_empty()
     }
 
     async fn flush_message(&mut self) -> Result<(), SinkEnd> {

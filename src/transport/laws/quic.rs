@@ -23,6 +23,7 @@ on_both! {
     a_name_without_a_certificate_is_refused => unknown_name;
     a_client_certificate_is_asked_for_and_seen => client_certificate;
     beyond_a_few_handshakes_clients_prove_their_address => retry;
+    who_was_here_before_has_proved_its_address => token;
     a_connection_survives_a_change_of_address_and_stays_with_its_worker => migration;
     a_restarted_node_resets_the_connections_of_its_former_life => reset;
     a_stopped_endpoint_refuses_newcomers_and_serves_the_others => stopped;
@@ -227,6 +228,29 @@ fn retry(choice: DriverChoice) {
             turn().await;
         }
         endpoint.close(0);
+    });
+}
+
+fn token(choice: DriverChoice) {
+    let authority = Authority::new("ca");
+    worker(choice, || async {
+        let (endpoint, address) = alone(&tls(&profile(&authority)));
+        let client = Rc::new(client(&authority));
+        let seen = Rc::new(Seen::default());
+        for round in 0..3 {
+            let caller = Rc::clone(&client);
+            spawn(async move {
+                let connection = caller.connect(address, "a.test", soon()).await.unwrap();
+                for _ in 0..2 {
+                    assert_eq!(echo(&connection, b"hello").await.unwrap(), b"hello");
+                }
+                connection.close(VarInt::from_u32(0), b"");
+            });
+            let arriving = endpoint.accept().await.unwrap();
+            assert_eq!(arriving.proved(), round > 0, "{round}");
+            converse(arriving, Rc::clone(&seen)).await;
+        }
+        assert_eq!(endpoint.counters().retried, 0);
     });
 }
 

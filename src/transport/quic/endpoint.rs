@@ -200,6 +200,11 @@ impl Arriving {
         self.incoming.remote_address()
     }
 
+    /// Whether it has proved its address already: by Retry, or by a token of a former connection.
+    pub fn proved(&self) -> bool {
+        self.shaking.validated
+    }
+
     /// Turns it away: there are too many connections.
     pub fn refuse(self) {
         self.incoming.refuse();

@@ -9,6 +9,8 @@ use aws_lc_rs::{hkdf, hmac, rand};
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use siphasher::sip::SipHasher13;
 
+use super::tokens::Uses;
+
 /// Bytes of our connection ids: the worker, four random ones, three that prove them ours.
 const ID_BYTES: usize = 8;
 const RANDOM_END: usize = 5;
@@ -21,10 +23,12 @@ const WORKERS_MAX: u16 = 256;
 pub struct QuicKeys {
     /// Of stateless reset tokens. This node's alone: one node must not reset what is another's.
     pub(super) reset: Arc<hmac::Key>,
-    /// Of Retry tokens. The cluster's: a client may be routed to another node between two packets.
+    /// Of Retry tokens and those of former connections. The cluster's: a client may be routed to another node between two packets.
     pub(super) token: Arc<hkdf::Prk>,
     /// Of the proof in connection ids.
     ids: [u8; 16],
+    /// The tokens of former connections that were used.
+    pub(super) uses: Arc<Uses>,
 }
 
 impl QuicKeys {
@@ -42,6 +46,7 @@ impl QuicKeys {
             reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key)),
             token: Arc::new(salt(b"ringway quic tokens 1").extract(retry)),
             ids: *of_ids.first_chunk()?,
+            uses: Arc::new(Uses::new()),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{IdleTimeout, TransportConfig, ValidationTokenConfig, VarInt};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 
 use crate::limits::{
@@ -18,6 +18,8 @@ use super::identity::QuicKeys;
 
 /// How long a Retry token is good for: a round trip, not a day (RFC 9000 §8.1.3).
 const RETRY_TOKEN_LIFETIME: Duration = Duration::from_secs(15);
+/// How long a token of a former connection is good for, if it is used at all.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Shortest idle timeout: two probes of a slow path fit into it.
 const IDLE_MS_MIN: u32 = 5_000;
 
@@ -55,11 +57,14 @@ impl QuicTls {
             profile: profile.name.clone(),
             source: rustls::Error::General("the provider has no suite for Initial packets".to_owned()),
         })?;
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.lifetime(TOKEN_LIFETIME).log(Arc::clone(&keys.uses) as _).sent(1);
         let mut config =
             quinn::ServerConfig::new(Arc::new(Crypto(Arc::new(crypto))), Arc::clone(&keys.token) as _);
         config
             .transport_config(Arc::new(transport(limits)))
             .retry_token_lifetime(RETRY_TOKEN_LIFETIME)
+            .validation_token_config(tokens)
             .migration(true)
             .max_incoming(QUIC_INCOMING_MAX)
             .incoming_buffer_size(QUIC_INCOMING_BYTES_MAX)

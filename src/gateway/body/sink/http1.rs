@@ -91,6 +91,30 @@ impl<'s> Http1Writer<'s> {
         Some(count as u64)
     }
 
+    /// Leaves what is gathered to be written at the end of the turn. `false`: nothing is gathered, or the stream writes at once.
+    pub(super) fn leave(&mut self) -> bool {
+        let Some(buffer) = self.gathered.as_mut() else { return false };
+        match self.stream.send_at_turns_end(std::mem::take(buffer.vec_mut())) {
+            Ok(()) => true,
+            Err(bytes) => {
+                *buffer.vec_mut() = bytes;
+                false
+            }
+        }
+    }
+
+    /// Takes back the buffer of what was left. Nothing is gathered then if all of it went.
+    pub(super) fn take_back(&mut self, sent: (io::Result<usize>, Vec<u8>)) {
+        let (result, bytes) = sent;
+        let whole = result.is_ok_and(|count| count == bytes.len());
+        if let Some(buffer) = self.gathered.as_mut() {
+            *buffer.vec_mut() = bytes;
+        }
+        if whole {
+            self.gathered = None;
+        }
+    }
+
     /// Bytes of what is gathered and `bytes` behind it.
     pub(super) fn total(&self, bytes: &[u8]) -> usize {
         self.bytes().len() + bytes.len()
