@@ -8,7 +8,8 @@ use std::sync::Arc;
 use ringway_policy::api_key::Identity;
 use ringway_policy::chain::{Verdict, run_request};
 use ringway_policy::facts::Facts;
-use ringway_policy::limit::{HashKey, NodeCells, WorkerLimits};
+use ringway_policy::limit::{HashKey, NodeCells};
+use ringway_policy::memory::Memory;
 use ringway_policy::prepare::{PrepareError, Prepared};
 use ringway_policy::route::{
     ExpressionError, Found, RouteExpressions, RouteMatch, RouteQuery, match_host, trace_route,
@@ -216,7 +217,7 @@ impl Trials {
         };
         let facts = Facts {
             head,
-            tables: &tables,
+            tables,
             client: request.from,
             route_id: found.row.id,
             mono_ns: 0,
@@ -226,9 +227,9 @@ impl Trials {
         let chain = self.prepared.chain(found.row.chain);
         let chain = chain.ok_or_else(|| TrialError::Request("its route has no chain".to_owned()))?;
         let cells = NodeCells::new(HashKey([0; 16]), CELLS_MAX);
-        let mut limits = WorkerLimits::new(Arc::new(cells));
+        let mut memory = Memory::new(Arc::new(cells), HashKey([0; 16]));
         let (mut overlay, mut trace) = (Overlay::take(), Trace::default());
-        let verdict = run_request(&self.prepared, chain, &facts, &mut limits, &mut overlay, Some(&mut trace));
+        let verdict = run_request(&self.prepared, chain, &facts, &mut memory, &mut overlay, Some(&mut trace));
         trial.stages = trace.lines();
         match verdict {
             Verdict::Refuse(refused) => trial.end(refused.outcome),
@@ -265,7 +266,7 @@ impl Trials {
     fn identity(&self, application: u32) -> Result<Identity, TrialError> {
         let tables = self.snapshot.tables();
         let row = tables.application(ApplicationIndex(application)).filter(|row| row.credential_count > 0);
-        let identity = row.and_then(|row| Identity::of(&tables, CredentialIndex(row.credential_first)));
+        let identity = row.and_then(|row| Identity::of(tables, CredentialIndex(row.credential_first)));
         identity.ok_or_else(|| TrialError::Request("the application has no credential".to_owned()))
     }
 }

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use ringway_policy::api_key::{Found, Identity};
 use ringway_policy::chain::{Query, Verdict, run_request};
 use ringway_policy::facts::Facts;
-use ringway_policy::limit::{HashKey, NodeCells, WorkerLimits};
+use ringway_policy::limit::{HashKey, NodeCells};
+use ringway_policy::memory::Memory;
 use ringway_policy::prepare::Prepared;
 use ringway_snapshot::Snapshot;
 use ringway_snapshot::builder::{BuildOptions, build};
@@ -73,16 +74,16 @@ fuzz_target!(|bytes: &[u8]| {
     let tables = snapshot.tables();
     let facts = Facts {
         head: &head,
-        tables: &tables,
+        tables,
         client: std::net::Ipv4Addr::LOCALHOST.into(),
         route_id: 1,
         mono_ns: 1,
         unix_ms: 1,
-        assumed: Identity::of(&tables, CredentialIndex(0)),
+        assumed: Identity::of(tables, CredentialIndex(0)),
     };
-    let mut limits = WorkerLimits::new(Arc::new(NodeCells::new(HashKey([1; 16]), 16)));
+    let mut memory = Memory::new(Arc::new(NodeCells::new(HashKey([1; 16]), 16)), HashKey([2; 16]));
     let mut overlay = Overlay::take();
-    let verdict = run_request(prepared, prepared.chain(1).unwrap(), &facts, &mut limits, &mut overlay, None);
+    let verdict = run_request(prepared, prepared.chain(1).unwrap(), &facts, &mut memory, &mut overlay, None);
     let Verdict::Continue(passed) = verdict else { panic!("{verdict:?}") };
     let line = match &passed.query {
         Query::Kept => RequestLine::of(&head),

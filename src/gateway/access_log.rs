@@ -58,8 +58,9 @@ impl Log<'_> {
         }
     }
 
-    /// Looks whether the log was turned on, off or elsewhere, or is to be reopened. `true`: records are wanted.
-    pub(crate) fn follow(&mut self) -> bool {
+    /// Looks whether the log was turned on, off or elsewhere, or is to be reopened. `true`: records are wanted; and in which
+    /// publication that was seen.
+    pub(crate) fn follow(&mut self) -> (bool, u64) {
         let (turn, reopened) = (self.node.published.turn(), self.node.reopen_asked());
         if turn != self.turn || reopened != self.reopened {
             let current = self.node.published.current();
@@ -78,7 +79,7 @@ impl Log<'_> {
             }
             (self.turn, self.reopened) = (turn, reopened);
         }
-        self.out.is_some()
+        (self.out.is_some(), self.turn)
     }
 
     /// Takes one record.

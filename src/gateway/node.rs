@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_record::metrics::{Metric, Metrics};
 use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
+use ringway_snapshot::model::AccessLog;
 
 use crate::admin;
 use crate::control_link::Address;
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) depot: Arc<Depot>,
     /// Cells of limits of node scope.
     pub(crate) limits: Arc<NodeCells>,
+    /// What workers hash the API keys under that they remember.
+    pub(crate) known_keys: HashKey,
     /// All metrics.
     pub(crate) metrics: Metrics,
     /// What the upstreams' endpoints are doing, as the workers report it.
@@ -110,15 +113,18 @@ impl Node {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(GatewayError::Thread)?;
-        let mut secret = [0; 16];
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| GatewayError::Random)?;
+        let secret = || {
+            let mut secret = [0; 16];
+            aws_lc_rs::rand::fill(&mut secret).map(|()| HashKey(secret)).map_err(|_| GatewayError::Random)
+        };
         Ok(Arc::new(Self {
             state,
             control,
             published: Published::default(),
             resolver: Resolver::start().map_err(GatewayError::Thread)?,
             depot,
-            limits: Arc::new(NodeCells::new(HashKey(secret), LIMIT_CELLS_MAX)),
+            limits: Arc::new(NodeCells::new(secret()?, LIMIT_CELLS_MAX)),
+            known_keys: secret()?,
             metrics: Metrics::new(workers),
             upstreams: crate::health::Board::new(workers),
             mailboxes,
@@ -221,6 +227,9 @@ impl Node {
         self.drain_ns_max.store(u64::from(generation.settings.drain_ms_max) * 1_000_000, Ordering::Relaxed);
         self.metrics.node().set(Metric::Generation, generation.current.generation);
         self.retire(&wanted);
+        if generation.settings.access_log != AccessLog::Off {
+            self.depot.want_from(self.published.turn() + 1);
+        }
         self.published.publish(Arc::new(generation));
         let mut listening = lock(&self.listening);
         for (configured, new, handles) in fresh {

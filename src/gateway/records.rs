@@ -1,63 +1,50 @@
-//! Where records go: pre-faulted segments on tmpfs, one open per worker, made and kept by a helper.
+//! Where records go: pre-faulted segments on tmpfs, one open per worker.
 //!
-//! A worker appends with a memory copy; when its segment is full it takes a ready one under a lock
-//! that is held for a push and a pop. A killed process loses nothing that was appended: the files stay
-//! on tmpfs and the next process of this node keeps them; one that ends in order takes them with it, because
-//! everything was read. Memory is bounded: the oldest full segment that has been read is used again, and when
-//! the reader is behind, records are lost and counted.
-
-#![expect(unsafe_code, reason = "shared maps of segment files")]
+//! A worker appends with a memory copy. When its segment is full it takes another under a lock that is held for a push and a pop:
+//! while nobody reads records that is the one that it filled before, so that it writes two in turn and their memory stays in its
+//! core's cache. While somebody does (the access log), full ones go to the helper, which reads them and gives them back. A killed
+//! process loses nothing that was appended: the files stay on tmpfs and the next process of this node keeps them; one that
+//! ends in order takes them with it, because everything was read. Memory is bounded: when the reader is behind, records are
+//! lost and counted.
 
 pub(crate) mod claim;
 mod numbers;
+mod region;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::Mmap;
 use ringway_record::Record;
-use ringway_record::segment::{Cursor, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter};
+use ringway_record::segment::{
+    Cursor, HEADER_BYTES, SegmentError, SegmentHeader, SegmentKey, SegmentReader, SegmentWriter,
+};
 
 use crate::access_log::Log;
+use crate::limits::SEGMENT_NUMBERS_STEP;
 use claim::Claim;
 use numbers::Numbers;
+use region::{Region, SEGMENT_BYTES};
 
-/// Bytes of one segment: about ten thousand records.
-const SEGMENT_BYTES: usize = 4 << 20;
-/// Segments kept ready beside the open ones.
-const READY_MIN: usize = 2;
-/// Full segments kept before the oldest is used again.
-const FULL_MAX: usize = 8;
+/// Segments kept ready beside the open ones: 8 MiB, what workers may fill before the helper has its turn.
+const READY_MIN: usize = 32;
+/// Beyond so many ready ones, which a reader left that was behind, their memory is given back.
+const READY_MAX: usize = 2 * READY_MIN;
+/// Full segments of each worker that stay as they are for as long as it lives: what a killed process leaves beside the open one.
+const KEPT: usize = 1;
+/// Of what an earlier process left, so many bytes are kept.
+const LEFT_BYTES_MAX: u64 = 8 << 20;
 /// How often the reader looks for new records when nobody rings.
 const READ_EVERY: Duration = Duration::from_millis(100);
 /// How often the directory's owner says that it lives.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
-
-/// One segment file and its writable map.
-pub(crate) struct Region {
-    map: MmapMut,
-    path: PathBuf,
-}
-
-impl Region {
-    fn renamed(mut self, path: PathBuf) -> io::Result<Self> {
-        std::fs::rename(&self.path, &path)?;
-        self.path = path;
-        Ok(self)
-    }
-}
-
-impl AsMut<[u8]> for Region {
-    fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.map
-    }
-}
 
 /// The node's segments.
 pub(crate) struct Depot {
@@ -73,22 +60,94 @@ pub(crate) struct Depot {
 
 #[derive(Default)]
 struct Shelves {
+    /// Those used last on top.
     ready: Vec<Region>,
     /// Open or full, oldest first; what the reader goes through.
     written: VecDeque<Written>,
-    /// Full ones that were read to their end, oldest first.
+    /// Full ones that nobody wants to read any more, oldest first.
     read: VecDeque<Region>,
+    /// Numbers that the state directory knows to be taken, and no segment has yet.
+    numbers: Range<u64>,
+    reader: Reader,
+}
+
+/// Whether records are read, so that full segments are the helper's to give back.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reader {
+    /// They are wanted, as the helper saw it in the publication `seen`.
+    wanted: bool,
+    seen: u64,
+    /// The publication from which on they are wanted whatever the helper saw before it.
+    wanted_from: u64,
+}
+
+impl Reader {
+    fn reads(self) -> bool {
+        self.wanted || self.wanted_from > self.seen
+    }
 }
 
 /// The cursor of a segment that cannot be read: it is used again like one that was read to its end.
 const GIVEN_UP: Cursor = Cursor { offset: u64::MAX, sequence: u32::MAX };
 
 struct Written {
+    number: u64,
     path: PathBuf,
+    view: Arc<Mmap>,
     worker: u16,
-    /// The map, once its worker is done with it.
+    /// The maps, once its worker is done with it.
     full: Option<Region>,
     cursor: Cursor,
+}
+
+impl Shelves {
+    /// Takes a worker's full segment.
+    fn put_away(&mut self, full: Region) {
+        let Some(at) = self.written.iter().position(|written| written.number == full.number) else { return };
+        if self.reader.reads() {
+            if let Some(written) = self.written.get_mut(at) {
+                written.full = Some(full);
+            }
+        } else {
+            self.written.remove(at);
+            self.read.push_back(full);
+        }
+    }
+
+    /// The memory that a worker writes next: what it wrote itself before the last, where that was read.
+    fn take(&mut self, worker: u16) -> Option<Region> {
+        let own = || self.read.iter().enumerate().filter(|(_, region)| region.worker == worker);
+        let oldest = if own().count() > KEPT { own().next().map(|(at, _)| at) } else { None };
+        match oldest {
+            Some(at) => self.read.remove(at),
+            None => self.ready.pop().or_else(|| self.read.pop_front()),
+        }
+    }
+
+    /// Makes those ready again that their worker has more of than it takes up, and hands out what is ready beyond
+    /// [`READY_MAX`], to be given back.
+    fn tidy(&mut self) -> Vec<Region> {
+        let mut at = 0;
+        while let Some(region) = self.read.get(at) {
+            let worker = region.worker;
+            if self.read.iter().skip(at).filter(|region| region.worker == worker).count() > KEPT + 1 {
+                self.ready.extend(self.read.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        let surplus = self.ready.len().saturating_sub(READY_MAX);
+        self.ready.drain(..surplus).collect()
+    }
+
+    /// Whether the helper has something to prepare.
+    fn is_short(&self) -> bool {
+        self.ready.len() < READY_MIN || self.numbers_are_short()
+    }
+
+    fn numbers_are_short(&self) -> bool {
+        self.numbers.end.saturating_sub(self.numbers.start) < SEGMENT_NUMBERS_STEP / 2
+    }
 }
 
 impl Depot {
@@ -98,12 +157,10 @@ impl Depot {
     /// # Errors
     /// Those of making files; a full tmpfs is one.
     pub(crate) fn open(claim: Claim, state: &Path, node: [u8; 16]) -> io::Result<Arc<Self>> {
-        let directory = claim.directory();
-        let newest = std::fs::read_dir(directory)?
-            .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str()?.parse::<u64>().ok())
-            .max();
+        let directory = claim.directory().to_owned();
+        let newest = keep_newest(&directory)?;
         let depot = Self {
-            directory: directory.to_owned(),
+            directory,
             claim,
             node,
             numbers: Mutex::new(Numbers::open(state, newest)?),
@@ -112,8 +169,11 @@ impl Depot {
             stopped: AtomicBool::new(false),
             lost: AtomicU64::new(0),
         };
-        depot.drop_oldest_files()?;
-        depot.make_ready()?;
+        let made = depot.make_ready();
+        // A tmpfs that is too small for all of them is enough for some.
+        if depot.lock().ready.is_empty() {
+            made?;
+        }
         Ok(Arc::new(depot))
     }
 
@@ -135,15 +195,24 @@ impl Depot {
         }
     }
 
+    /// Records of the publication `turn` and of those after it are to be read: told before it is made, so that none is filed whose
+    /// segment its worker takes for its own.
+    pub(crate) fn want_from(&self, turn: u64) {
+        self.lock().reader.wanted_from = turn;
+    }
+
+    fn told(&self, wanted: bool, seen: u64) {
+        let mut shelves = self.lock();
+        shelves.reader = Reader { wanted, seen, ..shelves.reader };
+    }
+
     /// Takes over what a worker left that panicked: its segment is read to its end and used again, as if it were full.
     /// Its own map leaks with it, as all of the worker does; nobody writes there again.
     pub(crate) fn take_over(&self, worker: u16) {
-        for written in self.lock().written.iter_mut() {
-            if written.worker != worker || written.full.is_some() {
-                continue;
-            }
-            match File::options().read(true).write(true).open(&written.path).and_then(|file| mapped(&file)) {
-                Ok(map) => written.full = Some(Region { map, path: written.path.clone() }),
+        let left = |written: &&mut Written| written.worker == worker && written.full.is_none();
+        for written in self.lock().written.iter_mut().filter(left) {
+            match Region::take_over(&written.path, written.number, worker) {
+                Ok(region) => written.full = Some(region),
                 Err(error) => {
                     tracing::warn!(%error, path = %written.path.display(), "a panicked worker's segment is not taken over");
                 }
@@ -170,7 +239,8 @@ impl Depot {
             }
             crowded = made.is_err();
             log.keep_house();
-            let wanted = log.follow();
+            let (wanted, seen) = log.follow();
+            self.told(wanted, seen);
             if wanted {
                 self.read(log);
             }
@@ -179,75 +249,87 @@ impl Depot {
                 return;
             }
             let shelves = self.lock();
-            if crowded || shelves.ready.len() >= READY_MIN {
+            if crowded || !shelves.is_short() {
                 drop(self.bell.wait_timeout(shelves, READ_EVERY).unwrap_or_else(PoisonError::into_inner));
             }
         }
     }
 
-    /// Takes a ready segment for a worker and takes back its full one.
+    /// Takes a segment for a worker and takes back its full one.
     fn exchange(&self, worker: u16, full: Option<Region>, unix_ms: u64) -> Option<SegmentWriter<Region>> {
-        let region = {
-            let mut shelves = self.lock();
-            if let Some(full) = full
-                && let Some(written) = shelves.written.iter_mut().find(|written| written.path == full.path)
-            {
-                written.full = Some(full);
-            }
-            shelves.ready.pop()?
+        let mut shelves = self.lock();
+        if let Some(full) = full {
+            shelves.put_away(full);
+        }
+        let writer = self.begin(&mut shelves, worker, unix_ms);
+        if writer.is_none() || shelves.reader.reads() || shelves.is_short() {
+            self.bell.notify_one();
+        }
+        writer
+    }
+
+    fn begin(&self, shelves: &mut Shelves, worker: u16, unix_ms: u64) -> Option<SegmentWriter<Region>> {
+        let mut region = shelves.take(worker)?;
+        let Some(number) = shelves.numbers.next() else {
+            shelves.ready.push(region);
+            return None;
         };
-        let path = region.path.clone();
-        let segment = path.file_stem()?.to_str()?.parse().ok()?;
-        let key = SegmentKey { node: self.node, segment };
+        (region.number, region.worker) = (number, worker);
+        let (path, view) = (region.path().to_owned(), Arc::clone(&region.view));
+        let key = SegmentKey { node: self.node, segment: number };
         let header =
             SegmentHeader { key, worker, created_unix_ms: unix_ms, capacity_bytes: SEGMENT_BYTES as u64 };
-        let writer = SegmentWriter::create(region, header).ok()?;
         // INVARIANT: the reader sees a segment only after its header was made: one that is used again still holds the
         // records of its last life before.
-        self.lock().written.push_back(Written { path, worker, full: None, cursor: Cursor::default() });
-        self.bell.notify_one();
+        let writer = SegmentWriter::create(region, header).ok()?;
+        shelves.written.push_back(Written {
+            number,
+            path,
+            view,
+            worker,
+            full: None,
+            cursor: Cursor::default(),
+        });
         Some(writer)
     }
 
     fn make_ready(&self) -> io::Result<()> {
-        while self.lock().ready.len() < READY_MIN {
-            let number = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-            let path = self.directory.join(format!("{number}.seg"));
+        if self.lock().numbers_are_short() {
+            let more = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).reserve()?;
             let mut shelves = self.lock();
-            let used = if shelves.read.len() > FULL_MAX { shelves.read.pop_front() } else { None };
-            drop(shelves);
-            let region = match used {
-                Some(region) => region.renamed(path)?,
-                None => match preallocated(&path) {
-                    Ok(map) => Region { map, path },
-                    Err(error) => {
-                        // No room for one more (64 MiB is all that many a container has): one that was read goes on sooner.
-                        let _ = std::fs::remove_file(&path);
-                        let used = self.lock().read.pop_front();
-                        used.ok_or(error)?.renamed(path)?
-                    }
-                },
-            };
-            self.lock().ready.push(region);
+            // INVARIANT: they follow those that were reserved before.
+            let start = if shelves.numbers.is_empty() { more.start } else { shelves.numbers.start };
+            shelves.numbers = start..more.end;
         }
-        Ok(())
+        loop {
+            let mut shelves = self.lock();
+            if shelves.ready.len() >= READY_MIN {
+                return Ok(());
+            }
+            // Files keep the names that they are made with; a segment's number stands in its header.
+            let Some(name) = shelves.numbers.next() else { return Ok(()) };
+            drop(shelves);
+            let region = Region::make(self.directory.join(format!("{name}.seg")))?;
+            // Below those that were used lately.
+            self.lock().ready.insert(0, region);
+        }
     }
 
     /// Shows what is new in each written segment.
     fn read(&self, log: &mut Log<'_>) {
-        let looked_at: Vec<(PathBuf, Cursor)> = self
+        let looked_at: Vec<(u64, Arc<Mmap>, Cursor)> = self
             .lock()
             .written
             .iter()
             .filter(|written| written.cursor != GIVEN_UP)
-            .map(|written| (written.path.clone(), written.cursor))
+            .map(|written| (written.number, Arc::clone(&written.view), written.cursor))
             .collect();
-        for (path, cursor) in looked_at {
-            let cursor = read_one(&path, cursor, log).unwrap_or_else(|error| {
-                tracing::error!(%error, path = %path.display(), "record segment not read");
+        for (number, view, cursor) in looked_at {
+            let cursor = read_one(&view, cursor, log).unwrap_or_else(|error| {
+                tracing::error!(%error, segment = number, "record segment not read");
                 GIVEN_UP
             });
-            if let Some(written) = self.lock().written.iter_mut().find(|written| written.path == path) {
+            if let Some(written) = self.lock().written.iter_mut().find(|written| written.number == number) {
                 written.cursor = cursor;
             }
         }
@@ -259,33 +341,24 @@ impl Depot {
         let mut shelves = self.lock();
         let mut kept = VecDeque::new();
         while let Some(mut written) = shelves.written.pop_front() {
-            let done = written.full.as_ref().is_some_and(|region| {
-                unread_too
-                    || SegmentReader::open(&region.map)
-                        .is_ok_and(|segment| segment.committed_bytes() <= written.cursor.offset)
-            });
+            let read = || {
+                SegmentReader::open(&written.view)
+                    .is_ok_and(|segment| segment.committed_bytes() <= written.cursor.offset)
+            };
+            let done = written.full.is_some() && (unread_too || read());
             match written.full.take() {
                 Some(region) if done => shelves.read.push_back(region),
                 full => kept.push_back(Written { full, ..written }),
             }
         }
         shelves.written = kept;
-    }
-
-    /// Of what an earlier process left, keeps as much as this one would.
-    fn drop_oldest_files(&self) -> io::Result<()> {
-        let mut files: Vec<(u64, PathBuf)> = std::fs::read_dir(&self.directory)?
-            .filter_map(|entry| {
-                let path = entry.ok()?.path();
-                Some((path.file_stem()?.to_str()?.parse().ok()?, path))
-            })
-            .collect();
-        files.sort_unstable();
-        let surplus = files.len().saturating_sub(FULL_MAX);
-        for (_, path) in files.into_iter().take(surplus) {
-            std::fs::remove_file(path)?;
+        let surplus = shelves.tidy();
+        drop(shelves);
+        for region in surplus {
+            if let Err(error) = std::fs::remove_file(region.path()) {
+                tracing::warn!(%error, path = %region.path().display(), "a record segment is not given back");
+            }
         }
-        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shelves> {
@@ -293,12 +366,8 @@ impl Depot {
     }
 }
 
-fn read_one(path: &Path, cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor> {
-    let file = File::open(path)?;
-    // SAFETY: the file is this node's own, of a fixed, preallocated size; its writer only appends and
-    // publishes with the atomic committed length, beyond which the reader does not look.
-    let map = unsafe { MmapOptions::new().len(SEGMENT_BYTES).map(&file)? };
-    let segment = SegmentReader::open(&map).map_err(io::Error::other)?;
+fn read_one(view: &[u8], cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor> {
+    let segment = SegmentReader::open(view).map_err(io::Error::other)?;
     let mut records = segment.records_from(cursor);
     for record in records.by_ref() {
         let (_, record) = record.map_err(io::Error::other)?;
@@ -307,28 +376,43 @@ fn read_one(path: &Path, cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor
     Ok(records.cursor())
 }
 
-fn preallocated(path: &Path) -> io::Result<MmapMut> {
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-    allocate(&file)?;
-    mapped(&file)
-}
-
-/// Maps a segment file of the node's own, whose space is allocated.
-fn mapped(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: the file was made by this node, in a directory that is claimed by this process, and is truncated by
-    // nobody: its space is allocated, so that a full file system cannot become a SIGBUS. Of two maps of one file
-    // only one is written to: `take_over` maps that of a worker whose thread has left it for good.
-    unsafe { MmapOptions::new().len(SEGMENT_BYTES).populate().map_mut(file) }
-}
-
-fn allocate(file: &File) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let length = libc::off_t::try_from(SEGMENT_BYTES).map_err(io::Error::other)?;
-    // SAFETY: a descriptor that lives through the call.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
+/// Of what an earlier process left in this directory, removes what holds no record and the oldest beyond [`LEFT_BYTES_MAX`]. The
+/// greatest number of a segment.
+fn keep_newest(directory: &Path) -> io::Result<Option<u64>> {
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            left.push(left_behind(path)?);
+        }
     }
+    left.sort_unstable();
+    let newest = left.last().and_then(|(number, ..)| *number);
+    let mut kept_bytes = 0;
+    for (_, bytes, path) in left.into_iter().rev() {
+        kept_bytes += bytes;
+        if bytes == 0 || kept_bytes > LEFT_BYTES_MAX {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(newest)
+}
+
+/// Number and bytes of a segment file; no bytes where it holds no record.
+fn left_behind(path: PathBuf) -> io::Result<(Option<u64>, u64, PathBuf)> {
+    let file = File::open(&path)?;
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    (&file).take(HEADER_BYTES as u64).read_to_end(&mut head)?;
+    let segment = SegmentReader::open(&head);
+    let empty = match &segment {
+        Ok(segment) => segment.committed_bytes() == 0,
+        // One that another version wrote is kept like our own.
+        Err(error) => *error == SegmentError::Magic,
+    };
+    // The name is a number as well: the file was made under it.
+    let name = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+    let number = segment.ok().map(|segment| segment.header().key.segment).max(name);
+    Ok((number, if empty { 0 } else { file.metadata()?.len() }, path))
 }
 
 /// A worker's open segment.
@@ -345,6 +429,7 @@ impl Ledger {
     }
 
     /// Appends one record; counts it as lost when no segment has room.
+    #[inline]
     pub(crate) fn append(&self, record: &Record<'_>) {
         let mut open = self.open.borrow_mut();
         if let Some(writer) = open.as_mut()
@@ -352,9 +437,14 @@ impl Ledger {
         {
             return;
         }
+        self.begin(&mut open, record);
+    }
+
+    #[cold]
+    fn begin(&self, open: &mut Option<SegmentWriter<Region>>, first: &Record<'_>) {
         let full = open.take().map(SegmentWriter::into_region);
-        *open = self.depot.exchange(self.worker, full, record.started_unix_ms);
-        let appended = open.as_mut().is_some_and(|writer| writer.append(record).is_ok());
+        *open = self.depot.exchange(self.worker, full, first.started_unix_ms);
+        let appended = open.as_mut().is_some_and(|writer| writer.append(first).is_ok());
         if !appended {
             self.depot.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -364,11 +454,7 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         if let Some(writer) = self.open.borrow_mut().take() {
-            let mut shelves = self.depot.lock();
-            let region = writer.into_region();
-            if let Some(written) = shelves.written.iter_mut().find(|written| written.path == region.path) {
-                written.full = Some(region);
-            }
+            self.depot.lock().put_away(writer.into_region());
         }
     }
 }
@@ -402,23 +488,76 @@ mod tests {
         }
     }
 
+    /// Fills the open segment of a ledger and begins the next.
+    fn fill(ledger: &Ledger) {
+        let number = || ledger.depot.lock().written.back().map(|written| written.number);
+        let before = number();
+        while number() == before {
+            ledger.append(&Record::default());
+        }
+    }
+
     #[test]
-    fn a_segment_that_is_used_again_begins_empty_and_their_number_is_bounded() {
+    fn a_worker_writes_two_segments_in_turn_while_nobody_reads() {
         let home = Home::new();
         let depot = home.depot();
-        let mut full = None;
-        for _ in 0..FULL_MAX + READY_MIN + 4 {
-            let mut writer = depot.exchange(0, full.take(), 1).unwrap();
-            let path = depot.lock().written.back().unwrap().path.clone();
-            let bytes = std::fs::read(&path).unwrap();
-            assert_eq!(SegmentReader::open(&bytes).unwrap().committed_bytes(), 0);
-            writer.append(&Record::default()).unwrap();
-            full = Some(writer.into_region());
-            depot.retire(true);
-            depot.make_ready().unwrap();
+        let ledger = Ledger::new(Arc::clone(&depot), 0);
+        let mut paths = Vec::new();
+        for turn in 0..6 {
+            fill(&ledger);
+            let shelves = depot.lock();
+            let written = shelves.written.back().unwrap();
+            let segment = SegmentReader::open(&written.view).unwrap();
+            assert_eq!((segment.records().count(), segment.header().key.segment), (1, written.number));
+            paths.push(written.path.clone());
+            assert_eq!((shelves.written.len(), shelves.read.len()), (1, KEPT.min(turn)));
         }
-        assert!(home.segments() <= FULL_MAX + READY_MIN + 3, "{}", home.segments());
-        assert_eq!(depot.lost(), 0);
+        assert!(paths.windows(3).all(|three| three[0] == three[2] && three[0] != three[1]));
+        assert_eq!((depot.lost(), depot.lock().ready.len()), (0, READY_MIN - 2));
+    }
+
+    #[test]
+    fn what_is_wanted_is_given_back_by_the_helper_alone() {
+        let home = Home::new();
+        let depot = home.depot();
+        depot.told(false, 4);
+        depot.want_from(5);
+        let ledger = Ledger::new(Arc::clone(&depot), 0);
+        fill(&ledger);
+        fill(&ledger);
+        // A look from before the publication changes nothing.
+        depot.told(false, 4);
+        fill(&ledger);
+        depot.told(true, 5);
+        fill(&ledger);
+        depot.retire(false);
+        let counts = |shelves: &Shelves| (shelves.written.len(), shelves.read.len());
+        assert_eq!(counts(&depot.lock()), (4, 0), "nothing of it was read");
+        depot.told(false, 6);
+        depot.retire(true);
+        assert_eq!(counts(&depot.lock()), (1, KEPT + 1));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_finds_no_room_is_counted() {
+        let home = Home::new();
+        let depot = home.depot();
+        depot.told(true, 1);
+        let ledger = Ledger::new(Arc::clone(&depot), 0);
+        for _ in 0..READY_MIN {
+            fill(&ledger);
+        }
+        let records = SEGMENT_BYTES / Record::default().encoded_bytes() + 1;
+        (0..records).for_each(|_| ledger.append(&Record::default()));
+        assert!(depot.lost() > 0);
+        depot.make_ready().unwrap();
+        for _ in 0..READY_MIN {
+            fill(&ledger);
+        }
+        depot.make_ready().unwrap();
+        assert_eq!(home.segments(), 3 * READY_MIN);
+        depot.retire(true);
+        assert!(home.segments() <= READY_MAX + KEPT + 2, "{}", home.segments());
     }
 
     #[test]
@@ -427,7 +566,7 @@ mod tests {
         let depot = home.depot();
         let other = Ledger::new(Arc::clone(&depot), 1);
         other.append(&Record::default());
-        for _ in 0..2 * FULL_MAX {
+        for _ in 0..2 * READY_MAX {
             // What a worker holds is never dropped when it panics.
             Box::leak(Box::new(Ledger::new(Arc::clone(&depot), 0))).append(&Record::default());
             depot.take_over(0);
@@ -435,19 +574,31 @@ mod tests {
             depot.make_ready().unwrap();
         }
         assert_eq!(depot.lock().written.len(), 1, "the other worker goes on");
-        assert!(home.segments() <= FULL_MAX + READY_MIN + 3, "{}", home.segments());
+        assert!(home.segments() <= READY_MAX, "{}", home.segments());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_kept_and_numbers_go_on() {
+        let home = Home::new();
+        let depot = home.depot();
+        let ledger = Ledger::new(Arc::clone(&depot), 0);
+        fill(&ledger);
+        fill(&ledger);
+        let newest = depot.lock().written.back().unwrap().number;
+        // Nothing was closed in order: this is what a kill leaves.
+        assert_eq!(keep_newest(&home.directory()).unwrap().map(|number| number >= newest), Some(true));
+        assert_eq!(home.segments(), 2, "the open one and the one before");
     }
 
     #[test]
     fn an_orderly_end_leaves_nothing_and_numbers_go_on() {
         let home = Home::new();
-        let newest = |depot: &Depot| depot.lock().ready.last().unwrap().path.clone();
+        let next = |depot: &Depot| depot.lock().numbers.start;
         let depot = home.depot();
-        let first = newest(&depot);
+        let first = next(&depot);
         depot.remove();
         assert!(!home.directory().exists());
         drop(depot);
-        let number = |path: &Path| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
-        assert!(number(&newest(&home.depot())) > number(&first));
+        assert!(next(&home.depot()) > first);
     }
 }

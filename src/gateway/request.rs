@@ -28,7 +28,7 @@ pub(crate) async fn serve(
 
     // One path for match, authorisation and forwarding: normalised here, as its host wants it.
     let host = tables.find_host(head.host());
-    let path = normalise_path(&mut head, path_policy(&tables, host));
+    let path = normalise_path(&mut head, path_policy(tables, host));
     let mut turn = Turn::begin(connection, Rc::clone(&pinned), &head, channel, started);
     if let Some(outcome) = turn.turned_away() {
         return turn.refuse(outcome).await;
@@ -42,23 +42,23 @@ pub(crate) async fn serve(
     let Some(host) = host else { return turn.refuse(Outcome::UnknownHost).await };
 
     let expressions = &pinned.generation.expressions;
-    let found = match match_path(&tables, expressions, host, &RouteQuery::of(&head)) {
+    let found = match match_path(tables, expressions, host, &RouteQuery::of(&head)) {
         RouteMatch::Found(found) => found,
         RouteMatch::MethodNotAllowed { allow, .. } => return turn.refuse_method(&allow).await,
         RouteMatch::UnknownHost => return turn.refuse(Outcome::UnknownHost).await,
         RouteMatch::NoRoute(_) => return turn.refuse(Outcome::NoRoute).await,
     };
-    if let Err((outcome, detail)) = turn.accept_route(&tables, &found) {
+    if let Err((outcome, detail)) = turn.accept_route(tables, &found) {
         return turn.refuse_as(outcome, Some(detail)).await;
     }
 
     // Policy chain, the request's half.
     let policies = &pinned.generation.policies;
     let Some(chain) = policies.chain(found.row.chain) else { return turn.refuse(Outcome::Internal).await };
-    let facts = turn.facts(&tables, &found);
+    let facts = turn.facts(tables, &found);
     let verdict = {
-        let mut limits = connection.worker.limits.borrow_mut();
-        run_request(policies, chain, &facts, &mut limits, &mut turn.overlay, None)
+        let mut memory = connection.worker.memory.borrow_mut();
+        run_request(policies, chain, &facts, &mut memory, &mut turn.overlay, None)
     };
     let passed = match verdict {
         Verdict::Continue(passed) => passed,

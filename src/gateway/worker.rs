@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use ringway_policy::limit::WorkerLimits;
+use ringway_policy::memory::Memory;
 use ringway_record::metrics::{Metric, Shard};
 use ringway_wire::buffer::memory;
 use ringway_wire::date::{DateCache, FixDate};
@@ -41,8 +41,8 @@ pub(crate) struct Worker {
     pub(crate) endpoints: Endpoints,
     /// Its open record segment.
     pub(crate) ledger: Ledger,
-    /// Limiter cells that it has found.
-    pub(crate) limits: RefCell<WorkerLimits>,
+    /// Limiter cells that it has found, API keys that it has proved.
+    pub(crate) memory: RefCell<Memory>,
     /// Connections that wait with a buffer.
     pub(crate) warm: Cell<u32>,
     pinned: RefCell<Option<Rc<Pinned>>>,
@@ -73,7 +73,7 @@ impl Worker {
             index,
             endpoints: Endpoints::default(),
             ledger: Ledger::new(Arc::clone(&node.depot), index),
-            limits: RefCell::new(WorkerLimits::new(Arc::clone(&node.limits))),
+            memory: RefCell::new(Memory::new(Arc::clone(&node.limits), node.known_keys)),
             warm: Cell::new(0),
             pinned: RefCell::new(None),
             turn: Cell::new(0),

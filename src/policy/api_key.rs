@@ -1,13 +1,15 @@
 //! The stage `authenticate`: who calls, proved by an API key.
 //!
 //! A key is never compared with anything: its HMAC under the pepper is looked up in the snapshot's table of digests,
-//! so that the time taken tells nothing about how near a guess was.
+//! so that the time taken tells nothing about how near a guess was. What a worker has found so it remembers (`api_key/known.rs`).
 
 mod hide;
+mod known;
 
 use std::borrow::Cow;
 
 pub(crate) use hide::Hides;
+pub use known::KnownKeys;
 
 use ringway_record::Outcome;
 use ringway_snapshot::keys::{Pepper, api_key_digest};
@@ -76,6 +78,22 @@ impl Unproved {
     }
 }
 
+/// A key that was found in the tables: whose it is, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Proof {
+    identity: Identity,
+    not_after_unix_ms: u64,
+}
+
+/// Under what keys are proved.
+#[derive(Debug, Clone, Copy)]
+pub struct Under<'a> {
+    /// Peppers of the credentials, newest first.
+    pub peppers: &'a [Pepper],
+    /// Number of the policies, which no others have: those of the facts' tables.
+    pub policies: u64,
+}
+
 /// Tries authenticators in order; the first that knows the caller wins. Where none does, what is nearest to a proof
 /// is told: expired before invalid before missing.
 ///
@@ -83,8 +101,9 @@ impl Unproved {
 /// Why nobody is proved.
 pub fn authenticate<'a>(
     authenticators: impl Iterator<Item = &'a Authenticator>,
-    peppers: &[Pepper],
+    under: Under<'_>,
     facts: &Facts<'_>,
+    known: &mut KnownKeys,
 ) -> Result<Identity, Unproved> {
     if let Some(identity) = facts.assumed {
         return Ok(identity);
@@ -94,7 +113,7 @@ pub fn authenticate<'a>(
         let unproved = match authenticator.find(facts.head) {
             Found::Missing => Unproved::Missing,
             Found::Several => Unproved::Invalid,
-            Found::One(key) => match look_up(&key, peppers, facts) {
+            Found::One(key) => match look_up(&key, under, facts, known) {
                 Ok(identity) => return Ok(identity),
                 Err(unproved) => unproved,
             },
@@ -104,21 +123,33 @@ pub fn authenticate<'a>(
     Err(nearest)
 }
 
-fn look_up(key: &[u8], peppers: &[Pepper], facts: &Facts<'_>) -> Result<Identity, Unproved> {
+fn look_up(
+    key: &[u8],
+    under: Under<'_>,
+    facts: &Facts<'_>,
+    known: &mut KnownKeys,
+) -> Result<Identity, Unproved> {
     if key.is_empty() || key.len() > API_KEY_BYTES_MAX {
         return Err(Unproved::Invalid);
     }
-    for pepper in peppers {
-        let digest = api_key_digest(pepper, key);
-        let found = facts.tables.find_credential(&digest).filter(|(_, row)| row.pepper_id == pepper.id());
-        if let Some((index, row)) = found {
-            if facts.unix_ms > row.not_after_unix_ms {
-                return Err(Unproved::Expired);
-            }
-            return Identity::of(facts.tables, index).ok_or(Unproved::Invalid);
+    let tag = known.tag(under.policies, key);
+    let proof = match known.find(tag) {
+        Some(proof) => proof,
+        None => {
+            let proof = prove(key, under.peppers, facts.tables).ok_or(Unproved::Invalid)?;
+            known.keep(tag, &proof);
+            proof
         }
-    }
-    Err(Unproved::Invalid)
+    };
+    if facts.unix_ms > proof.not_after_unix_ms { Err(Unproved::Expired) } else { Ok(proof.identity) }
+}
+
+fn prove(key: &[u8], peppers: &[Pepper], tables: &Tables<'_>) -> Option<Proof> {
+    let (index, row) = peppers.iter().find_map(|pepper| {
+        let found = tables.find_credential(&api_key_digest(pepper, key));
+        found.filter(|(_, row)| row.pepper_id == pepper.id())
+    })?;
+    Some(Proof { identity: Identity::of(tables, index)?, not_after_unix_ms: row.not_after_unix_ms })
 }
 
 /// A way of proving who calls, ready to be tried.

@@ -22,6 +22,7 @@ use crate::limit::key::CellKey;
 use crate::limit::worker::Counted;
 use crate::limit::{Count, Counts, Decided, WorkerLimits, rate_limit};
 use crate::limits::CHAIN_LIMITS_MAX;
+use crate::memory::Memory;
 use crate::prepare::{Act, Chain, Prepared, Step};
 use crate::stage::{Stage, StageSet};
 use crate::trace::Trace;
@@ -111,7 +112,7 @@ pub fn run_request(
     prepared: &Prepared,
     chain: &Chain,
     facts: &Facts<'_>,
-    limits: &mut WorkerLimits,
+    memory: &mut Memory,
     overlay: &mut Overlay,
     mut trace: Option<&mut Trace>,
 ) -> Verdict {
@@ -123,7 +124,7 @@ pub fn run_request(
             }
             continue;
         }
-        let did = run.step(prepared, step, facts, limits, overlay);
+        let did = run.step(prepared, step, facts, memory, overlay);
         if let Some(trace) = trace.as_deref_mut() {
             trace.entries.push(words::entry(prepared, facts, step, did));
         }
@@ -132,7 +133,7 @@ pub fn run_request(
             run.passed.decisions.shadow.insert(step.stage());
             continue;
         }
-        run.taken.give_back(prepared, facts.mono_ns, limits);
+        run.taken.give_back(prepared, facts.mono_ns, &mut memory.limits);
         let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
         let (decisions, stage) = (run.passed.decisions, step.stage());
         return Verdict::Refuse(Refused { decisions, outcome, stage, limit_id, step: place });
@@ -153,13 +154,13 @@ impl Run {
         prepared: &Prepared,
         step: &Step,
         facts: &Facts<'_>,
-        limits: &mut WorkerLimits,
+        memory: &mut Memory,
         overlay: &mut Overlay,
     ) -> Did {
         match &step.act {
             Act::Authenticate { any_of, hides, .. } => {
                 let authenticators = any_of.iter().filter_map(|index| prepared.authenticator(*index));
-                match api_key::authenticate(authenticators, prepared.peppers(), facts) {
+                match api_key::authenticate(authenticators, prepared.under(), facts, &mut memory.keys) {
                     Err(unproved) => Did::NotProved(unproved),
                     Ok(identity) => {
                         self.passed.decisions.identity = Some(identity);
@@ -170,7 +171,7 @@ impl Run {
                     }
                 }
             }
-            Act::Limit(index) => self.count(prepared, *index, step.mode, facts, limits),
+            Act::Limit(index) => self.count(prepared, *index, step.mode, facts, &mut memory.limits),
             Act::Headers { .. } if step.mode == Mode::Shadow => Did::Edited,
             Act::Headers { request, .. } => match headers::edit(request, overlay) {
                 Ok(()) => Did::Edited,

@@ -21,6 +21,7 @@ pub mod prepare;
 pub mod api_key;
 pub mod headers;
 pub mod limit;
+pub mod memory;
 
 pub mod problem;
 pub mod trace;

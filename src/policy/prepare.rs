@@ -3,19 +3,25 @@
 //! It is made on the reload thread, beside the snapshot; workers only read it. Plain data: a chain is a vector of
 //! steps that [`crate::chain`] matches on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use ringway_snapshot::Snapshot;
 use ringway_snapshot::keys::Pepper;
 use ringway_snapshot::model::{self, Mode};
 
-use crate::api_key::{Authenticator, Hides};
+use crate::api_key::{Authenticator, Hides, Under};
 use crate::headers::{self, EditError};
 use crate::limit::{Limit, LimitError};
 use crate::limits::{CHAIN_LIMITS_MAX, CHALLENGES_MAX};
 use crate::stage::Stage;
 
-/// What the policies of one generation need beside the snapshot.
+/// The next number of policies.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// What the policies of one generation need beside the snapshot. Its number tells it from all others of the process.
 #[derive(Debug, Clone)]
 pub struct Prepared {
+    number: u64,
     chains: Vec<Chain>,
     limits: Vec<Limit>,
     authenticators: Vec<Authenticator>,
@@ -170,6 +176,7 @@ impl Prepared {
             Authenticator::prepare(authenticator).map_err(named)
         });
         let mut prepared = Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             chains: Vec::with_capacity(definitions.chains.len()),
             limits: limits.collect::<Result<_, _>>()?,
             authenticators: authenticators.collect::<Result<_, _>>()?,
@@ -264,8 +271,8 @@ impl Prepared {
         &self.limits
     }
 
-    pub(crate) fn peppers(&self) -> &[Pepper] {
-        &self.peppers
+    pub(crate) fn under(&self) -> Under<'_> {
+        Under { peppers: &self.peppers, policies: self.number }
     }
 
     /// The authenticator of this index.

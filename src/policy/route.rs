@@ -191,7 +191,7 @@ pub fn match_route(
 ) -> RouteMatch {
     let tables = snapshot.tables();
     match tables.find_host(query.host) {
-        Some(host) => match_path(&tables, expressions, host, query),
+        Some(host) => match_path(tables, expressions, host, query),
         None => RouteMatch::UnknownHost,
     }
 }

@@ -1,5 +1,9 @@
 //! The snapshot as the gateway holds it: bytes that have been proved to mean something.
 
+use std::sync::Arc;
+
+use yoke::Yoke;
+
 use crate::error::SnapshotError;
 use crate::header::{Header, Layout, Section};
 use crate::keys::Trust;
@@ -36,7 +40,8 @@ pub(crate) struct Small {
 /// INVARIANT: only [`Snapshot::open`] makes one, after length, checksum, signature, layout and every index and
 /// range have been checked.
 pub struct Snapshot {
-    owner: Box<dyn Owner>,
+    /// The bytes, and the views of them that every request looks through.
+    tables: Yoke<Tables<'static>, Arc<dyn Owner>>,
     header: Header,
     layout: Layout,
     small: Small,
@@ -64,7 +69,9 @@ impl Snapshot {
         let layout = Header::layout(bytes)?;
         let small = validate::small(bytes, &layout)?;
         validate::tables(bytes, &layout, &small)?;
-        Ok(Self { owner: Box::new(owner), header, layout, small })
+        let owner: Arc<dyn Owner> = Arc::new(owner);
+        let tables = Yoke::attach_to_cart(owner, |owner| Tables::of(owner.as_ref(), &layout));
+        Ok(Self { tables, header, layout, small })
     }
 
     /// Content hash, parent, length, and the generation that it was first compiled for.
@@ -73,17 +80,17 @@ impl Snapshot {
         &self.header
     }
 
-    /// Views of the big sections. Make them once a request: it takes some nanoseconds.
+    /// Views of the big sections.
     #[must_use]
     #[inline]
-    pub fn tables(&self) -> Tables<'_> {
-        Tables::of((*self.owner).as_ref(), &self.layout)
+    pub fn tables(&self) -> &Tables<'_> {
+        self.tables.get()
     }
 
     /// Bytes of a section, for sizes in `plan` and in tests.
     #[must_use]
     pub fn section_bytes(&self, section: Section) -> u64 {
-        self.layout.of((*self.owner).as_ref(), section).len() as u64
+        self.layout.of((**self.tables.backing_cart()).as_ref(), section).len() as u64
     }
 
     /// Limits, timeouts and identity of the gateway.

@@ -1,7 +1,9 @@
-//! The big sections, read in place: views of the owner's bytes that cost nothing to make.
+//! The big sections, read in place: views of the owner's bytes that are made once.
 //!
 //! Every read is checked and none allocates. Rows of a validated snapshot always exist, so `None` from an index that
 //! the same snapshot gave out cannot happen; one from another generation gives `None` or another row, never a panic.
+
+use yoke::Yokeable;
 
 use crate::hash::{self, Space};
 use crate::header::{Layout, Section};
@@ -44,7 +46,7 @@ pub enum Condition<'a> {
 }
 
 /// Views of all big sections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Yokeable)]
 pub struct Tables<'a> {
     pub(crate) meta: MetaRow,
     pub(crate) arena: &'a [u8],

@@ -102,11 +102,25 @@ thread_local! {
 }
 
 impl Overlay {
-    /// No edits.
+    /// No edits, and no memory until there is one: of the two that a request has, one is often left empty.
     #[must_use]
+    #[inline]
     pub fn take() -> Self {
-        let (text, edits) = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default();
-        Self { text, edits, touched: FieldSet::EMPTY, ignored: FieldSet::EMPTY, ignores_forwarded: false }
+        Self::default()
+    }
+
+    /// Takes memory before the first edit.
+    #[inline]
+    fn begin(&mut self) {
+        if self.edits.capacity() == 0 {
+            self.take_memory();
+        }
+    }
+
+    #[inline(never)]
+    fn take_memory(&mut self) {
+        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
+        (self.text, self.edits) = free.unwrap_or_else(|| (Vec::with_capacity(512), Vec::with_capacity(8)));
     }
 
     /// Whether there are none.
@@ -153,6 +167,7 @@ impl Overlay {
     /// [`BadEdit::Name`], [`BadEdit::Reserved`]; nothing changes then.
     pub fn remove(&mut self, name: &[u8]) -> Result<(), BadEdit> {
         let id = editable(name)?;
+        self.begin();
         let name = self.keep(name);
         self.push(Edit::of(Kind::Remove, id, name));
         Ok(())
@@ -165,6 +180,7 @@ impl Overlay {
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), BadEdit> {
         let id = editable(from)?;
         let operand_id = editable(to)?;
+        self.begin();
         let name = self.keep(from);
         let operand = self.keep(to);
         self.push(Edit { operand, operand_id, ..Edit::of(Kind::Rename, id, name) });
@@ -186,6 +202,7 @@ impl Overlay {
         name: &[u8],
         value: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), BadEdit> {
+        self.begin();
         let before = self.text.len();
         let name = self.keep(name);
         self.text.extend_from_slice(b": ");
@@ -206,6 +223,7 @@ impl Overlay {
     /// INVARIANT: `write` writes lines of names in `ids` alone, in lower case, whose values are checked or ours. Nothing of it is
     /// looked at again.
     pub(crate) fn set_lines(&mut self, ids: FieldSet, write: impl FnOnce(&mut Vec<u8>)) {
+        self.begin();
         let start = self.text.len();
         write(&mut self.text);
         let none = Text { start: 0, len: 0 };
@@ -349,10 +367,19 @@ impl Overlay {
 }
 
 impl Drop for Overlay {
+    #[inline]
     fn drop(&mut self) {
+        if self.edits.capacity() > 0 {
+            self.give_back();
+        }
+    }
+}
+
+impl Overlay {
+    fn give_back(&mut self) {
         let mut text = std::mem::take(&mut self.text);
         let mut edits = std::mem::take(&mut self.edits);
-        if edits.capacity() == 0 || text.capacity() > FREE_TEXT_BYTES_MAX {
+        if text.capacity() > FREE_TEXT_BYTES_MAX {
             return;
         }
         text.clear();

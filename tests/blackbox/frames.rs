@@ -103,7 +103,12 @@ pub(crate) struct Served<'a> {
     ponged: bool,
 }
 
-impl Served<'_> {
+impl<'a> Served<'a> {
+    /// On a connection whose prefaces are exchanged.
+    pub(crate) fn over(connection: &'a mut Accepted) -> Self {
+        Self { connection, window: 0, ponged: false }
+    }
+
     /// Sends bytes.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.connection.send(bytes);
@@ -171,6 +176,6 @@ pub(crate) fn endpoint(
             payload.extend(value.to_be_bytes());
         }
         connection.send(frame(SETTINGS, 0, 0, &payload));
-        script(&mut Served { connection, window: 0, ponged: false });
+        script(&mut Served::over(connection));
     })
 }

@@ -21,8 +21,14 @@ ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 RAW = b"\x00\xff\x01,\x02"
 
 
+SAYING = threading.Lock()
+
+
 def say(**values):
-    print(json.dumps(values), flush=True)
+    # Of several threads: a line each.
+    with SAYING:
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
 
 
 def unary(request, context):
@@ -219,8 +225,8 @@ def call(*where):
     calls.tell("both streaming", calls.in_turn)
     calls.tell("large messages", calls.large)
     calls.tell("health", calls.health)
-    calls.tell("deadline", lambda: {"reply": repr(calls.unary(path + "Wait", timeout=1))})
-    calls.tell("deadline in the middle", lambda: calls.until_it_ends(channel.unary_stream(path + "BeginAndWait")(b"", timeout=1)))
+    calls.tell("deadline", lambda: {"reply": repr(calls.unary(path + "Wait", timeout=2))})
+    calls.tell("deadline in the middle", lambda: calls.until_it_ends(channel.unary_stream(path + "BeginAndWait")(b"", timeout=2)))
     calls.tell("cancelled before a reply", calls.cancelled_before_a_reply)
     calls.tell("cancelled in the middle", calls.cancelled_in_the_middle)
     calls.tell("cancelled while sending", calls.cancelled_while_sending)

@@ -13,9 +13,10 @@ const DESCRIPTORS_MIN: u64 = 4_096;
 const RINGS_ARE_NOT_LOCKED_FROM: (u32, u32) = (5, 12);
 /// What one worker's ring takes, with its completion queue of 32,768 entries.
 const RING_BYTES: u64 = 1 << 20;
-/// Record segments of a node beside those that its workers have open, and the bytes of one (`gateway/records.rs`).
-const SEGMENTS: u64 = 10;
-const SEGMENT_BYTES: u64 = 4 << 20;
+/// Record segments of a node beside those of its workers, those of one worker, and the bytes of one (`gateway/records.rs`).
+const SEGMENTS: u64 = 96;
+const SEGMENTS_OF_WORKER: u64 = 4;
+const SEGMENT_BYTES: u64 = 256 << 10;
 
 pub(super) fn descriptors(host: &Host) -> Finding {
     let ProcessLimit { soft, hard } = match &host.answers.descriptors {
@@ -101,7 +102,7 @@ pub(super) fn shared_memory(host: &Host) -> Finding {
             return Finding::warning(format!("no /dev/shm ({error}): records go to the state directory"));
         }
     };
-    let wanted = SEGMENT_BYTES.saturating_mul(SEGMENTS + host.answers.cores as u64);
+    let wanted = SEGMENT_BYTES.saturating_mul(SEGMENTS + SEGMENTS_OF_WORKER * host.answers.cores as u64);
     let found = format!("{} MiB free; records take up to {} MiB", free >> 20, wanted >> 20);
     match (kind.as_deref(), free < wanted) {
         (Some("tmpfs"), false) => Finding::ok(found),

@@ -374,7 +374,7 @@ pub(super) const ROWS: &[Row] = &[
         memory::shared_memory,
         [
             "tmpfs on /dev/shm with room for the records",
-            "Records are written into files there, so that no request waits for a disk. A container's default of 64 MiB is soon too small.",
+            "Records are written into files there, so that no request waits for a disk. A container's default of 64 MiB holds those of forty workers.",
             "mount -o remount,size=512m /dev/shm   # docker run --shm-size=512m",
         ],
     ),

@@ -159,7 +159,7 @@ fn records_need_room_in_shared_memory() {
         level_of("shared_memory", files, Answers { shared_memory_free_bytes: Ok(free), ..answers() })
     };
     assert_eq!(with(512 << 20, &[mounts]), Level::Ok);
-    assert_eq!(with(32 << 20, &[mounts]), Level::Problem);
+    assert_eq!(with(16 << 20, &[mounts]), Level::Problem);
     assert_eq!(with(512 << 20, &[("proc/self/mounts", "/dev/sda / ext4 rw 0 0")]), Level::Warning);
 }
 

@@ -11,7 +11,7 @@ use super::Job;
 use crate::limits::{STREAM_WAITERS_MAX, TLS_NS_MIN};
 use crate::malformed;
 use crate::upstream::endpoint::{Endpoint, Lease, Leased};
-use crate::upstream::streams::{Opener, Speaks};
+use crate::upstream::streams::{Made, Opener, Speaks};
 use crate::upstream::{Choice, Upstream};
 use crate::worker::Worker;
 
@@ -76,14 +76,18 @@ pub(super) async fn reach(job: &Job<'_>, choice: &Choice, need: Need, now_ns: u6
             None => search.connect().await,
         };
     }
+    let mut joined = None;
     loop {
         if let Some(slot) = endpoint.streams.take() {
             return Ok(Way::Http2(slot));
         }
-        if let Some(opening) = endpoint.streams.joinable(upstream.prepared.streams_max) {
-            ringway_rt::until_ns(search.patience_ns(), opening.ended())
-                .await
-                .ok_or(Outcome::ConnectTimeout)??;
+        // Who was let down once makes a connection for itself: callers with deadlines too short for one could keep all others from
+        // any, each waiting for the next.
+        let may_join = joined != Some(Made::GivenUp);
+        let opening = may_join.then(|| endpoint.streams.joinable(upstream.prepared.streams_max)).flatten();
+        if let Some(opening) = opening {
+            let ended = ringway_rt::until_ns(search.patience_ns(), opening.ended()).await;
+            joined = Some(ended.ok_or(Outcome::ConnectTimeout)??);
             if !search.may_share() {
                 return search.connect().await;
             }

@@ -1,6 +1,7 @@
 //! Numbers of segments: rising, and never given again by a node, whatever became of its segments.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::limits::SEGMENT_NUMBERS_STEP;
@@ -12,7 +13,6 @@ use crate::state::write_whole;
 pub(crate) struct Numbers {
     path: PathBuf,
     next: u64,
-    reserved: u64,
 }
 
 impl Numbers {
@@ -30,22 +30,19 @@ impl Numbers {
             Err(error) => return Err(error),
         };
         let next = newest.map_or(told, |newest| told.max(newest.saturating_add(1)));
-        Ok(Self { path, next, reserved: next })
+        Ok(Self { path, next })
     }
 
-    /// The next number.
+    /// The next numbers, which follow those of the last time.
     ///
     /// # Errors
-    /// The state directory could not be told that it is taken.
-    pub(crate) fn take(&mut self) -> io::Result<u64> {
-        if self.next >= self.reserved {
-            let reserved = self.next.saturating_add(SEGMENT_NUMBERS_STEP);
-            write_whole(&self.path, format!("{reserved}\n").as_bytes())?;
-            self.reserved = reserved;
-        }
-        let number = self.next;
-        self.next += 1;
-        Ok(number)
+    /// The state directory could not be told that they are taken.
+    pub(crate) fn reserve(&mut self) -> io::Result<Range<u64>> {
+        let end = self.next.saturating_add(SEGMENT_NUMBERS_STEP);
+        write_whole(&self.path, format!("{end}\n").as_bytes())?;
+        let reserved = self.next..end;
+        self.next = end;
+        Ok(reserved)
     }
 }
 
@@ -56,16 +53,16 @@ mod tests {
     #[test]
     fn a_number_is_never_given_again() {
         let state = tempfile::tempdir().unwrap();
-        let mut last = None;
+        let mut last = 0;
         for _ in 0..3 {
             let mut numbers = Numbers::open(state.path(), None).unwrap();
-            for _ in 0..SEGMENT_NUMBERS_STEP / 2 + 1 {
-                let number = numbers.take().unwrap();
-                assert!(last < Some(number));
-                last = Some(number);
+            for _ in 0..2 {
+                let more = numbers.reserve().unwrap();
+                assert!(last <= more.start && more.start < more.end);
+                last = more.end;
             }
         }
         let mut numbers = Numbers::open(state.path(), Some(u64::from(u32::MAX))).unwrap();
-        assert_eq!(numbers.take().unwrap(), 1 << 32, "also after what lies in shared memory");
+        assert_eq!(numbers.reserve().unwrap().start, 1 << 32, "also after what lies in shared memory");
     }
 }

@@ -31,10 +31,19 @@ pub(crate) struct Streams {
     pub(crate) bell: Rc<Bell>,
 }
 
+/// What became of a connection that was being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It is there, and may have room.
+    Open,
+    /// Who made it did not wait for it.
+    GivenUp,
+}
+
 /// A connection that is being made.
 #[derive(Default)]
 pub(crate) struct Opening {
-    ended: Cell<Option<Result<(), Outcome>>>,
+    ended: Cell<Option<Result<Made, Outcome>>>,
     bell: Bell,
 }
 
@@ -82,7 +91,7 @@ impl Opening {
     ///
     /// # Errors
     /// Why there is no connection; who made it failed, and so does who waited for it.
-    pub(crate) async fn ended(&self) -> Result<(), Outcome> {
+    pub(crate) async fn ended(&self) -> Result<Made, Outcome> {
         loop {
             match self.ended.get() {
                 Some(ended) => return ended,
@@ -117,7 +126,7 @@ impl Opener {
     /// What the endpoint turned out to speak.
     pub(crate) fn agreed(self, speaks: Speaks) {
         self.endpoint.streams.speaks.set(Some(speaks));
-        self.opening.ended.set(Some(Ok(())));
+        self.opening.ended.set(Some(Ok(Made::Open)));
     }
 
     /// There is no connection.
@@ -130,7 +139,7 @@ impl Drop for Opener {
     fn drop(&mut self) {
         self.endpoint.streams.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.opening));
         if self.opening.ended.get().is_none() {
-            self.opening.ended.set(Some(Ok(())));
+            self.opening.ended.set(Some(Ok(Made::GivenUp)));
         }
         self.opening.bell.ring_all();
     }

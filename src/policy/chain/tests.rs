@@ -20,9 +20,11 @@ use ringway_wire::http1::{
 };
 use ringway_wire::{Buffer, Framing, HeadLimits, Method, Overlay, RequestHead, Version};
 
+use crate::memory::Memory;
+
 use super::{
-    Chain, Decisions, Facts, Identity, Passed, Prepared, Query, Refused, Trace, Verdict, WorkerLimits,
-    run_refusal, run_request, run_response,
+    Chain, Decisions, Facts, Identity, Passed, Prepared, Query, Refused, Trace, Verdict, run_refusal,
+    run_request, run_response,
 };
 use crate::limit::{HashKey, NodeCells};
 use crate::prepare::Definitions;
@@ -35,7 +37,7 @@ const LONG_KEY: [u8; 600] = [b'k'; 600];
 struct World {
     snapshot: Snapshot,
     prepared: Prepared,
-    limits: WorkerLimits,
+    memory: Memory,
     mono_ns: u64,
     assumed: bool,
 }
@@ -115,8 +117,8 @@ fn world(steps: Vec<ModelStep>) -> World {
     let bytes = build(&model, &options).unwrap();
     let snapshot = Snapshot::open(AlignedBytes::copy(&bytes), &Trust::of(&signing)).unwrap();
     let prepared = Prepared::from(&snapshot, &[pepper()], 2).unwrap();
-    let limits = WorkerLimits::new(Arc::new(NodeCells::new(HashKey([5; 16]), 100)));
-    World { snapshot, prepared, limits, mono_ns: SECOND, assumed: false }
+    let memory = Memory::new(Arc::new(NodeCells::new(HashKey([5; 16]), 100)), HashKey([6; 16]));
+    World { snapshot, prepared, memory, mono_ns: SECOND, assumed: false }
 }
 
 fn head(lines: &str) -> RequestHead {
@@ -134,17 +136,17 @@ impl World {
 
     fn run(&mut self, head: &RequestHead, overlay: &mut Overlay, trace: Option<&mut Trace>) -> Verdict {
         let tables = self.snapshot.tables();
-        let assumed = self.assumed.then(|| Identity::of(&tables, CredentialIndex(0)).unwrap());
+        let assumed = self.assumed.then(|| Identity::of(tables, CredentialIndex(0)).unwrap());
         let facts = Facts {
             head,
-            tables: &tables,
+            tables,
             client: "192.0.2.1".parse().unwrap(),
             route_id: 77,
             mono_ns: self.mono_ns,
             unix_ms: NOW_UNIX_MS,
             assumed,
         };
-        run_request(&self.prepared, self.prepared.chain(1).unwrap(), &facts, &mut self.limits, overlay, trace)
+        run_request(&self.prepared, self.prepared.chain(1).unwrap(), &facts, &mut self.memory, overlay, trace)
     }
 
     /// Runs a request and prints all that came of it.

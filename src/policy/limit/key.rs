@@ -61,8 +61,12 @@ impl CellKey {
             Subject::Overflow => (8, [0; 16]),
         };
         let mut whole = [0; FIXED_BYTES];
-        let parts = limit_id.to_le_bytes().into_iter().chain([tag]).chain(bytes);
-        whole.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        let (limit, rest) = whole.split_at_mut(8);
+        limit.copy_from_slice(&limit_id.to_le_bytes());
+        if let Some((kind, subject)) = rest.split_first_mut() {
+            *kind = tag;
+            subject.copy_from_slice(&bytes);
+        }
         Self(SipHasher13::new_with_key(&secret.0).hash(&whole).as_u128())
     }
 
@@ -78,6 +82,12 @@ impl CellKey {
     #[must_use]
     pub fn place(self, mask: usize) -> usize {
         (self.0 >> 64) as usize & mask
+    }
+
+    /// Bits that are not of its place.
+    #[must_use]
+    pub(super) fn tag(self) -> u64 {
+        self.0 as u64
     }
 }
 

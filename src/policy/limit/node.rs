@@ -19,6 +19,8 @@ use super::key::{BuildAlreadyHashed, CellKey, HashKey};
 const TOMBSTONE: u64 = u64::MAX;
 /// Locks of the table: sweeping holds one of them at a time.
 const SHARDS: usize = 256;
+/// How long a cell whose TAT is past stays in a table with much room.
+const REST_NS: u64 = 10_000_000_000;
 /// A cell's base lies this far before its making, for workers whose reading of the clock is a little older.
 const BASE_BEFORE_NS: u64 = 1_000_000_000;
 
@@ -208,11 +210,18 @@ impl NodeCells {
 
     /// Removes the cells whose TAT is past; for a helper thread, every few seconds. Says how many went.
     ///
-    /// It holds the lock of one shard of 256 at a time; a worker meets it only where it looks a cell up afresh.
+    /// It holds the lock of one shard of 256 at a time; a worker meets it only where it looks a cell up afresh. While there is much room,
+    /// cells stay for a moment after that, so that the workers' hold on those of regular callers lasts.
     pub fn sweep(&self, now_ns: u64) -> usize {
+        let roomy = self.live() <= self.cells_max / 2;
+        self.remove_past(if roomy { now_ns.saturating_sub(REST_NS) } else { now_ns })
+    }
+
+    /// Removes the cells whose TAT was past at this time.
+    pub(super) fn remove_past(&self, past_ns: u64) -> usize {
         let mut gone = 0;
         self.cells.retain(|_, cell| {
-            let retired = cell.retire(now_ns);
+            let retired = cell.retire(past_ns);
             gone += usize::from(retired);
             !retired
         });

@@ -10,7 +10,7 @@ use super::gcra::{Debt, Decision, Gcra, Rate};
 use super::key::{CellKey, HashKey, Subject};
 use super::node::{NodeCells, Room, Take};
 use super::worker::WorkerLimits;
-use crate::limits::CORE_CELLS_MAX;
+use crate::limits::{CORE_CELLS_MAX, KEPT_CELLS_MAX};
 
 const LIMIT: u64 = 42;
 const SECRET: HashKey = HashKey([3; 16]);
@@ -70,7 +70,7 @@ fn threads_together_admit_exactly_what_one_would_while_cells_are_swept() {
                     for index in 0..TRIES * KEYS {
                         // Cells are due for removal just when the others come for them.
                         if thread == 0 && index % 50 == 0 {
-                            cells.sweep(now_ns);
+                            cells.remove_past(now_ns);
                         }
                         let name = index % KEYS;
                         let counted = worker.take_node(LIMIT, key(name), gcra, now_ns);
@@ -88,7 +88,7 @@ fn threads_together_admit_exactly_what_one_would_while_cells_are_swept() {
             clock.store(now_ns, Ordering::SeqCst);
             // In some phases all threads begin with cells that were just swept away under them.
             if phase % 7 == 2 {
-                let swept = cells.sweep(now_ns);
+                let swept = cells.remove_past(now_ns);
                 wrong.extend((swept != 3).then(|| format!("phase {phase}: {swept} of 3 cells swept")));
             }
             let expected = (0..TRIES * 4).filter(|_| serial.admits(now_ns)).count();
@@ -139,14 +139,41 @@ fn a_holder_of_a_swept_cell_finds_its_successor() {
         (WorkerLimits::new(Arc::clone(&cells)), WorkerLimits::new(Arc::clone(&cells)));
     assert!(first.take_node(LIMIT, key(1), &gcra, SECOND).admitted);
     assert!(second.take_node(LIMIT, key(1), &gcra, SECOND).admitted);
-    assert_eq!(cells.sweep(SECOND), 0, "a cell that owes was removed");
-    assert_eq!(cells.sweep(3 * SECOND), 1);
+    assert_eq!(cells.remove_past(SECOND), 0, "a cell that owes was removed");
+    assert_eq!(cells.remove_past(3 * SECOND), 1);
     assert_eq!(cells.live(), 0);
     assert!(first.take_node(LIMIT, key(1), &gcra, 3 * SECOND).admitted);
     assert!(second.take_node(LIMIT, key(1), &gcra, 3 * SECOND).admitted);
     assert!(!second.take_node(LIMIT, key(1), &gcra, 3 * SECOND).admitted, "two cells counted for one key");
     assert!(!first.take_node(LIMIT, key(1), &gcra, 3 * SECOND).admitted, "two cells counted for one key");
     assert_eq!(cells.live(), 1);
+}
+
+#[test]
+fn cells_rest_for_a_moment_in_a_table_with_much_room() {
+    let gcra = rate(1, 1_000, 2);
+    let (roomy, full) = (node(4), node(3));
+    for cells in [&roomy, &full] {
+        let mut worker = WorkerLimits::new(Arc::clone(cells));
+        assert!(worker.take_node(LIMIT, key(1), &gcra, SECOND).admitted);
+        assert!(worker.take_node(LIMIT, key(2), &gcra, SECOND).admitted);
+    }
+    assert_eq!((roomy.sweep(3 * SECOND), full.sweep(3 * SECOND)), (0, 2));
+    assert_eq!(roomy.sweep(13 * SECOND), 2);
+}
+
+#[test]
+fn more_keys_than_a_worker_keeps_at_hand_are_counted_as_one_worker_would() {
+    let gcra = rate(1, 1_000, 2);
+    let mut worker = WorkerLimits::new(node(2 * KEPT_CELLS_MAX));
+    for _ in 0..2 {
+        for name in 0..KEPT_CELLS_MAX as u64 * 3 / 2 {
+            assert!(worker.take_node(LIMIT, key(name), &gcra, SECOND).admitted, "{name}");
+        }
+    }
+    for name in 0..KEPT_CELLS_MAX as u64 * 3 / 2 {
+        assert!(!worker.take_node(LIMIT, key(name), &gcra, SECOND).admitted, "{name}");
+    }
 }
 
 #[test]
@@ -284,7 +311,7 @@ proptest! {
             prop_assert_eq!(worker.take_node(LIMIT, key(1), &gcra, now_ns).admitted, expected);
             prop_assert_eq!(worker.take_core(LIMIT, key(1), &gcra, now_ns).admitted, expected);
             if index % 3 == 0 {
-                cells.sweep(now_ns);
+                cells.remove_past(now_ns);
             }
         }
     }

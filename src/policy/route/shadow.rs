@@ -25,7 +25,7 @@ pub fn shadowed(snapshot: &Snapshot) -> Vec<Shadowed> {
     let tables = snapshot.tables();
     let mut found = Vec::new();
     for host in 0..tables.host_count() {
-        of_host(&tables, HostIndex(host), &mut found);
+        of_host(tables, HostIndex(host), &mut found);
     }
     found
 }

@@ -79,14 +79,14 @@ pub fn trace_route(
         };
     };
     let tables = snapshot.tables();
-    let outcome = match_path(&tables, expressions, host, query);
-    let asked = Asked::new(&tables, expressions, query);
+    let outcome = match_path(tables, expressions, host, query);
+    let asked = Asked::new(tables, expressions, query);
     let chosen = match &outcome {
         RouteMatch::Found(found) => Some(found.route),
         _ => None,
     };
     let mut all = All { asked: &asked, chosen, candidates: Vec::new() };
-    let _ = walk::walk(&tables, host, query.path, &mut all);
+    let _ = walk::walk(tables, host, query.path, &mut all);
     let mut candidates = all.candidates;
     let mut others = 0;
     if let Some(row) = tables.host(host) {

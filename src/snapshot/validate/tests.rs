@@ -225,7 +225,7 @@ proptest! {
         }
         seal_header(&mut file, &key());
         if let Ok(snapshot) = opened(&file) {
-            read_all(&snapshot.tables());
+            read_all(snapshot.tables());
         }
     }
 }

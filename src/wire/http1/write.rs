@@ -5,6 +5,7 @@ use crate::field::FieldId;
 use crate::head::{Fields, Framing, RequestHead, ResponseHead, Upgrade, Version};
 use crate::host::parse_authority;
 use crate::overlay::{BadEdit, Overlay};
+use crate::request_id::place;
 use crate::status::reason;
 use crate::syntax::{is_field_value, is_target, is_token};
 use crate::trailers::Trailers;
@@ -262,10 +263,22 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 fn write_length(out: &mut Vec<u8>, length: u64) {
-    write_field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The line of a reply's date, of constant size and so copied at once.
+fn write_date(out: &mut Vec<u8>, date: &[u8; 29]) {
+    let mut line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    place(&mut line, 6, *date);
+    out.extend_from_slice(&line);
 }
 
 fn write_status_line(out: &mut Vec<u8>, status: u16, given: &[u8]) {
+    if let (200, b"" | b"OK") = (status, given) {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
     out.push(b' ');
@@ -283,7 +296,7 @@ fn write_reply_framing(out: &mut Vec<u8>, framing: Framing) {
 
 fn write_reply_end(out: &mut Vec<u8>, extra: &ResponseExtra<'_>) {
     if let Some(date) = extra.date {
-        write_field(out, b"Date", date);
+        write_date(out, date);
     }
     let connection: &[u8] = match (extra.upgrade, extra.close, extra.version) {
         (Some(Upgrade::WebSocket), _, _) => b"Connection: upgrade\r\nUpgrade: websocket\r\n",

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ringway_policy::chain::{Verdict, run_request, run_response};
 use ringway_policy::facts::Facts;
-use ringway_policy::limit::{HashKey, NodeCells, WorkerLimits};
+use ringway_policy::limit::{HashKey, NodeCells};
+use ringway_policy::memory::Memory;
 use ringway_policy::prepare::Prepared;
 use ringway_policy::route::{RouteExpressions, RouteMatch, RouteQuery, match_route};
 use ringway_record::record::NO_STAGE;
@@ -94,7 +95,8 @@ impl Round {
 pub(super) fn run_chain(folder: &Path) -> Result<Operation, String> {
     let snapshot = world::open(folder, TEN_THOUSAND)?;
     let prepared = Prepared::from(&snapshot, &[world::pepper()?], 1).map_err(|error| error.to_string())?;
-    let mut limits = WorkerLimits::new(Arc::new(NodeCells::new(HashKey([5; 16]), 100_000)));
+    let cells = Arc::new(NodeCells::new(HashKey([5; 16]), 100_000));
+    let mut memory = Memory::new(cells, HashKey([6; 16]));
     let mut heads = Round::of(TEN_THOUSAND)?;
     let mut mono_ns = 1_000_000_000;
     Ok(Box::new(move || {
@@ -102,11 +104,10 @@ pub(super) fn run_chain(folder: &Path) -> Result<Operation, String> {
         let tables = snapshot.tables();
         let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let head = heads.next()?;
-        let facts =
-            Facts { head, tables: &tables, client, route_id: 77, mono_ns, unix_ms: UNIX_MS, assumed: None };
+        let facts = Facts { head, tables, client, route_id: 77, mono_ns, unix_ms: UNIX_MS, assumed: None };
         let chain = prepared.chain(1).ok_or("no chain")?;
         let mut overlay = Overlay::take();
-        let passed = match run_request(&prepared, chain, &facts, &mut limits, &mut overlay, None) {
+        let passed = match run_request(&prepared, chain, &facts, &mut memory, &mut overlay, None) {
             Verdict::Continue(passed) => passed,
             Verdict::Refuse(refused) => return Err(format!("{refused:?}")),
         };
