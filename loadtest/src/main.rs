@@ -31,6 +31,10 @@ mod worker;
 
 use std::process::ExitCode;
 
+/// Over HTTP/2 each request allocates some dozen times: with libc's allocator it takes a tenth more CPU.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     command::main()
 }

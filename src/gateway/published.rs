@@ -22,7 +22,24 @@ pub(crate) struct Published {
     current: ArcSwapOption<Generation>,
     turn: AtomicU64,
     live: Mutex<Vec<Arc<Generation>>>,
-    log_since: AtomicU64,
+    log_since: LogSince,
+}
+
+/// The generation with which the access log was turned on.
+#[derive(Default)]
+struct LogSince(AtomicU64);
+
+impl LogSince {
+    /// A generation follows another one, whose log was this; none before the first.
+    fn follows(&self, before: Option<&AccessLog>, generation: u64) {
+        if before.is_none_or(|before| *before == AccessLog::Off) {
+            self.0.store(generation, Ordering::Release);
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Published {
@@ -40,10 +57,8 @@ impl Published {
     /// Makes `generation` the one to serve: each head parsed after this uses it.
     pub(crate) fn publish(&self, generation: Arc<Generation>) {
         let before = self.current.load();
-        let logged = before.as_deref().is_some_and(|before| before.settings.access_log != AccessLog::Off);
-        if !logged {
-            self.log_since.store(generation.current.generation, Ordering::Release);
-        }
+        let log_before = before.as_deref().map(|before| &before.settings.access_log);
+        self.log_since.follows(log_before, generation.current.generation);
         self.shelf().push(Arc::clone(&generation));
         self.current.store(Some(generation));
         self.turn.fetch_add(1, Ordering::Release);
@@ -52,7 +67,7 @@ impl Published {
     /// The generation with which the access log was turned on, where it is on. Noted as generations are published: whoever prints
     /// the log may look long after, when requests of several generations wait to be printed.
     pub(crate) fn log_since(&self) -> u64 {
-        self.log_since.load(Ordering::Acquire)
+        self.log_since.generation()
     }
 
     /// Drops generations that nobody else holds; on helper threads only. Returns how many live.
@@ -74,5 +89,25 @@ impl Published {
 
     fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Generation>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringway_snapshot::model::AccessLog::{Off, Stdout};
+
+    use super::LogSince;
+
+    #[test]
+    fn a_log_begins_with_the_generation_that_turns_it_on_whenever_somebody_looks() {
+        let since = LogSince::default();
+        since.follows(None, 1);
+        since.follows(Some(&Stdout), 2);
+        since.follows(Some(&Stdout), 3);
+        assert_eq!(since.generation(), 1, "three generations before the first look");
+        // The fourth turns it off, the fifth on again.
+        since.follows(Some(&Stdout), 4);
+        since.follows(Some(&Off), 5);
+        assert_eq!(since.generation(), 5);
     }
 }

@@ -289,7 +289,8 @@ fn the_gateways_own_share_is_what_nobody_waited_for() {
     let check = |record: serde_json::Value| {
         let us = |name: &str| record[name].as_u64().unwrap();
         assert!(us("duration_us") >= 300_000, "{record}");
-        assert!(us("own_us") > 0 && us("own_us") < 150_000, "{record}");
+        // Its own share is some hundred microseconds; a busy machine may make more of it.
+        assert!(us("own_us") > 0 && us("own_us") < us("duration_us") / 2, "{record}");
     };
     let mut client = node.connect();
     assert_eq!(client.ask(GET).text(), "okay");

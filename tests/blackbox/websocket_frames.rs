@@ -421,32 +421,43 @@ fn an_upstream_that_breaks_off_breaks_the_tunnel_off() {
     }
 }
 
-/// What a page shows whose script opens a WebSocket, says something and is answered.
+/// A page whose script opens a WebSocket, says something and shows the answer. Its image is not there before, and so the page is not
+/// whole before.
 const PAGE: &str = concat!(
-    "<body>nothing came.<script>const socket = new WebSocket(`wss://${location.host}/ws/page`);",
+    "<body><p>nothing came.</p><img src=/image><script>",
+    "const socket = new WebSocket(`wss://${location.host}/ws/page`);",
     "socket.onopen = () => socket.send('hello');",
-    "socket.onmessage = (said) => { document.body.textContent = `it said ${said.data}.`; socket.close(1000); };",
+    "socket.onmessage = (said) => {",
+    " document.querySelector('p').textContent = `it said ${said.data}.`; socket.close(1000); };",
     "</script>"
 );
 
 /// A browser opens it on the connection that the page came by.
 #[test]
 fn chromium_opens_a_websocket_on_its_http2_connection() {
-    let upstream = Scripted::start(|connection| {
+    let (close, closed) = std::sync::mpsc::channel::<()>();
+    let (close, closed) = (std::sync::Mutex::new(close), std::sync::Mutex::new(closed));
+    let upstream = Scripted::start(move |connection| {
         let head = connection.head().unwrap();
-        if !head.starts_with("GET /ws/page ") {
-            let length = PAGE.len();
-            connection.send(format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{PAGE}"
-            ));
+        if head.starts_with("GET /ws/page ") {
+            connection.send(SWITCHING);
+            let came = connection.exactly(6 + 5).unwrap();
+            assert_eq!(came, frame(TEXT, Some(came[2..6].try_into().unwrap()), b"hello"));
+            connection.send(frame(TEXT, None, b"hello as well"));
+            // The close frame says that the answer is shown.
+            assert_eq!(connection.exactly(6 + 2).unwrap()[0], CLOSE);
+            connection.send(frame(CLOSE, None, &1000u16.to_be_bytes()));
+            close.lock().unwrap().send(()).unwrap();
             return;
         }
-        connection.send(SWITCHING);
-        let came = connection.exactly(6 + 5).unwrap();
-        let key = came[2..6].try_into().unwrap();
-        assert_eq!(came, frame(TEXT, Some(key), b"hello"));
-        connection.send(frame(TEXT, None, b"hello as well"));
-        while connection.some().is_some() {}
+        let content = if head.starts_with("GET /image ") { "" } else { PAGE };
+        if content.is_empty() {
+            let _ = closed.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        }
+        let length = content.len();
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{content}"
+        ));
     });
     let issued = issue(&["api.test"]);
     let site = Site::to(upstream.address)
@@ -462,7 +473,6 @@ fn chromium_opens_a_websocket_on_its_http2_connection() {
         &[
             &format!("--ignore-certificate-errors-spki-list={hash}"),
             &format!("--host-resolver-rules=MAP api.test {}", node.address.ip()),
-            "--virtual-time-budget=10000",
             "--dump-dom",
             &format!("https://api.test:{}/page", node.address.port()),
         ],
