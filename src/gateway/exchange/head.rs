@@ -121,7 +121,7 @@ async fn read_text(
         let silent = buffer.is_empty() && !answered;
         let repeat = if silent { Repeat::Idempotent } else { Repeat::Never };
         // A caller that leaves, or takes its stream back, ends the wait: nobody needs the reply any more.
-        let read = if wait.beside.is_none() && job.deadline_ns.is_none() && !sink.is_message() {
+        let read = if wait.beside.is_none() && job.deadline_ns.is_none() {
             sink.unless_closed(pin!(stream.read_soon(buffer.vec_mut()))).await
         } else {
             sink.unless_closed(pin!(stream.read_when_there(buffer.vec_mut()))).await
