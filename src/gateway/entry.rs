@@ -99,7 +99,11 @@ impl<'h> Entry<'h> {
             span_id: [0; 8],
             linked_trace_id: [0; 16],
             client: connection.peer.ip(),
-            generation: 0,
+            // What is no request is nobody's to decide: it is of the generation that would have.
+            generation: match head {
+                Some(_) => 0,
+                None => connection.worker.pinned().map_or(0, |pinned| pinned.generation.current.generation),
+            },
             route_id: 0,
             upstream_id: 0,
             endpoint: None,

@@ -134,7 +134,6 @@ pub(crate) async fn refuse_unparsed(
     let Some(pinned) = connection.worker.pinned() else { return };
     let settings = &pinned.generation.settings;
     let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
-    entry.generation = pinned.generation.current.generation;
     entry.detail = detail.unwrap_or_default();
     let id =
         RequestId::new(entry.started_unix_ms(), [connection.worker.random(), connection.worker.random()]);

@@ -50,7 +50,7 @@ fn a_first_line_of_neither_protocol_is_answered_in_neither() {
     let node = Node::start(&site);
     node.connect().send(GARBAGE).assert_closed();
     let record = node.assert_outcome("malformed_head");
-    assert_eq!(record["detail"], "request-line", "{record}");
+    assert_eq!((&record["detail"], &record["generation"]), (&"request-line".into(), &1.into()), "{record}");
     Raw::connect(node.listener("127.0.0.3:0")).send(GARBAGE).assert_closed();
     // What may be HTTP/1 in some version is answered as that.
     for line in

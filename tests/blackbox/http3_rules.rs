@@ -253,8 +253,8 @@ fn malformed_heads_are_reset_and_recorded_and_reach_nobody() {
         );
         let record = node.record();
         assert_eq!(
-            (&record["outcome"], &record["protocol"]),
-            (&json!(outcome), &json!("h3")),
+            (&record["outcome"], &record["protocol"], &record["generation"]),
+            (&json!(outcome), &json!("h3"), &json!(1)),
             "{head}: {record}"
         );
         assert_ne!(record["detail"], "", "{record}");

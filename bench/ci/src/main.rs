@@ -171,7 +171,7 @@ fn fuzz() -> Ended {
             let mut command = Command::new(target.join(host).join("release").join(name));
             command
                 .arg(format!("-max_total_time={FUZZ_SECONDS_MAX}"))
-                .args(["-timeout=10", "-rss_limit_mb=4096"]);
+                .args(["-timeout=60", "-rss_limit_mb=4096"]);
             command.arg(format!("-artifact_prefix={}/", target.display()));
             // A corpus that is checked in is read, never written to.
             let seeds = root().join("fuzz/seeds").join(name);

@@ -107,7 +107,6 @@ fn note(connection: &Connection, reject: Reject) {
     entry.protocol = ringway_record::Protocol::Http2;
     entry.outcome = malformed::request(reject);
     entry.detail = reject.name();
-    entry.generation = connection.worker.pinned().map_or(0, |pinned| pinned.generation.current.generation);
     if entry.outcome == Outcome::HeadTooLarge {
         entry.status = reject.status();
     }
