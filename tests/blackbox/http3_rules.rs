@@ -683,7 +683,7 @@ fn assert_flood_ends(node: &Node, script: Vec<Value>, code: u64) -> Value {
     assert_eq!(told["closed"], json!(code), "{told}");
     let (more_kib, more_seconds) = (resident_kib(node).saturating_sub(kib), computed(node) - seconds);
     assert!(more_kib < 16 * 1024, "{more_kib} KiB more");
-    assert!(more_seconds < 10.0, "{more_seconds} s");
+    assert!(more_seconds < 30.0, "{more_seconds} s");
     told
 }
 

@@ -346,7 +346,7 @@ pub(crate) fn try_apply(state: &Path, site: &Site) -> (Value, std::process::Outp
     let file: PathBuf = state.join("site.yaml");
     std::fs::write(&file, site.yaml()).unwrap();
     let output = Command::new(RINGWAY)
-        .args(["apply", "--output", "json", "--state"])
+        .args(["apply", "--wait-ms", "60000", "--output", "json", "--state"])
         .arg(state)
         .arg(&file)
         .env_remove("RINGWAY_LOG")

@@ -15,7 +15,7 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-PATIENCE = 20
+PATIENCE = 60
 LARGE = 16 << 20
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 RAW = b"\x00\xff\x01,\x02"

@@ -34,7 +34,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, StreamReset
 
 HOST = "api.test"
-PATIENCE = 20
+PATIENCE = 60
 
 
 def say(**values):

@@ -34,7 +34,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StopSendingReceived, StreamDataReceived, StreamReset
 
-PATIENCE = 20
+PATIENCE = 60
 CONTROL = 3
 
 
