@@ -456,6 +456,10 @@ impl<'r> Turn<'r> {
         rewritten: &Rewritten,
         timeout: &RouteTimeout,
     ) -> Next {
+        let name = self.pinned.as_ref().map(|pinned| pinned.generation.settings.name.as_str());
+        if name.is_some_and(|name| forwarding::has_looped(self.head, name)) {
+            return self.refuse(Outcome::LoopDetected).await;
+        }
         let told = forwarding::tell(self);
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
