@@ -456,10 +456,6 @@ impl<'r> Turn<'r> {
         rewritten: &Rewritten,
         timeout: &RouteTimeout,
     ) -> Next {
-        let name = self.pinned.as_ref().map(|pinned| pinned.generation.settings.name.as_str());
-        if name.is_some_and(|name| forwarding::has_looped(self.head, name)) {
-            return self.refuse(Outcome::LoopDetected).await;
-        }
         let told = forwarding::tell(self);
         let (Some(line), Some(upstream), Ok(())) = (line(self.head, rewritten), upstream, told) else {
             return self.refuse(Outcome::Internal).await;
@@ -523,6 +519,12 @@ impl<'r> Turn<'r> {
         let ended = ended.unwrap_or_else(|| self.deadline_came());
         let ended = self.end_cut(ended).await;
         self.finish(ended).await
+    }
+
+    /// Whether it comes round again.
+    pub(crate) fn has_looped(&self) -> bool {
+        let pinned = self.pinned.as_deref();
+        pinned.is_some_and(|pinned| forwarding::has_looped(self.head, &pinned.generation.settings.name))
     }
 
     /// Whether it is a TRACE or OPTIONS that may go no further.
