@@ -91,6 +91,8 @@ const _: () = assert!(HTTP2_UPSTREAM_BROKEN_MAX as usize * 2 <= HTTP2_UPSTREAM_R
 const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.
 
+/// Requests that a peer may have open at first: the rest is granted when it has a quarter of these open, which takes a round trip.
+pub(crate) const QUIC_STREAMS_FIRST: u32 = 16;
 /// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones
 /// (RFC 9114 §6.2 asks for at least three).
 pub(crate) const QUIC_STREAMS_UNI_MAX: u32 = 8;

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
 use ringway_wire::Upgrade;
 use ringway_wire::head::{Content, Framing, RequestHead};
 use ringway_wire::http3::qpack::SectionEnd;
@@ -19,6 +19,7 @@ use super::line::{Ending, Exchange, Line};
 use super::{Receiver, Sender, number, streams};
 use crate::limits::{
     HTTP3_FAREWELL_NS_MAX, HTTP3_FAREWELL_NS_MIN, HTTP3_FIELD_BYTES_MORE, HTTP3_REQUESTS_PER_TURN,
+    QUIC_STREAMS_FIRST,
 };
 use crate::message::MessageEnd;
 
@@ -43,6 +44,8 @@ pub struct Accepting {
     next_id: u64,
     farewell: Farewell,
     sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Requests that are to be granted at once, where they have not been.
+    streams_due: Option<u32>,
 }
 
 /// How far the end is (RFC 9114 §5.2).
@@ -92,9 +95,10 @@ enum Woken {
 }
 
 impl Accepting {
-    /// Takes a connection over and announces what we take. On a worker.
+    /// Takes a connection over and announces what we take; `streams` requests may be open at once, as soon as it is seen that more
+    /// than a few are. On a worker.
     #[must_use]
-    pub fn new(connection: Connection, patience: Patience, head_limits: HeadLimits) -> Self {
+    pub fn new(connection: Connection, patience: Patience, head_limits: HeadLimits, streams: u32) -> Self {
         let ours = Settings {
             field_section_bytes_max: Some(u64::from(head_limits.head_bytes_max) + HTTP3_FIELD_BYTES_MORE),
             extended_connect: true,
@@ -112,6 +116,7 @@ impl Accepting {
             next_id: 0,
             farewell: Farewell::None,
             sleep: None,
+            streams_due: Some(streams).filter(|streams| *streams > QUIC_STREAMS_FIRST),
         }
     }
 
@@ -259,6 +264,11 @@ impl Accepting {
         self.next_id = id + 4;
         self.line.requests.set(self.line.requests.get() + 1);
         let exchange = Exchange::new(Rc::clone(&self.line), id);
+        if self.line.open.get() * 4 >= QUIC_STREAMS_FIRST
+            && let Some(streams) = self.streams_due.take()
+        {
+            self.line.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+        }
         let limits = MessageLimits::DEFAULT;
         let inflow = Inflow::new(recv, Rc::clone(&exchange), MessageReader::new(Role::Server, limits));
         let sender = Sender::new(send, exchange);
