@@ -9,11 +9,13 @@
 //! prove their address by Retry once a few handshakes are in progress (RFC 9000 §8.1.2), unless they were here before and bring a
 //! token (§8.1.3).
 
+mod batches;
 mod bound;
 mod client;
 mod crypto;
 mod endpoint;
 mod identity;
+mod outgoing;
 mod runtime;
 mod server;
 mod socket;
