@@ -143,6 +143,9 @@ pub(crate) const HTTP3_PRIORITIES_MAX: usize = 64;
 pub(crate) const HTTP3_REQUESTS_PER_TURN: u32 = 16;
 /// What SETTINGS_MAX_FIELD_SECTION_SIZE has more than the head's bytes: 32 for each of its fields (RFC 9114 §4.2.2).
 pub(crate) const HTTP3_FIELD_BYTES_MORE: u64 = 32 * 100;
+/// How long the end of a request is waited for that has come whole but for it: a GET without content, whose client sends its end by
+/// itself, in nanoseconds. What comes later is content of unknown length, and nothing.
+pub(crate) const HTTP3_END_NS_MAX: u64 = 10_000_000;
 /// Frames of a reply that are gathered before they are handed to QUIC.
 pub(crate) const HTTP3_GATHERED_BYTES_MAX: usize = 3 * 1024;
 /// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does.

@@ -11,6 +11,7 @@ use ringway_wire::head::{Content, Framing, RequestHead};
 use ringway_wire::http3::qpack::SectionEnd;
 use ringway_wire::http3::{Code, Fault, MessageLimits, MessageReader, Role, Settings, read_request};
 use ringway_wire::limits::HeadLimits;
+use ringway_wire::method::Method;
 use ringway_wire::priority::Priority;
 use ringway_wire::reject::Reject;
 
@@ -18,8 +19,8 @@ use super::inflow::{Inflow, Next, Stop};
 use super::line::{Ending, Exchange, Line};
 use super::{Receiver, Sender, number, streams};
 use crate::limits::{
-    HTTP3_FAREWELL_NS_MAX, HTTP3_FAREWELL_NS_MIN, HTTP3_FIELD_BYTES_MORE, HTTP3_REQUESTS_PER_TURN,
-    QUIC_STREAMS_FIRST,
+    HTTP3_END_NS_MAX, HTTP3_FAREWELL_NS_MAX, HTTP3_FAREWELL_NS_MIN, HTTP3_FIELD_BYTES_MORE,
+    HTTP3_REQUESTS_PER_TURN, QUIC_STREAMS_FIRST,
 };
 use crate::message::MessageEnd;
 
@@ -332,7 +333,14 @@ impl Arrived {
             }
         };
         match first {
-            Some(Ok(Next::Section(len, taken))) => self.read(len, &taken),
+            Some(Ok(Next::Section(len, taken))) => {
+                if self.is_likely_all(len, &taken) {
+                    let until_ns = ringway_rt::now().mono_ns.saturating_add(HTTP3_END_NS_MAX);
+                    // Whether it came is seen where the head is read.
+                    let _ = ringway_rt::until_ns(until_ns, poll_fn(|cx| self.inflow.poll_at_end(cx))).await;
+                }
+                self.read(len, &taken)
+            }
             Some(Ok(Next::TooLarge)) => Err(self.refused(Reject::HeadTooLarge)),
             Some(Ok(Next::End | Next::Data(_))) => Err(self.broken(Fault::Stream(Code::RequestIncomplete))),
             Some(Err(Stop::Fault(fault))) => Err(self.broken(fault)),
@@ -347,9 +355,22 @@ impl Arrived {
         }
     }
 
+    /// Whether nothing but the stream's end is to be expected behind this head, and it has not come yet. A client may send it by
+    /// itself (RFC 9114 §4.1); without it, a request would be forwarded as one with content of unknown length.
+    fn is_likely_all(&mut self, len: usize, taken: &[u8]) -> bool {
+        if self.inflow.poll_at_end(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return false;
+        }
+        let section = self.inflow.reader.section(taken, len);
+        read_request(section, Content::Follows, &self.head_limits).is_ok_and(|head| {
+            let bare = matches!(head.method(), Method::Get | Method::Head | Method::Delete);
+            bare && head.framing() == Framing::Chunked && !head.expects_continue()
+        })
+    }
+
     fn read(mut self, len: usize, taken: &[u8]) -> Result<Incoming, NoHead> {
         let mut cx = Context::from_waker(Waker::noop());
-        let ended = self.inflow.is_at_end(&mut cx);
+        let ended = self.inflow.poll_at_end(&mut cx) == Poll::Ready(true);
         let content = if ended { Content::None } else { Content::Follows };
         let section = self.inflow.reader.section(taken, len);
         let head = match read_request(section, content, &self.head_limits) {
