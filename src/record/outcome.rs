@@ -204,8 +204,8 @@ outcomes! {
         "The credential is known and past its expiry.",
         "Tell the application's owner to rotate; two credentials may be active at once.";
     27 Forbidden "forbidden" Refusal Some(403), (ours "forbidden"), "Forbidden", Some("http_request_denied"),
-        "The credential is good and not allowed here. Kept for subscriptions and scopes: no policy of this version says so.",
-        "Compare the application's subscriptions with the route's chain.";
+        "The credential is good, and its application is not among those that the chain allows (`authenticate.applications`).",
+        "The record names the application: list it in the chain if it should pass.";
     28 RateLimited "rate_limited" Refusal Some(429), (iana "quota-exceeded"), "Quota exceeded", Some("http_request_denied"),
         "A limit of the chain is used up; Retry-After says for how long.",
         "See which limit and which key in the record; raise it, or talk to the caller.";
@@ -298,6 +298,10 @@ outcomes! {
     56 DeadlineExceeded "deadline_exceeded" Failure Some(504), (ours "deadline-exceeded"), "Deadline exceeded", Some("http_response_timeout"),
         "The caller's own deadline (`grpc-timeout`) came before the reply was complete.",
         "The upstream is slower than its callers allow: see its latency, or ask them for more time.";
+
+    57 LoopDetected "loop_detected" Failure Some(502), (ours "loop-detected"), "Requests go round in a circle", Some("proxy_loop_detected"),
+        "`Via` says that the request has passed gateways of this name many times already (RFC 9110 §7.6).",
+        "An upstream leads back to the gateway: look at the route's upstream, and at what its names resolve to. Gateways that follow one another need a `settings.name` each.";
 }
 
 impl Outcome {
