@@ -103,6 +103,10 @@ pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 pub(crate) const QUIC_RECEIVE_WINDOW_BYTES_MAX: u32 = 1536 * 1024;
 /// What we keep for a peer until it has acknowledged it, at most: bounds the rate to a far one, 160 Mbit/s over 100 ms.
 pub(crate) const QUIC_SEND_WINDOW_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// The same for a near one: what stays in the processor's cache until it is acknowledged.
+pub(crate) const QUIC_NEAR_WINDOW_BYTES: u32 = 384 * 1024;
+/// And for one in between: so much for each microsecond of the round trip, 320 Mbit/s.
+pub(crate) const QUIC_SEND_BYTES_PER_US: u32 = 40;
 /// Either window at least, and until the handshake is done.
 pub(crate) const QUIC_WINDOW_BYTES_MIN: u32 = 128 * 1024;
 
@@ -148,8 +152,9 @@ pub(crate) const HTTP3_FIELD_BYTES_MORE: u64 = 32 * 100;
 pub(crate) const HTTP3_END_NS_MAX: u64 = 10_000_000;
 /// Frames of a reply that are gathered before they are handed to QUIC.
 pub(crate) const HTTP3_GATHERED_BYTES_MAX: usize = 3 * 1024;
-/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does.
-pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024;
+/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does: with its head a size that the allocator
+/// has at hand.
+pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024 - 8;
 /// What a peer is given to hear GOAWAY: three round trips, but no less, in nanoseconds.
 pub(crate) const HTTP3_FAREWELL_NS_MIN: u64 = 50_000_000;
 /// And no more.

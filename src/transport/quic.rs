@@ -22,13 +22,11 @@ mod socket;
 mod tokens;
 mod windows;
 
-/// An established connection.
-pub use quinn::Connection as QuicConnection;
-
 pub use client::QuicClient;
 pub use endpoint::{Arriving, QuicCounters, QuicEndpoint};
 pub use identity::{QuicIdentity, QuicKeys};
 pub use server::{QuicLimits, QuicTls};
+pub use windows::QuicConnection;
 
 #[cfg(test)]
 mod faulty;

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use quinn::{Connection, RecvStream, SendStream, VarInt};
+use quinn::{RecvStream, SendStream, VarInt};
 use ringway_wire::Upgrade;
 use ringway_wire::head::{Content, Framing, RequestHead};
 use ringway_wire::http3::qpack::SectionEnd;
@@ -23,6 +23,7 @@ use crate::limits::{
     HTTP3_REQUESTS_PER_TURN, QUIC_STREAMS_FIRST,
 };
 use crate::message::MessageEnd;
+use crate::quic::QuicConnection;
 
 /// How long is waited for what, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,7 @@ pub struct Patience {
 /// A connection whose client speaks HTTP/3.
 pub struct Accepting {
     line: Rc<Line>,
+    connection: QuicConnection,
     patience: Patience,
     head_limits: HeadLimits,
     begun_ns: u64,
@@ -99,17 +101,23 @@ impl Accepting {
     /// Takes a connection over and announces what we take; `streams` requests may be open at once, as soon as it is seen that more
     /// than a few are. On a worker.
     #[must_use]
-    pub fn new(connection: Connection, patience: Patience, head_limits: HeadLimits, streams: u32) -> Self {
+    pub fn new(
+        connection: QuicConnection,
+        patience: Patience,
+        head_limits: HeadLimits,
+        streams: u32,
+    ) -> Self {
         let ours = Settings {
             field_section_bytes_max: Some(u64::from(head_limits.head_bytes_max) + HTTP3_FIELD_BYTES_MORE),
             extended_connect: true,
             ..Settings::DEFAULT
         };
-        let line = Line::new(connection, Role::Server, ours);
+        let line = Line::new(connection.clone(), Role::Server, ours);
         streams::start(&line);
         let begun_ns = ringway_rt::now().mono_ns;
         Self {
             line,
+            connection,
             patience,
             head_limits,
             begun_ns,
@@ -263,6 +271,7 @@ impl Accepting {
             return None;
         }
         self.next_id = id + 4;
+        self.connection.follow_distance();
         self.line.requests.set(self.line.requests.get() + 1);
         let exchange = Exchange::new(Rc::clone(&self.line), id);
         if self.line.open.get() * 4 >= QUIC_STREAMS_FIRST
