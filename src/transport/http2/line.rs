@@ -94,9 +94,9 @@ const PRIORITIES_MAX: usize = 128;
 const ARRIVING_MAX: usize = 256;
 /// Resets that are remembered: as many as there may be streams.
 const RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
-/// Blocks that wait: a final head, trailers and several interim heads for each stream. Beyond it only those of streams that were
+/// Blocks that wait: a final head, trailers and 16 interim heads for each stream. Beyond it only those of streams that were
 /// reset can be meant.
-const HEADS_MAX: usize = 16 * HTTP2_STREAMS_MAX as usize;
+const HEADS_MAX: usize = 20 * HTTP2_STREAMS_MAX as usize;
 /// PROTOCOL_ERROR (RFC 9113 §7): how h2 refuses a head.
 const PROTOCOL_ERROR: u32 = 1;
 
