@@ -62,6 +62,8 @@ mod misbehaving;
 mod policies;
 #[path = "blackbox/pressure.rs"]
 mod pressure;
+#[path = "blackbox/quic_rules.rs"]
+mod quic_rules;
 #[path = "blackbox/records.rs"]
 mod records;
 #[path = "blackbox/relay.rs"]

@@ -91,6 +91,8 @@ const _: () = assert!(HTTP2_UPSTREAM_BROKEN_MAX as usize * 2 <= HTTP2_UPSTREAM_R
 const _: () = assert!(HTTP2_REPLY_LIST_BYTES_MAX > 60 * 1024 + 256 * 32);
 // QUIC, for each connection.
 
+/// Requests that a peer may have open at first: the rest is granted when it has a quarter of these open, which takes a round trip.
+pub(crate) const QUIC_STREAMS_FIRST: u32 = 16;
 /// Unidirectional streams that a peer may have open: HTTP/3's control stream, two of QPACK, and room for unknown ones
 /// (RFC 9114 §6.2 asks for at least three).
 pub(crate) const QUIC_STREAMS_UNI_MAX: u32 = 8;
@@ -101,6 +103,10 @@ pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 pub(crate) const QUIC_RECEIVE_WINDOW_BYTES_MAX: u32 = 1536 * 1024;
 /// What we keep for a peer until it has acknowledged it, at most: bounds the rate to a far one, 160 Mbit/s over 100 ms.
 pub(crate) const QUIC_SEND_WINDOW_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// The same for a near one: what stays in the processor's cache until it is acknowledged.
+pub(crate) const QUIC_NEAR_WINDOW_BYTES: u32 = 384 * 1024;
+/// And for one in between: so much for each microsecond of the round trip, 320 Mbit/s.
+pub(crate) const QUIC_SEND_BYTES_PER_US: u32 = 40;
 /// Either window at least, and until the handshake is done.
 pub(crate) const QUIC_WINDOW_BYTES_MIN: u32 = 128 * 1024;
 
@@ -141,10 +147,14 @@ pub(crate) const HTTP3_PRIORITIES_MAX: usize = 64;
 pub(crate) const HTTP3_REQUESTS_PER_TURN: u32 = 16;
 /// What SETTINGS_MAX_FIELD_SECTION_SIZE has more than the head's bytes: 32 for each of its fields (RFC 9114 §4.2.2).
 pub(crate) const HTTP3_FIELD_BYTES_MORE: u64 = 32 * 100;
+/// How long the end of a request is waited for that has come whole but for it: a GET without content, whose client sends its end by
+/// itself, in nanoseconds. What comes later is content of unknown length, and nothing.
+pub(crate) const HTTP3_END_NS_MAX: u64 = 10_000_000;
 /// Frames of a reply that are gathered before they are handed to QUIC.
 pub(crate) const HTTP3_GATHERED_BYTES_MAX: usize = 3 * 1024;
-/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does.
-pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024;
+/// Content that becomes one frame, and what a stream holds of a reply beyond what QUIC does: with its head a size that the allocator
+/// has at hand.
+pub(crate) const HTTP3_PIECE_BYTES_MAX: usize = 32 * 1024 - 8;
 /// What a peer is given to hear GOAWAY: three round trips, but no less, in nanoseconds.
 pub(crate) const HTTP3_FAREWELL_NS_MIN: u64 = 50_000_000;
 /// And no more.

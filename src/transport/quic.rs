@@ -9,24 +9,24 @@
 //! prove their address by Retry once a few handshakes are in progress (RFC 9000 §8.1.2), unless they were here before and bring a
 //! token (§8.1.3).
 
+mod batches;
 mod bound;
 mod client;
 mod crypto;
 mod endpoint;
 mod identity;
+mod outgoing;
 mod runtime;
 mod server;
 mod socket;
 mod tokens;
 mod windows;
 
-/// An established connection.
-pub use quinn::Connection as QuicConnection;
-
 pub use client::QuicClient;
 pub use endpoint::{Arriving, QuicCounters, QuicEndpoint};
 pub use identity::{QuicIdentity, QuicKeys};
 pub use server::{QuicLimits, QuicTls};
+pub use windows::QuicConnection;
 
 #[cfg(test)]
 mod faulty;

@@ -5,7 +5,7 @@ pub(crate) mod certificate;
 pub(crate) mod client;
 pub(crate) mod failure;
 pub(crate) mod handshake;
-mod hello;
+pub(crate) mod hello;
 pub(crate) mod record;
 pub(crate) mod server;
 mod session;

@@ -127,7 +127,8 @@ async fn serve_quic(profile: ServerProfile, told: Told<SocketAddr>, connections:
         spawn(async move {
             let Ok((connection, _)) = arriving.handshake(now().mono_ns + 20 * SECOND).await else { return };
             let patience = http3::Patience { head_ns: 20 * SECOND, idle_ns: 60 * SECOND };
-            let mut accepting = http3::Accepting::new(connection, patience, HeadLimits::DEFAULT);
+            let mut accepting =
+                http3::Accepting::new(connection, patience, HeadLimits::DEFAULT, limits.streams);
             while let Some(arrived) = accepting.next().await {
                 spawn(async move {
                     if let Ok(http3::Incoming { head, receiver, sender }) = arrived.head().await {

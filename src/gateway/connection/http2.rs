@@ -63,7 +63,8 @@ async fn drive(connection: Rc<Connection>, mut accepting: Accepting, held: Rc<He
     while let Some(arrived) = poll_fn(|context| accepting.poll_next(context)).await {
         match arrived {
             Arrived::Request(incoming) => {
-                ringway_rt::spawn(answer(Rc::clone(&connection), incoming, Rc::clone(&held)));
+                // What serves a stream is some KiB: made where it stays, it is not copied from hand to hand.
+                ringway_rt::spawn(Box::pin(answer(Rc::clone(&connection), incoming, Rc::clone(&held))));
             }
             Arrived::Refused(reject) => note(&connection, reject),
         }
@@ -88,7 +89,7 @@ async fn answer(connection: Rc<Connection>, incoming: Incoming, _held: Rc<Held>)
     let channel = Channel::Message(Receiver::from(receiver), Sender::Http2(sender));
     match head {
         // What follows is the connection's matter; a reply that was not whole has reset its stream.
-        Ok(head) => drop(request::serve(&connection, head, channel, started).await),
+        Ok(mut head) => drop(request::serve(&connection, &mut head, channel, started).await),
         Err(reject) => refuse(&connection, channel, reject, started).await,
     }
 }

@@ -11,6 +11,7 @@ use ringway_wire::reject::Reject;
 
 use super::{Channel, Connection, Held};
 use crate::entry::Entry;
+use crate::limits::HTTP3_STREAMS_MAX;
 use crate::malformed;
 use crate::reply;
 use crate::request;
@@ -41,7 +42,7 @@ pub(super) fn accept(worker: &Worker, quic: QuicConnection) -> Option<Accepting>
     let settings = &pinned.generation.settings;
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let patience = Patience { head_ns: ns(settings.head_read_ms_max), idle_ns: ns(settings.keep_alive_ms) };
-    Some(Accepting::new(quic, patience, pinned.generation.head_limits))
+    Some(Accepting::new(quic, patience, pinned.generation.head_limits, HTTP3_STREAMS_MAX))
 }
 
 /// Serves a connection to its end.
@@ -69,10 +70,10 @@ async fn answer(connection: Rc<Connection>, arrived: Arrived, _held: Rc<Held>) {
     let started = ringway_rt::now();
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     match arrived.head().await {
-        Ok(Incoming { head, receiver, sender }) => {
+        Ok(Incoming { mut head, receiver, sender }) => {
             let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
             // What follows is the connection's matter; a reply that was not whole has reset its stream.
-            drop(Box::pin(request::serve(&connection, head, channel, started)).await);
+            drop(Box::pin(request::serve(&connection, &mut head, channel, started)).await);
         }
         Err(none) => Box::pin(refuse(&connection, none, started)).await,
     }

@@ -5,12 +5,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use ringway_wire::Upgrade;
 use ringway_wire::head::{Content, Framing, RequestHead};
 use ringway_wire::http3::qpack::SectionEnd;
 use ringway_wire::http3::{Code, Fault, MessageLimits, MessageReader, Role, Settings, read_request};
 use ringway_wire::limits::HeadLimits;
+use ringway_wire::method::Method;
 use ringway_wire::priority::Priority;
 use ringway_wire::reject::Reject;
 
@@ -18,9 +19,11 @@ use super::inflow::{Inflow, Next, Stop};
 use super::line::{Ending, Exchange, Line};
 use super::{Receiver, Sender, number, streams};
 use crate::limits::{
-    HTTP3_FAREWELL_NS_MAX, HTTP3_FAREWELL_NS_MIN, HTTP3_FIELD_BYTES_MORE, HTTP3_REQUESTS_PER_TURN,
+    HTTP3_END_NS_MAX, HTTP3_FAREWELL_NS_MAX, HTTP3_FAREWELL_NS_MIN, HTTP3_FIELD_BYTES_MORE,
+    HTTP3_REQUESTS_PER_TURN, QUIC_STREAMS_FIRST,
 };
 use crate::message::MessageEnd;
+use crate::quic::QuicConnection;
 
 /// How long is waited for what, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,7 @@ pub struct Patience {
 /// A connection whose client speaks HTTP/3.
 pub struct Accepting {
     line: Rc<Line>,
+    connection: QuicConnection,
     patience: Patience,
     head_limits: HeadLimits,
     begun_ns: u64,
@@ -43,6 +47,8 @@ pub struct Accepting {
     next_id: u64,
     farewell: Farewell,
     sleep: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Requests that are to be granted at once, where they have not been.
+    streams_due: Option<u32>,
 }
 
 /// How far the end is (RFC 9114 §5.2).
@@ -92,19 +98,26 @@ enum Woken {
 }
 
 impl Accepting {
-    /// Takes a connection over and announces what we take. On a worker.
+    /// Takes a connection over and announces what we take; `streams` requests may be open at once, as soon as it is seen that more
+    /// than a few are. On a worker.
     #[must_use]
-    pub fn new(connection: Connection, patience: Patience, head_limits: HeadLimits) -> Self {
+    pub fn new(
+        connection: QuicConnection,
+        patience: Patience,
+        head_limits: HeadLimits,
+        streams: u32,
+    ) -> Self {
         let ours = Settings {
             field_section_bytes_max: Some(u64::from(head_limits.head_bytes_max) + HTTP3_FIELD_BYTES_MORE),
             extended_connect: true,
             ..Settings::DEFAULT
         };
-        let line = Line::new(connection, Role::Server, ours);
+        let line = Line::new(connection.clone(), Role::Server, ours);
         streams::start(&line);
         let begun_ns = ringway_rt::now().mono_ns;
         Self {
             line,
+            connection,
             patience,
             head_limits,
             begun_ns,
@@ -112,6 +125,7 @@ impl Accepting {
             next_id: 0,
             farewell: Farewell::None,
             sleep: None,
+            streams_due: Some(streams).filter(|streams| *streams > QUIC_STREAMS_FIRST),
         }
     }
 
@@ -257,8 +271,14 @@ impl Accepting {
             return None;
         }
         self.next_id = id + 4;
+        self.connection.follow_distance();
         self.line.requests.set(self.line.requests.get() + 1);
         let exchange = Exchange::new(Rc::clone(&self.line), id);
+        if self.line.open.get() * 4 >= QUIC_STREAMS_FIRST
+            && let Some(streams) = self.streams_due.take()
+        {
+            self.line.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+        }
         let limits = MessageLimits::DEFAULT;
         let inflow = Inflow::new(recv, Rc::clone(&exchange), MessageReader::new(Role::Server, limits));
         let sender = Sender::new(send, exchange);
@@ -322,7 +342,14 @@ impl Arrived {
             }
         };
         match first {
-            Some(Ok(Next::Section(len, taken))) => self.read(len, &taken),
+            Some(Ok(Next::Section(len, taken))) => {
+                if self.is_likely_all(len, &taken) {
+                    let until_ns = ringway_rt::now().mono_ns.saturating_add(HTTP3_END_NS_MAX);
+                    // Whether it came is seen where the head is read.
+                    let _ = ringway_rt::until_ns(until_ns, poll_fn(|cx| self.inflow.poll_at_end(cx))).await;
+                }
+                self.read(len, &taken)
+            }
             Some(Ok(Next::TooLarge)) => Err(self.refused(Reject::HeadTooLarge)),
             Some(Ok(Next::End | Next::Data(_))) => Err(self.broken(Fault::Stream(Code::RequestIncomplete))),
             Some(Err(Stop::Fault(fault))) => Err(self.broken(fault)),
@@ -337,9 +364,22 @@ impl Arrived {
         }
     }
 
+    /// Whether nothing but the stream's end is to be expected behind this head, and it has not come yet. A client may send it by
+    /// itself (RFC 9114 §4.1); without it, a request would be forwarded as one with content of unknown length.
+    fn is_likely_all(&mut self, len: usize, taken: &[u8]) -> bool {
+        if self.inflow.poll_at_end(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return false;
+        }
+        let section = self.inflow.reader.section(taken, len);
+        read_request(section, Content::Follows, &self.head_limits).is_ok_and(|head| {
+            let bare = matches!(head.method(), Method::Get | Method::Head | Method::Delete);
+            bare && head.framing() == Framing::Chunked && !head.expects_continue()
+        })
+    }
+
     fn read(mut self, len: usize, taken: &[u8]) -> Result<Incoming, NoHead> {
         let mut cx = Context::from_waker(Waker::noop());
-        let ended = self.inflow.is_at_end(&mut cx);
+        let ended = self.inflow.poll_at_end(&mut cx) == Poll::Ready(true);
         let content = if ended { Content::None } else { Content::Follows };
         let section = self.inflow.reader.section(taken, len);
         let head = match read_request(section, content, &self.head_limits) {

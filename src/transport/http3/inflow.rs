@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream};
@@ -87,15 +87,21 @@ impl Inflow {
         }
     }
 
-    /// Whether the stream has ended behind what was read, as far as that is known without waiting.
-    pub(super) fn is_at_end(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.pieces.get(self.at).is_some_and(Bytes::is_empty) {
-            self.at += 1;
+    /// Whether the stream has ended behind what was read: known once it has, or something else has come.
+    pub(super) fn poll_at_end(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            while self.pieces.get(self.at).is_some_and(Bytes::is_empty) {
+                self.at += 1;
+            }
+            if self.at < PIECES {
+                return Poll::Ready(false);
+            }
+            match self.state {
+                State::Open => ready!(self.poll_read(cx)),
+                State::Finished => return Poll::Ready(true),
+                State::Over(_) => return Poll::Ready(false),
+            }
         }
-        if self.at == PIECES && self.state == State::Open {
-            let _ = self.poll_read(cx);
-        }
-        self.at == PIECES && self.state == State::Finished
     }
 
     /// What the peer has sent is not read any more.

@@ -85,7 +85,12 @@ impl Pair {
                 let seen = Rc::clone(&told);
                 spawn(async move {
                     let Ok((connection, _)) = arriving.handshake(soon()).await else { return };
-                    requests(Accepting::new(connection, patience, HeadLimits::DEFAULT), seen, serve).await;
+                    requests(
+                        Accepting::new(connection, patience, HeadLimits::DEFAULT, LIMITS.streams),
+                        seen,
+                        serve,
+                    )
+                    .await;
                 });
             }
         });

@@ -1,5 +1,5 @@
-//! TLS inside QUIC: rustls's, but for the one alert that it does not choose as TLS over TCP does here, and for what it does not
-//! tell: whether a session was resumed.
+//! TLS inside QUIC: rustls's, but for the one alert that it does not choose as TLS over TCP does here, for one extension that it
+//! takes in place of another, and for what it does not tell: whether a session was resumed.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use quinn_proto::crypto::{
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::AlertDescription;
+
+use crate::limits::CLIENT_HELLO_BYTES_MAX;
+use crate::tls::hello::has_extension;
 
 /// A listener's TLS.
 pub(super) struct Crypto(pub(super) Arc<QuicServerConfig>);
@@ -26,7 +29,7 @@ impl ServerConfig for Crypto {
 
     fn start_session(self: Arc<Self>, version: u32, parameters: &TransportParameters) -> Box<dyn Session> {
         let session = Arc::clone(&self.0).start_session(version, parameters);
-        Box::new(Told { session, flight: Flight::default() })
+        Box::new(Told { session, flight: Flight::default(), hello: Some(Vec::new()) })
     }
 }
 
@@ -72,6 +75,29 @@ impl Flight {
 struct Told {
     session: Box<dyn Session>,
     flight: Flight,
+    /// What has come of the ClientHello, until it has been looked at.
+    hello: Option<Vec<u8>>,
+}
+
+/// quic_transport_parameters (RFC 9001 §8.2).
+const TRANSPORT_PARAMETERS: u16 = 57;
+
+impl Told {
+    /// A client must bring transport parameters (RFC 9001 §8.2); rustls also takes those of a draft, which had another number.
+    fn look_at_hello(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        let Some(hello) = &mut self.hello else { return Ok(()) };
+        hello.extend_from_slice(bytes);
+        match has_extension(hello, TRANSPORT_PARAMETERS) {
+            Some(false) => {
+                let code = TransportErrorCode::crypto(AlertDescription::MissingExtension.into());
+                return Err(TransportError { code, frame: None, reason: String::new() });
+            }
+            // What is no ClientHello is rustls' to refuse.
+            None if hello.len() <= CLIENT_HELLO_BYTES_MAX => {}
+            Some(true) | None => self.hello = None,
+        }
+        Ok(())
+    }
 }
 
 impl Session for Told {
@@ -101,6 +127,7 @@ impl Session for Told {
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        self.look_at_hello(bytes)?;
         let code = |alert: AlertDescription| TransportErrorCode::crypto(alert.into());
         self.session.read_handshake(bytes).map_err(|mut error| {
             if error.code == code(AlertDescription::AccessDenied) {

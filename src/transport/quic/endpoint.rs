@@ -21,7 +21,7 @@ use super::identity::QuicIdentity;
 use super::runtime::Runtime;
 use super::server::QuicTls;
 use super::socket::{Offload, Socket};
-use super::windows::Windows;
+use super::windows::{QuicConnection, Windows};
 
 /// QUIC version 1 (RFC 9000); all other versions are answered by Version Negotiation.
 pub(super) const VERSION_1: u32 = 1;
@@ -216,7 +216,7 @@ impl Arriving {
     ///
     /// # Errors
     /// [`Refused`], for the record and the log; the client has been told.
-    pub async fn handshake(self, deadline_ns: u64) -> Result<(quinn::Connection, Handshake), Refused> {
+    pub async fn handshake(self, deadline_ns: u64) -> Result<(QuicConnection, Handshake), Refused> {
         let Self { incoming, shaking, windows } = self;
         let connecting = incoming.accept().map_err(|error| Refused::from(failure(&error)))?;
         // It is ours before it is done, so that there are two handles (`Runtime::spawn`); nothing is sent on it before.
@@ -229,9 +229,8 @@ impl Arriving {
             return Err(failure(&error).into());
         }
         drop((spare, shaking));
-        windows.apply(&connection);
         let agreed = agreed(&connection);
-        Ok((connection, agreed))
+        Ok((QuicConnection::new(connection, windows), agreed))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use quinn::{AsyncTimer, AsyncUdpSocket};
 use ringway_rt as rt;
 
+use super::batches::Driver;
 use super::socket::{Offload, Socket};
 
 /// The runtime of one endpoint.
@@ -56,7 +57,7 @@ impl quinn::Runtime for Runtime {
     /// the process, because the library locks again on the way out: one in the endpoint's own driver, and one in the
     /// driver of a connection of which there is one handle only.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        rt::spawn_vital(future);
+        rt::spawn_vital(Driver::new(future));
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {

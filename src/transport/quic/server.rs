@@ -8,7 +8,7 @@ use quinn_proto::crypto::rustls::QuicServerConfig;
 
 use crate::limits::{
     QUIC_INCOMING_BUFFERED_BYTES_MAX, QUIC_INCOMING_BYTES_MAX, QUIC_INCOMING_MAX, QUIC_STREAM_WINDOW_BYTES,
-    QUIC_STREAMS_UNI_MAX, QUIC_WINDOW_BYTES_MIN,
+    QUIC_STREAMS_FIRST, QUIC_STREAMS_UNI_MAX, QUIC_WINDOW_BYTES_MIN,
 };
 use crate::tls::server::{self, ServerProfile, TlsConfigError};
 use crate::tls::ticket::TicketSeed;
@@ -26,7 +26,8 @@ const IDLE_MS_MIN: u32 = 5_000;
 /// Limits of each connection of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct QuicLimits {
-    /// Requests at once.
+    /// Requests at once. A connection begins with fewer, and whoever accepts its requests raises them when they are used: quinn
+    /// has room ready for each, some 90 bytes.
     pub streams: u32,
     /// Milliseconds without a packet of the peer after which a connection is gone; at least 5,000. The peer is probed at half
     /// of it, so that a silent request (an event stream, a tunnel) lives: closing an idle connection is the
@@ -79,7 +80,7 @@ pub(super) fn transport(limits: QuicLimits) -> TransportConfig {
     let idle_ms = limits.idle_ms.max(IDLE_MS_MIN);
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.streams.min(QUIC_STREAMS_FIRST)))
         .max_concurrent_uni_streams(VarInt::from_u32(QUIC_STREAMS_UNI_MAX))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
         .keep_alive_interval(Some(Duration::from_millis(u64::from(idle_ms / 2))))

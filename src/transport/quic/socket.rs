@@ -4,15 +4,17 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
-use ringway_rt::{Segments, UdpSocket};
+use ringway_rt::UdpSocket;
 
+use super::batches;
 use super::bound::Bound;
+use super::outgoing::Outgoing;
 
 /// Most datagrams of one send where the kernel does not cut them apart itself: as many as quinn makes at once.
 const SEGMENTS_MAX: usize = 10;
@@ -30,14 +32,11 @@ pub(super) enum Offload {
 #[derive(Debug)]
 pub(super) struct Socket {
     home: Bound<Home>,
-    state: UdpSocketState,
-    /// Segmentation offload was refused.
-    refused: AtomicBool,
     address: SocketAddr,
 }
 
 struct Home {
-    socket: UdpSocket,
+    outgoing: Rc<Outgoing>,
     /// The last batch was not a full one: nothing more is there, and a try would be in vain.
     emptied: Cell<bool>,
 }
@@ -46,39 +45,16 @@ impl Socket {
     pub(super) fn new(socket: std::net::UdpSocket, offload: Offload) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let address = socket.local_addr()?;
-        let home = Home { socket: UdpSocket::from_std(socket)?, emptied: Cell::new(false) };
-        let refused = AtomicBool::new(offload == Offload::None);
-        Ok(Self { home: Bound::new(home), state, refused, address })
+        let outgoing = Outgoing::new(UdpSocket::from_std(socket)?, state, offload != Offload::None);
+        Ok(Self { home: Bound::new(Home { outgoing, emptied: Cell::new(false) }), address })
     }
 
     fn home(&self) -> io::Result<&Home> {
         self.home.home().ok_or_else(|| io::Error::other("a QUIC socket was used away from its worker"))
     }
 
-    fn offloads(&self) -> bool {
-        !self.refused.load(Ordering::Relaxed) && self.state.max_gso_segments() > 1
-    }
-
-    /// Sends without the kernel's help. Of what does not fit, the rest is lost, as on the network; nothing at all is
-    /// `WouldBlock`.
-    fn send_one_by_one(home: &Home, transmit: &Transmit<'_>) -> io::Result<()> {
-        let segment_bytes = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        let mut rest = transmit.contents;
-        while !rest.is_empty() {
-            let segments = Segments {
-                destination: transmit.destination,
-                source: transmit.src_ip,
-                ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
-                contents: rest,
-                segment_bytes,
-            };
-            match home.socket.send_segments(&segments) {
-                Ok(sent) => rest = rest.get(sent.max(1) * segment_bytes..).unwrap_or_default(),
-                Err(error) if rest.len() == transmit.contents.len() => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(())
+    fn state(&self) -> Option<&UdpSocketState> {
+        self.home.home().map(|home| &home.outgoing.state)
     }
 }
 
@@ -90,30 +66,10 @@ impl AsyncUdpSocket for Socket {
     /// Fails with `WouldBlock` only: what else a network refuses is a loss like others, and QUIC recovers from it.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let home = self.home()?;
-        let result = match transmit.segment_size {
-            Some(_) if !self.offloads() => Self::send_one_by_one(home, transmit),
-            _ => self.state.try_send((&home.socket).into(), transmit),
-        };
-        let result = match result {
-            Err(error) if transmit.segment_size.is_some() && refuses_offload(&error) => {
-                if !self.refused.swap(true, Ordering::Relaxed) {
-                    tracing::info!(%error, "segmentation offload is refused: datagrams are sent one by one");
-                }
-                Self::send_one_by_one(home, transmit)
-            }
-            result => result,
-        };
-        match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                home.socket.blocked();
-                Err(error)
-            }
-            Err(error) => {
-                tracing::debug!(%error, destination = %transmit.destination, "datagrams were not sent");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        batches::sent(
+            transmit.segment_size.map_or(1, |bytes| transmit.contents.len().div_ceil(bytes.max(1))),
+        );
+        home.outgoing.put(transmit)
     }
 
     fn poll_recv(
@@ -125,10 +81,10 @@ impl AsyncUdpSocket for Socket {
         let home = self.home()?;
         loop {
             if home.emptied.get() {
-                ready!(home.socket.poll_readable(cx))?;
+                ready!(home.outgoing.socket.poll_readable(cx))?;
                 home.emptied.set(false);
             }
-            match self.state.recv((&home.socket).into(), into, metas) {
+            match home.outgoing.state.recv((&home.outgoing.socket).into(), into, metas) {
                 Ok(count) => {
                     home.emptied.set(count < BATCH_SIZE);
                     return Poll::Ready(Ok(count));
@@ -147,21 +103,17 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        if self.offloads() { self.state.max_gso_segments() } else { SEGMENTS_MAX }
+        let offload = self.home.home().map(|home| &home.outgoing).filter(|outgoing| outgoing.offloads());
+        batches::allowed(offload.map_or(SEGMENTS_MAX, |outgoing| outgoing.state.max_gso_segments()))
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        self.state().map_or(1, UdpSocketState::gro_segments)
     }
 
     fn may_fragment(&self) -> bool {
-        self.state.may_fragment()
+        self.state().is_none_or(UdpSocketState::may_fragment)
     }
-}
-
-/// EIO: the interface cannot. EINVAL: the kernel will not.
-fn refuses_offload(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
 }
 
 /// The socket itself is gone.
@@ -175,6 +127,6 @@ struct Poller(Arc<Socket>);
 
 impl UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.home()?.socket.poll_writable(cx).map(Ok)
+        self.0.home()?.outgoing.socket.poll_writable(cx).map(Ok)
     }
 }

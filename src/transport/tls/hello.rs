@@ -99,8 +99,23 @@ fn parse(body: &[u8]) -> Result<Hello, TlsFailure> {
     name(&mut reader).map(Hello::Complete).ok_or(TlsFailure::Malformed)
 }
 
-/// RFC 8446 §4.1.2 and RFC 6066 §3. `None`: it cannot be read.
+/// RFC 6066 §3. `None`: it cannot be read.
 fn name(reader: &mut Reader<'_>) -> Option<Option<Box<str>>> {
+    match extension(reader, SERVER_NAME)? {
+        Some(body) => host(&mut Reader(body)),
+        None => Some(None),
+    }
+}
+
+/// Whether the ClientHello at the front of the bytes of a handshake over QUIC has an extension of this number; such bytes are in no
+/// records (RFC 9001 §4). `None`: it is not complete, or cannot be read.
+pub(crate) fn has_extension(messages: &[u8], kind: u16) -> Option<bool> {
+    let body = message(messages).ok()??;
+    extension(&mut Reader(body), kind).map(|found| found.is_some())
+}
+
+/// The body of the extension of this number (RFC 8446 §4.1.2). `None`: the message cannot be read.
+fn extension<'a>(reader: &mut Reader<'a>, wanted: u16) -> Option<Option<&'a [u8]>> {
     reader.take(2 + 32)?;
     let session = usize::from(reader.u8()?);
     reader.take(session)?;
@@ -117,8 +132,8 @@ fn name(reader: &mut Reader<'_>) -> Option<Option<Box<str>>> {
         let kind = extensions.u16()?;
         let length = usize::from(extensions.u16()?);
         let body = extensions.take(length)?;
-        if kind == SERVER_NAME {
-            return host(&mut Reader(body));
+        if kind == wanted {
+            return Some(Some(body));
         }
     }
     Some(None)
@@ -213,6 +228,18 @@ mod tests {
                 assert_eq!(peek(&bytes[..end]), Ok(Hello::Partial), "fragments of {fragment}, {end} bytes");
             }
         }
+    }
+
+    #[test]
+    fn an_extension_is_looked_for_in_a_whole_message() {
+        let message = hello(Some("a.b"));
+        for (kind, there) in [(43, true), (SERVER_NAME, true), (57, false)] {
+            assert_eq!(has_extension(&message, kind), Some(there), "{kind}");
+            for end in 0..message.len() {
+                assert_eq!(has_extension(&message[..end], kind), None, "{kind}, {end} bytes");
+            }
+        }
+        assert_eq!(has_extension(&[2, 0, 0, 0], 43), None);
     }
 
     #[test]
