@@ -10,6 +10,8 @@ use ringway_wire::trailers::Trailers;
 
 /// Up to here data is copied behind what is gathered; above, it is written from where it lies.
 const COPY_BYTES_MAX: usize = 4096;
+/// Ends a chunk's data.
+const CHUNK_END: &[u8] = b"\r\n";
 
 /// A connection and what is to be written on it.
 pub(super) struct Http1Writer<'s> {
@@ -59,9 +61,9 @@ impl<'s> Http1Writer<'s> {
         if chunked {
             http1::write_chunk_head(buffer.vec_mut(), bytes.len() as u64);
         }
-        let small = bytes.len() <= COPY_BYTES_MAX.min(buffer.spare().saturating_sub(2));
+        let small = bytes.len() <= COPY_BYTES_MAX && self.make_room(bytes.len() + CHUNK_END.len());
         if small {
-            buffer.vec_mut().extend_from_slice(bytes);
+            self.buffer().vec_mut().extend_from_slice(bytes);
             if chunked {
                 self.end_chunk();
             }
@@ -69,8 +71,18 @@ impl<'s> Http1Writer<'s> {
         small
     }
 
+    /// Room for so many bytes behind what is gathered, in a larger buffer if need be. `false`: it is as large as it gets.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        if self.buffer().spare() < bytes
+            && let Some(buffer) = self.gathered.take_if(|buffer| buffer.class() == Class::K4)
+        {
+            self.gathered = Some(buffer.grown());
+        }
+        self.buffer().spare() >= bytes
+    }
+
     pub(super) fn end_chunk(&mut self) {
-        self.buffer().vec_mut().extend_from_slice(b"\r\n");
+        self.buffer().vec_mut().extend_from_slice(CHUNK_END);
     }
 
     pub(super) fn last_chunk(&mut self, trailers: Option<&Trailers>) {
