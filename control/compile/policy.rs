@@ -1,6 +1,6 @@
 //! Authenticators, limits and chains.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ringway_policy::headers::check_edit;
 use ringway_policy::limits::{CHAIN_LIMITS_MAX, CHALLENGES_MAX};
@@ -183,23 +183,12 @@ fn one_step(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option
 }
 
 fn authenticate(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Option<Policy> {
+    let applications = allowed(compiler, value, &place.clone().key("applications"));
     let (names, place) = match value.find("any_of") {
         Some(names) => (names, place.clone().key("any_of")),
         None => (value, place.clone()),
     };
-    let mut any_of = Vec::new();
-    for (index, name) in names.elements().iter().enumerate() {
-        let Some(name) = name.text() else { continue };
-        let Some(found) = compiler.find(Kind::Authenticator, name, || place.clone().index(index)) else {
-            continue;
-        };
-        if any_of.contains(&found) {
-            let message = format!("`{name}` stands twice");
-            compiler.found.push(Diagnostic::error(Class::Conflict, place.clone().index(index), message));
-        } else {
-            any_of.push(found);
-        }
-    }
+    let any_of = named(compiler, Kind::Authenticator, names, &place);
     if any_of.len() > CHALLENGES_MAX {
         let message = format!("a step has at most {CHALLENGES_MAX} authenticators");
         compiler.found.push(Diagnostic::error(Class::Conflict, place.clone(), message));
@@ -208,7 +197,39 @@ fn authenticate(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Op
         let message = "nobody could pass: there is no authenticator";
         compiler.found.push(Diagnostic::error(Class::BadValue, place, message).saying("name at least one"));
     }
-    Some(Policy::Authenticate { any_of })
+    Some(Policy::Authenticate { any_of, applications })
+}
+
+/// The applications that may pass, ascending; none where all may.
+fn allowed(compiler: &mut Compiler<'_>, value: &Value, place: &Place) -> Vec<u32> {
+    let Some(names) = value.find("applications") else { return Vec::new() };
+    let mut applications = named(compiler, Kind::Application, names, place);
+    if names.elements().is_empty() {
+        let message = "nobody could pass: there is no application";
+        let diagnostic = Diagnostic::error(Class::BadValue, place.clone(), message);
+        compiler
+            .found
+            .push(diagnostic.saying("name at least one, or leave the key out to let all of them pass"));
+    }
+    applications.sort_unstable();
+    applications
+}
+
+/// What a list of names refers to, in its order.
+fn named(compiler: &mut Compiler<'_>, kind: Kind, names: &Value, place: &Place) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut seen = HashSet::new();
+    for (index, name) in names.elements().iter().enumerate() {
+        let Some(name) = name.text() else { continue };
+        let Some(found) = compiler.find(kind, name, || place.clone().index(index)) else { continue };
+        if seen.insert(found) {
+            all.push(found);
+        } else {
+            let message = format!("`{name}` stands twice");
+            compiler.found.push(Diagnostic::error(Class::Conflict, place.clone().index(index), message));
+        }
+    }
+    all
 }
 
 /// Renames first, then removals, then what is set and added.

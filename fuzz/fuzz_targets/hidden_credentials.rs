@@ -31,7 +31,7 @@ fn world() -> (Snapshot, Prepared) {
         name: name.to_owned(),
         kind: AuthenticatorKind::ApiKey { place, hide: true },
     };
-    let authenticate = Policy::Authenticate { any_of: vec![0, 1, 2] };
+    let authenticate = Policy::Authenticate { any_of: vec![0, 1, 2], applications: Vec::new() };
     let edits = Policy::Headers {
         request: vec![
             FieldEdit::Rename { from: "accept".to_owned(), to: "x-a".to_owned() },

@@ -53,6 +53,12 @@ impl Identity {
         Some(Self { application_id, credential_id: row.id, application, credential })
     }
 
+    /// Whether it is one of these applications, ascending, of the tables that gave the identity; none listed means that all are meant.
+    #[must_use]
+    pub fn is_among(&self, applications: &[u32]) -> bool {
+        applications.is_empty() || applications.binary_search(&self.application.0).is_ok()
+    }
+
     /// Name of the application, in the tables that gave the identity.
     #[must_use]
     pub fn application_name<'a>(&self, tables: &Tables<'a>) -> &'a str {

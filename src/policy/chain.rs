@@ -88,6 +88,7 @@ pub struct Refused {
 enum Did {
     Proved(Identity),
     NotProved(Unproved),
+    NotAllowed(Identity),
     Counted(Counted),
     CountedNothing,
     MissedItsKey,
@@ -100,6 +101,7 @@ impl Did {
         match self {
             Self::Proved(_) | Self::CountedNothing | Self::Edited => None,
             Self::NotProved(unproved) => Some(unproved.outcome()),
+            Self::NotAllowed(_) => Some(Outcome::Forbidden),
             Self::Counted(counted) => (!counted.admitted).then_some(Outcome::RateLimited),
             Self::MissedItsKey => Some(Outcome::RateLimited),
             Self::CouldNotEdit(_) => Some(Outcome::Internal),
@@ -158,12 +160,15 @@ impl Run {
         overlay: &mut Overlay,
     ) -> Did {
         match &step.act {
-            Act::Authenticate { any_of, hides, .. } => {
+            Act::Authenticate { any_of, applications, hides, .. } => {
                 let authenticators = any_of.iter().filter_map(|index| prepared.authenticator(*index));
                 match api_key::authenticate(authenticators, prepared.under(), facts, &mut memory.keys) {
                     Err(unproved) => Did::NotProved(unproved),
                     Ok(identity) => {
                         self.passed.decisions.identity = Some(identity);
+                        if !identity.is_among(applications) {
+                            return Did::NotAllowed(identity);
+                        }
                         match hides.apply(facts.head, overlay, &mut self.passed.query) {
                             Ok(()) => Did::Proved(identity),
                             Err(bad) => Did::CouldNotEdit(bad),

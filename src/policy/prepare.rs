@@ -51,11 +51,12 @@ pub(crate) struct Step {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Act {
-    /// Indices of authenticators, their challenges, and what is taken out of a request that passes.
+    /// Indices of authenticators, their challenges, who may pass (indices of applications, ascending; empty: all), and what is taken
+    /// out of a request that passes.
     ///
     /// INVARIANT: the first enforced step of a chain hides for all of them, and no other hides anything: cookies are
     /// rewritten once.
-    Authenticate { any_of: Vec<u32>, challenges: Vec<Vec<u8>>, hides: Hides },
+    Authenticate { any_of: Vec<u32>, challenges: Vec<Vec<u8>>, applications: Vec<u32>, hides: Hides },
     /// Index of a limit.
     Limit(u32),
     /// Checked edits.
@@ -229,7 +230,7 @@ impl Prepared {
     fn step_of(&self, chain: &str, step: &model::Step) -> Result<Step, PrepareError> {
         let dangling = |what| PrepareError::Dangling { chain: chain.to_owned(), what };
         let act = match &step.policy {
-            model::Policy::Authenticate { any_of } => {
+            model::Policy::Authenticate { any_of, applications } => {
                 if any_of.len() > CHALLENGES_MAX {
                     let (chain, what) = (chain.to_owned(), "authenticators in one step");
                     return Err(PrepareError::TooMany { chain, what, max: CHALLENGES_MAX });
@@ -238,7 +239,8 @@ impl Prepared {
                 let challenges: Option<Vec<_>> = any_of.iter().map(challenge).collect();
                 let challenges = challenges.filter(|all| !all.is_empty());
                 let challenges = challenges.ok_or_else(|| dangling("an authenticator"))?;
-                Act::Authenticate { any_of: any_of.clone(), challenges, hides: Hides::default() }
+                let (any_of, applications) = (any_of.clone(), applications.clone());
+                Act::Authenticate { any_of, challenges, applications, hides: Hides::default() }
             }
             model::Policy::Limit(index) => {
                 self.limit(*index).ok_or_else(|| dangling("a limit"))?;

@@ -83,7 +83,7 @@ macro_rules! stages {
 
 stages! {
     6 Authenticate "authenticate" Request Closes
-        "One of the listed authenticators must know the caller, or the request is refused with 401 and all their challenges.";
+        "One of the listed authenticators must know the caller, or the request is refused with 401 and all their challenges; where applications are listed, the caller must be one of them, or it is refused with 403.";
     12 Limit "limit" Request Closes
         "Counts the request against a named rate and refuses it with 429 when the rate is used up. A table that is full shares one cell among newcomers: they stay limited.";
     20 Headers "headers" Both Closes

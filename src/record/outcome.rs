@@ -204,8 +204,8 @@ outcomes! {
         "The credential is known and past its expiry.",
         "Tell the application's owner to rotate; two credentials may be active at once.";
     27 Forbidden "forbidden" Refusal Some(403), (ours "forbidden"), "Forbidden", Some("http_request_denied"),
-        "The credential is good and not allowed here. Kept for subscriptions and scopes: no policy of this version says so.",
-        "Compare the application's subscriptions with the route's chain.";
+        "The credential is good, and its application is not among those that the chain allows (`authenticate.applications`).",
+        "The record names the application: list it in the chain if it should pass.";
     28 RateLimited "rate_limited" Refusal Some(429), (iana "quota-exceeded"), "Quota exceeded", Some("http_request_denied"),
         "A limit of the chain is used up; Retry-After says for how long.",
         "See which limit and which key in the record; raise it, or talk to the caller.";

@@ -27,7 +27,7 @@ use crate::keys::{SigningKey, Trust};
 /// First bytes of every snapshot. The last one is what ends a text file, so that none is taken for one.
 pub const MAGIC: [u8; 8] = *b"RINGWAY\x1a";
 /// Version of all that this crate lays out. It goes up with any change of layout or meaning.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 /// Bytes before the section table.
 pub const FIXED_BYTES: usize = 160;
 /// Bytes of the section table.

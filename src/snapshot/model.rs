@@ -450,6 +450,8 @@ pub enum Policy {
     Authenticate {
         /// Tried in order.
         any_of: Vec<u32>,
+        /// Who of those known may pass (indices), ascending and each once; empty: all of them.
+        applications: Vec<u32>,
     },
     /// This limit (index).
     Limit(u32),

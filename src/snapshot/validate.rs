@@ -68,7 +68,7 @@ pub(crate) fn small_indices(small: &Small) -> Checked {
         ensure(row > 0 || chain.steps.is_empty(), Section::Chains, row, "the empty chain is not empty")?;
         for step in &chain.steps {
             let fine = match &step.policy {
-                Policy::Authenticate { any_of } => {
+                Policy::Authenticate { any_of, .. } => {
                     !any_of.is_empty() && any_of.iter().all(|one| below(*one, small.authenticators.len()))
                 }
                 Policy::Limit(limit) => below(*limit, small.limits.len()),
@@ -344,8 +344,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Applications share the credentials out among them, in order and without a gap.
+    /// Applications share the credentials out among them, in order and without a gap; those that a chain lets pass are theirs.
     fn identities(&self) -> Checked {
+        self.allowed()?;
         let mut next = 0_u32;
         for (at, bytes) in self.tables.applications.iter().enumerate() {
             let row = ApplicationRow::read(bytes);
@@ -369,6 +370,25 @@ impl Check<'_> {
         }
         let all = next as usize == self.tables.credentials.len();
         ensure(all, Section::Credentials, next as usize, "a credential belongs to no application")
+    }
+
+    /// Applications that a step lets pass are there, ascending and each once: they are searched by halves.
+    fn allowed(&self) -> Checked {
+        for (row, chain) in self.small.chains.iter().enumerate() {
+            for step in &chain.steps {
+                let Policy::Authenticate { applications, .. } = &step.policy else { continue };
+                let count = self.tables.applications.len();
+                let there = applications.last().is_none_or(|last| (*last as usize) < count);
+                let ascend = applications.is_sorted_by(|one, next| one < next);
+                ensure(
+                    there && ascend,
+                    Section::Chains,
+                    row,
+                    "there is no such application, or it is out of order",
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

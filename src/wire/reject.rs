@@ -48,7 +48,7 @@ reject_table! {
         TargetForm, 400, "target-form";
         /// The target is over the limit (RFC 9110 §15.5.15).
         TargetTooLong, 414, "target-too-long";
-        /// A version that is neither 1.0 nor 1.1 (RFC 9110 §2.5).
+        /// Another major version than HTTP/1; a minor one above 1.1 is read as 1.1 (RFC 9110 §2.5).
         Version, 505, "version";
         /// CONNECT, which this gateway does not offer (RFC 9110 §9.3.6; open-proxy abuse).
         Connect, 501, "connect";

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -222,6 +223,43 @@ fn a_reply_that_is_cut_is_broken_off_and_never_taken_for_whole() {
     assert!(!came.windows(11).any(|window| window == b"grpc-status"), "{}", String::from_utf8_lossy(&came));
     assert!(!came.ends_with(b"0\r\n\r\n"));
     node.assert_outcome("upstream_body_short");
+}
+
+/// Long before the silence of an upstream counts: that is a minute.
+#[test]
+fn a_caller_that_leaves_a_resting_stream_ends_it_upstream() {
+    let (told, resets) = channel();
+    let told = Mutex::new(told);
+    let upstream = endpoint(&[], move |served| {
+        while let Some(next) = served.next() {
+            if next.ends() {
+                let fields = [(":status", "200"), ("content-type", "application/grpc+proto")];
+                served.send(head(next.stream, 0, &fields));
+                served.send(frame(DATA, 0, next.stream, REPLY));
+            }
+            if next.kind == frames::RST_STREAM {
+                told.lock().unwrap().send(next.code()).unwrap();
+            }
+        }
+    });
+    let node = Node::start(&site(upstream.address));
+    for (content_type, message) in
+        [("application/grpc-web", "hi"), ("application/grpc-web-text", "AAAAAAJoaQ==")]
+    {
+        for resets_us in [false, true] {
+            let mut client = node.connect();
+            client.send(format!(
+                "POST /web/s.S/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: {content_type}\r\nContent-Length: 0\r\n\r\n"
+            ));
+            client.until(message.as_bytes());
+            if resets_us {
+                socket2::SockRef::from(client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            drop(client);
+            assert_eq!(resets.recv_timeout(Duration::from_secs(20)), Ok(frames::CANCEL), "{content_type}");
+            node.assert_outcome("client_closed");
+        }
+    }
 }
 
 /// What a page does with its own site: calls in both forms, a failing one, a refused one, and a stream of messages that comes

@@ -6,8 +6,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::http2_client::{
-    CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, PROTOCOL_ERROR, RST_STREAM, WHOLE,
-    block, request,
+    CONTINUATION, Client, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, PROTOCOL_ERROR,
+    RST_STREAM, WHOLE, block, request,
 };
 use crate::node::{Node, also_on_epoll};
 use crate::raw::Raw;
@@ -138,4 +138,100 @@ fn requests_that_are_none_are_recorded() {
     Client::connect(node.address).send(DATA, 0, 0, "x").assert_goes_away(PROTOCOL_ERROR);
     assert_eq!(node.connect().ask("GET /last HTTP/1.1\r\nHost: api.test\r\n\r\n").status, 200);
     assert_eq!(node.assert_outcome("served")["path"], "/last");
+}
+
+/// A request in the place of a part of one.
+const LINE: &str = "/ HTTP/1.1\r\nHost: x\r\n\r\nGET /smuggled";
+
+/// Pseudo-fields that would be more than they are, or nothing, once they are written as HTTP/1.1.
+const PSEUDO: &[(&str, &[&str])] = &[
+    (":path", &[LINE, "", "a", "/a b", "/a\r\nx: y", "/a\nb", "/a\tb", "/\0", "http://x/", "?a"]),
+    (":method", &[LINE, "", "GE T", "GET\n", "POST / HTTP/1.1", "P\0", "G(T"]),
+    (":scheme", &["", "ftp", "http ", "http://x/?", "http\r\nx: y"]),
+    (":authority", &["", "a b", "x@api.test", "api.test/x", "api.test#", "api.test,x", "api.test\r\nx: y"]),
+];
+
+/// Fields of the same kind.
+const MORE: &[&[(&str, &str)]] = &[
+    &[("transfer-encoding", "chunked")],
+    &[("transfer-encoding", "")],
+    &[("transfer-encoding ", "chunked")],
+    &[(" transfer-encoding", "chunked")],
+    &[("transfer-encoding:", "chunked")],
+    &[("transfer-encoding: chunked\r\nx", "y")],
+    &[("x\r\ntransfer-encoding", "chunked")],
+    &[("x\ny", "z")],
+    &[("x\0", "y")],
+    &[("x:y", "z")],
+    &[("x y", "z")],
+    &[("x(", "z")],
+    &[("x\"", "z")],
+    &[("X", "y")],
+    &[("", "y")],
+    &[(":", "y")],
+    &[(":x", "y")],
+    &[(":status", "200")],
+    &[(":protocol", "websocket")],
+    &[("x", "a\r\ntransfer-encoding: chunked")],
+    &[("x", "a\nb")],
+    &[("x", "a\rb")],
+    &[("x", "a\0b")],
+    &[("x", " a")],
+    &[("x", "a\t")],
+    &[("connection", "x")],
+    &[("keep-alive", "1")],
+    &[("proxy-connection", "close")],
+    &[("upgrade", "h2c")],
+    &[("http2-settings", "AA")],
+    &[("host", "other.test")],
+    &[("host", "a b")],
+    &[("host", "api.test"), ("host", "api.test")],
+    &[("content-length", "0"), ("content-length", "1")],
+    &[("content-length", "+0")],
+    &[("content-length", "0, 0")],
+    &[("content-length", "")],
+    &[("content-length", "1")],
+    &[("expect", "100-continue, x")],
+];
+
+/// What would be another request, or another field, once it is written as HTTP/1.1.
+#[test]
+fn nothing_is_smuggled_through_a_downgrade() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).http2());
+    let pseudo = |name: &str, value: &str| {
+        let usual = [(":method", "POST"), (":scheme", "http"), (":authority", "api.test"), (":path", "/")];
+        block(&usual.map(|(known, usual)| (known, if known == name { value } else { usual })))
+    };
+    let mut heads = Vec::new();
+    for (name, values) in PSEUDO {
+        heads.extend(values.iter().map(|value| pseudo(name, value)));
+    }
+    for more in MORE {
+        heads.push(request("POST", "/", more));
+    }
+    for head in &heads {
+        let mut client = Client::connect(node.address);
+        client.send(HEADERS, WHOLE, 1, head);
+        let said = loop {
+            let frame = client.next().expect("it is told");
+            if matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY) {
+                break frame;
+            }
+        };
+        let refused = said.kind != HEADERS || matches!(said.status(), 400 | 417 | 501);
+        assert!(refused, "{}: {said:?}", head.escape_ascii());
+        upstream.assert_untouched();
+    }
+    // Content that reads like a request stays content, whatever the method.
+    let content = "GET /smuggled HTTP/1.1\r\nHost: api.test\r\n\r\n";
+    for method in ["GET", "HEAD", "POST", "DELETE", "TRACE"] {
+        let mut client = Client::connect(node.address);
+        client.send(HEADERS, END_HEADERS, 1, request(method, "/", &[])).send(DATA, END_STREAM, 1, content);
+        assert_eq!(client.next_of_stream().status(), 200, "{method}");
+        let head = upstream.head();
+        assert!(head.starts_with(&format!("{method} / HTTP/1.1\r\n")), "{head}");
+        assert!(head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    }
+    upstream.assert_untouched();
 }

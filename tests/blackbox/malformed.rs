@@ -27,7 +27,7 @@ const HEADS: &[Class] = &[
     (Reject::TargetForm, "GET * HTTP/1.1\r\nHost: api.test\r\n\r\n", "malformed_target"),
     (Reject::TargetForm, "GET ftp://api.test/ HTTP/1.1\r\nHost: api.test\r\n\r\n", "malformed_target"),
     (Reject::Version, "GET / HTTP/2.0\r\nHost: api.test\r\n\r\n", "version_unsupported"),
-    (Reject::Version, "GET / HTTP/1.2\r\nHost: api.test\r\n\r\n", "version_unsupported"),
+    (Reject::Version, "GET / HTTP/0.9\r\nHost: api.test\r\n\r\n", "version_unsupported"),
     (Reject::Connect, "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n", "connect_not_allowed"),
     (Reject::FieldName, "GET / HTTP/1.1\r\nHost: api.test\r\nX : 1\r\n\r\n", "malformed_head"),
     (Reject::FieldName, "GET / HTTP/1.1\r\nHost: api.test\r\n: 1\r\n\r\n", "malformed_head"),
@@ -306,6 +306,50 @@ fn what_follows_a_malformed_request_on_its_connection_is_never_read_as_a_request
     assert_eq!(dotted.ask(format!("GET /%2f HTTP/1.1\r\nHost: api.test\r\n\r\n{smuggled}")).status, 400);
     dotted.assert_closed();
     upstream.assert_untouched();
+}
+
+/// RFC 9110 §2.5: what is of HTTP/1 and newer than we know is read, answered and passed on as HTTP/1.1.
+#[test]
+fn a_higher_minor_version_is_taken_for_the_highest_that_is_known() {
+    let upstream = Scripted::answering("HTTP/1.3 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    for version in ["1.2", "1.9"] {
+        let reply = client.ask(format!("GET /a HTTP/{version}\r\nHost: api.test\r\n\r\n"));
+        assert!(reply.status == 200 && reply.head.starts_with("HTTP/1.1 200"), "{}", reply.head);
+        let head = upstream.head();
+        assert!(head.starts_with("GET /a HTTP/1.1\r\n"), "{head}");
+    }
+    assert_eq!(client.ask("GET / HTTP/1.2\r\n\r\n").status, 400, "its rules are those of HTTP/1.1");
+    client.assert_closed();
+}
+
+/// RFC 9112 §2.2: old clients send an empty line too many after a body. That is no request, be it followed by one or by the end.
+#[test]
+fn an_empty_line_after_a_request_is_no_request() {
+    let upstream = Scripted::ok();
+    let node =
+        Node::start(&Site::to(upstream.address).settings("timeouts: {head: 300ms, keep_alive: 300ms}"));
+    let post = "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1\r\n\r\na";
+    for end in ["\r\n", "\r"] {
+        let mut client = node.connect();
+        client.send(format!("{post}{end}")).finish();
+        assert_eq!(client.reply().status, 200);
+        client.assert_ends_in_order();
+        node.assert_outcome("served");
+    }
+    // The same where nothing ends but our patience.
+    let mut client = node.connect();
+    assert_eq!(client.ask(format!("{post}\r\n")).status, 200);
+    client.assert_ends_in_order();
+    node.assert_outcome("served");
+    // A head that is cut takes no reply back that was sent before it.
+    let mut client = node.connect();
+    client.send(format!("{post}GET /b HT")).finish();
+    assert_eq!(client.reply().status, 200);
+    client.assert_ends_in_order();
+    node.assert_outcome("served");
+    node.assert_outcome("client_closed");
 }
 
 #[test]

@@ -51,6 +51,43 @@ fn a_request_without_a_valid_key_is_401_with_a_challenge() {
 }
 
 #[test]
+fn an_application_that_is_known_and_not_allowed_is_403() {
+    let other = "0123456789abcdef-other";
+    let upstream = Scripted::ok();
+    let chain = "{authenticate: {any_of: [keys], applications: [beta]}}";
+    let node = Node::start(
+        &guarded(&upstream, chain)
+            .route(&format!("/shadow: {{to: one, chain: [{}]}}", chain.replace("}}", "}, mode: shadow}")))
+            .route(&format!("/off: {{to: one, chain: [{}]}}", chain.replace("}}", "}, mode: \"off\"}")))
+            .more("  beta: {credentials: [{api_key: \"file:other.key\"}]}")
+            .file("other.key", other),
+    );
+    let reply = ask(&node, &format!("X-API-Key: {GOOD}\r\n"));
+    assert_eq!((reply.status, reply.field("www-authenticate")), (403, None), "{}", reply.head);
+    assert_eq!(reply.field("content-type"), Some("application/problem+json"), "{}", reply.head);
+    assert!(reply.text().contains("urn:ringway:problem/forbidden"), "{}", reply.text());
+    let record = node.assert_outcome("forbidden");
+    assert_eq!((&record["stage"], &record["status"]), (&"authenticate".into(), &403.into()), "{record}");
+    assert!(record["application"].is_string(), "whom to let in is known: {record}");
+    upstream.assert_untouched();
+
+    assert_eq!(ask(&node, &format!("X-API-Key: {other}\r\n")).status, 200);
+    node.assert_outcome("served");
+    assert_eq!(ask(&node, "").status, 401, "who is unknown is asked who it is");
+    node.assert_outcome("credential_missing");
+
+    let to = |path: &str| {
+        node.connect().ask(format!("GET {path} HTTP/1.1\r\nHost: api.test\r\nX-API-Key: {GOOD}\r\n\r\n"))
+    };
+    assert_eq!(to("/shadow").status, 200);
+    let record = node.assert_outcome("served");
+    assert!(record["shadow_refused"].to_string().contains("authenticate"), "{record}");
+    assert_eq!(to("/off").status, 200);
+    let record = node.assert_outcome("served");
+    assert!(record.get("shadow_refused").is_none(), "{record}");
+}
+
+#[test]
 fn requests_beyond_the_rate_are_429_and_say_when_to_come_back() {
     let upstream = Scripted::ok();
     let site = guarded(&upstream, "{limit: slow}").more("limits: {slow: {rate: 2/h, by: ip}}");

@@ -160,6 +160,14 @@ impl Raw {
         std::mem::take(&mut self.read)
     }
 
+    /// Fails unless the peer has closed and nothing more came, not even a reset, which can take back what was sent before.
+    pub(crate) fn assert_ends_in_order(&mut self) {
+        assert!(self.tls.is_none(), "for plain connections");
+        let ended = self.stream.read_to_end(&mut self.read);
+        assert!(ended.is_ok(), "{ended:?}");
+        assert!(self.read.is_empty(), "more came: {:?}", String::from_utf8_lossy(&self.read));
+    }
+
     /// Fails unless the peer has closed and nothing more came.
     pub(crate) fn assert_closed(&mut self) {
         let rest = self.rest();

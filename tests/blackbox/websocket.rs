@@ -58,6 +58,23 @@ fn a_tunnel_carries_bytes_both_ways_and_half_closes() {
     node.wait_metric("ringway_tunnels_open", "", |open| open == 0.0);
 }
 
+/// RFC 9110 §15.5.22: a 426 names the protocol, and the upstream's naming ends at this hop.
+#[test]
+fn a_reply_that_demands_an_upgrade_names_it() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n",
+    );
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    let old = UPGRADE.replace("Version: 13", "Version: 8");
+    for request in ["GET /ws/a HTTP/1.1\r\nHost: api.test\r\n\r\n", &old] {
+        let reply = client.ask(request);
+        assert_eq!((reply.status, reply.field("upgrade")), (426, Some("websocket")), "{}", reply.head);
+        assert_eq!(reply.field("sec-websocket-version"), Some("13"), "{}", reply.head);
+        assert_eq!(reply.field("connection"), Some("upgrade"), "{}", reply.head);
+    }
+}
+
 #[test]
 fn an_upgrade_on_a_route_without_websocket_is_refused() {
     let upstream = Scripted::start(echo);

@@ -17,12 +17,14 @@ object:
     {"hear": true}                     waits for a line of input
     {"closed": true}                   waits for the connection's end
     {"times": n, "do": [steps]}        as often, until the connection ends; "*" in names is the number of the round
+    {"refused": "a*", "do": [steps]}   again and again, until this stream was reset or got a status from 400
 
 At the end of each script one line says what every stream named without a digit at its end saw, which GOAWAY came, and how the
 connection ended.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 
@@ -228,6 +230,15 @@ class Client(QuicConnectionProtocol):
                     if self.closed_with is None:
                         await self.step(inner, turn)
                 await asyncio.sleep(0)
+        elif "refused" in step:
+            until = asyncio.get_running_loop().time() + PATIENCE
+            for turn in itertools.count():
+                for inner in step["do"]:
+                    await self.step(inner, turn)
+                told = self.seen[self.names[step["refused"].replace("*", str(turn))]].told()
+                if told["reset"] is not None or (told["status"] or 0) >= 400 or self.closed_with is not None:
+                    break
+                assert asyncio.get_running_loop().time() < until, f"never refused: {told}"
 
 
 async def main(address, port, ca, name, scripts):

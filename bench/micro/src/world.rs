@@ -105,7 +105,7 @@ fn model(size: Size) -> Result<Model, String> {
 fn chain() -> Chain {
     let set = |name: &str, value: &str| FieldEdit::Set { name: name.to_owned(), value: value.to_owned() };
     let steps = vec![
-        Policy::Authenticate { any_of: vec![0] },
+        Policy::Authenticate { any_of: vec![0], applications: Vec::new() },
         Policy::Limit(0),
         Policy::Headers {
             request: vec![set("x-edge", "par1")],

@@ -199,6 +199,56 @@ limits: {l: {rate: 1/s, by: "header:Connection"}}
 }
 
 #[test]
+fn applications_that_may_pass_are_there_once() {
+    check(
+        r#"
+authenticators: {k: {api_key: {}}}
+applications: {acme: {credentials: [{api_key: env:ACME_KEY}]}}
+chains:
+  a: [{authenticate: {any_of: [k], applications: [acme, acmee, acme]}}]
+  b: [{authenticate: {any_of: k, applications: []}}]
+  c: [{authenticate: {applications: [acme]}}]
+  d: [{authenticate: {any_of: [k], aplications: [acme]}}]
+  e: [{authenticate: {any_of: [k], applications: acme}}]
+"#,
+        expect![[r#"
+            error: there is no application `acmee`
+              ┌─ ringway.yaml:5:57
+              │
+            5 │   a: [{authenticate: {any_of: [k], applications: [acme, acmee, acme]}}]
+              │                                                         ^^^^^ did you mean `acme`?
+
+            error: `acme` stands twice
+              ┌─ ringway.yaml:5:64
+              │
+            5 │   a: [{authenticate: {any_of: [k], applications: [acme, acmee, acme]}}]
+              │                                                                ^^^^
+
+            error: nobody could pass: there is no application
+              ┌─ ringway.yaml:6:48
+              │
+            6 │   b: [{authenticate: {any_of: k, applications: []}}]
+              │                                                ^^ name at least one, or leave the key out to let all of them pass
+
+            error: `any_of` is missing
+              ┌─ ringway.yaml:7:22
+              │
+            7 │   c: [{authenticate: {applications: [acme]}}]
+              │                      ^^^^^^^^^^^^^^^^^^^^^^
+              │
+              = hint: Authenticators, tried in order. For example: any_of: [partner_key]
+
+            error: there is no key `aplications` here
+              ┌─ ringway.yaml:8:36
+              │
+            8 │   d: [{authenticate: {any_of: [k], aplications: [acme]}}]
+              │                                    ^^^^^^^^^^^ did you mean `applications`?
+
+        "#]],
+    );
+}
+
+#[test]
 fn an_api_key_belongs_to_one_credential() {
     check(
         "applications: {x: {credentials: [{api_key: env:ACME_KEY}, {api_key: env:ACME_KEY}]}}\n",

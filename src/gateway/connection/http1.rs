@@ -296,7 +296,7 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
             buffer = buffer.grown();
         }
         fresh = match stream.try_read_append(buffer.vec_mut()) {
-            Ok(Some(0)) if buffer.is_empty() => return Err(Next::Close),
+            Ok(Some(0)) if begins_nothing(&buffer) => return Err(Next::Close),
             Ok(Some(0)) => return Err(refuse(on, started, Ending::Closed).await),
             Ok(Some(_)) => true,
             Ok(None) => {
@@ -314,6 +314,11 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
     }
 }
 
+/// Whether these bytes are of no request yet: old clients send an empty line too many after a body (RFC 9112 §2.2).
+fn begins_nothing(bytes: &[u8]) -> bool {
+    matches!(bytes, b"" | b"\r" | b"\r\n")
+}
+
 /// Why there is no head.
 enum Ending {
     Malformed(Reject),
@@ -326,7 +331,7 @@ enum Ending {
 impl Ending {
     fn of(error: &std::io::Error, so_far: &[u8]) -> Self {
         match error.kind() {
-            _ if so_far.is_empty() => Self::Quiet,
+            _ if begins_nothing(so_far) => Self::Quiet,
             std::io::ErrorKind::TimedOut => Self::TooSlow,
             _ => Self::Reset,
         }
@@ -348,7 +353,8 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
         }
     };
     if entry.outcome.row().status.is_none() {
-        return Next::Abort;
+        // In order: a reset could take back the reply to a request before this one.
+        return Next::Close;
     }
     let detail = match ending {
         Ending::Malformed(reject) => Some(reject.name()),

@@ -143,7 +143,9 @@ fn write_head(
     close: bool,
 ) -> Result<(), SinkEnd> {
     let date = job.connection.worker.date(entry.started_unix_ms());
-    let extra = ResponseExtra { version: job.head.version(), close, upgrade: None, date: Some(&date) };
+    let version = job.head.version();
+    let upgrade = reply.upgrade_demanded().filter(|_| version == Version::Http11);
+    let extra = ResponseExtra { version, close, upgrade, date: Some(&date) };
     let bytes = sink.reply(reply, job.reply_overlay, framing, coding, &extra)?;
     entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(())

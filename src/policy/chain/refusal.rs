@@ -19,7 +19,10 @@ impl Refused {
     ///
     /// `prepared` and `chain` are those that refused.
     pub fn fields<'a>(&self, prepared: &Prepared, chain: &'a Chain, out: &mut Vec<ReplyField<'a>>) {
-        if let Some(Act::Authenticate { challenges, .. }) = self.act(chain) {
+        // Who is known and not allowed is not asked for another credential.
+        if let Some(Act::Authenticate { challenges, .. }) = self.act(chain)
+            && self.outcome != Outcome::Forbidden
+        {
             out.extend(challenges.iter().map(|challenge| ("WWW-Authenticate", challenge.as_slice().into())));
         }
         if let Some(seconds) = self.retry_after_s(prepared) {
@@ -66,6 +69,9 @@ impl Refused {
                 let places = places.collect::<Vec<_>>().join(" or ");
                 Some(format!("An API key is expected in {places}."))
             }
+            (Outcome::Forbidden, Act::Authenticate { .. }) => Some(
+                "The credential is good, and its application is not among those that may do this.".to_owned(),
+            ),
             (Outcome::RateLimited, Act::Limit(_)) => {
                 let name = &self.limit(prepared, chain)?.name;
                 Some(match self.retry_after_s(prepared) {

@@ -71,7 +71,12 @@ fn shadow(policy: Policy) -> ModelStep {
 }
 
 fn known(any_of: &[u32]) -> Policy {
-    Policy::Authenticate { any_of: any_of.to_vec() }
+    Policy::Authenticate { any_of: any_of.to_vec(), applications: Vec::new() }
+}
+
+/// As [`known`], and one of these applications.
+fn allowed(any_of: &[u32], applications: &[u32]) -> Policy {
+    Policy::Authenticate { any_of: any_of.to_vec(), applications: applications.to_vec() }
 }
 
 /// Authenticators: 0 header `x-api-key` hidden, 1 parameter `key` hidden, 2 cookie `session` hidden, 3 header `x-shown`.
@@ -274,6 +279,67 @@ fn a_good_key_in_a_field_is_known_and_hidden() {
         identity: a a1
     "#]],
     );
+}
+
+#[test]
+fn who_is_known_and_not_among_those_allowed_is_403_and_asked_for_nothing() {
+    let mut world = world(vec![enforce(allowed(&[0], &[1]))]);
+    world.check(
+        &format!("{GET}\nX-API-Key: good"),
+        expect![[r#"
+            - authenticate: refuses: known as application acme, credential rw_good…, which is not allowed here (authenticators: keys; applications: beta)
+            403 forbidden
+            {"type":"urn:ringway:problem/forbidden","title":"Forbidden","status":403,"detail":"The credential is good, and its application is not among those that may do this.","instance":"/orders","request_id":"0193"}
+            identity: a a1
+        "#]],
+    );
+    world.check(&format!("{GET}\nX-API-Key: other"), expect![[r#"
+        - authenticate: passes: known as application beta, credential rw_other… (authenticators: keys; applications: beta)
+        GET /orders HTTP/1.1
+        Host: a
+        ---
+        HTTP/1.1 200 OK
+        Server: nginx
+        X-A: 1
+        Content-Length: 0
+        identity: b b1
+    "#]]);
+    world.check(&format!("{GET}\nX-API-Key: old"), expect![[r#"
+        - authenticate: refuses: the credential has expired (authenticators: keys; applications: beta)
+        401 credential_expired
+        WWW-Authenticate: ApiKey realm="keys"
+        {"type":"urn:ringway:problem/credential-expired","title":"Credential expired","status":401,"detail":"The credential is known and past its expiry.","instance":"/orders","request_id":"0193"}
+    "#]]);
+}
+
+#[test]
+fn who_may_pass_is_only_noted_in_shadow_mode() {
+    let mut world = world(vec![shadow(allowed(&[0], &[1]))]);
+    world.check(&format!("{GET}\nX-API-Key: good"), expect![[r#"
+        - authenticate (shadow): would refuse: known as application acme, credential rw_good…, which is not allowed here (authenticators: keys; applications: beta)
+        GET /orders HTTP/1.1
+        Host: a
+        X-API-Key: good
+        ---
+        HTTP/1.1 200 OK
+        Server: nginx
+        X-A: 1
+        Content-Length: 0
+        identity: a a1
+        shadow: 1000000
+    "#]]);
+    world.check(&format!("{GET}\nX-API-Key: other"), expect![[r#"
+        - authenticate (shadow): would pass: known as application beta, credential rw_other… (authenticators: keys; applications: beta)
+        GET /orders HTTP/1.1
+        Host: a
+        X-API-Key: other
+        ---
+        HTTP/1.1 200 OK
+        Server: nginx
+        X-A: 1
+        Content-Length: 0
+        identity: b b1
+    "#]]);
 }
 
 #[test]

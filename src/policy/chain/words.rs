@@ -1,6 +1,7 @@
 //! Decisions of steps in words, for a trace.
 
 use ringway_snapshot::model::LimitScope;
+use ringway_snapshot::tables::ApplicationIndex;
 
 use super::Did;
 use crate::api_key::Unproved;
@@ -9,6 +10,9 @@ use crate::limit::worker::Counted;
 use crate::limit::{Limit, retry_after_s};
 use crate::prepare::{Act, Prepared, Step};
 use crate::trace::{Decided, Entry};
+
+/// So many applications of a step are named.
+const APPLICATIONS_SHOWN: usize = 8;
 
 /// The entry of a step that is off.
 pub(super) fn skipped(step: &Step) -> Entry {
@@ -20,10 +24,11 @@ pub(super) fn skipped(step: &Step) -> Entry {
 pub(super) fn entry(prepared: &Prepared, facts: &Facts<'_>, step: &Step, did: Did) -> Entry {
     let decided = if did.refusal().is_some() { Decided::Refuses } else { Decided::Passes };
     let words = match &step.act {
-        Act::Authenticate { any_of, .. } => {
+        Act::Authenticate { any_of, applications, .. } => {
             let named = any_of.iter().filter_map(|index| prepared.authenticator(*index));
             let names = named.map(|authenticator| authenticator.name.as_str()).collect::<Vec<_>>().join(", ");
-            format!("{} (authenticators: {names})", of_authentication(facts, did))
+            let among = of_applications(facts, applications);
+            format!("{} (authenticators: {names}{among})", of_authentication(facts, did))
         }
         Act::Limit(index) => prepared.limit(*index).map_or_else(String::new, |limit| of_limit(limit, did)),
         Act::Headers { request, response } => of_edits(request.len(), response.len(), did),
@@ -31,12 +36,24 @@ pub(super) fn entry(prepared: &Prepared, facts: &Facts<'_>, step: &Step, did: Di
     Entry { stage: step.stage(), mode: step.mode, decided, words }
 }
 
+/// Whom a step lets pass, where it says so.
+fn of_applications(facts: &Facts<'_>, applications: &[u32]) -> String {
+    if applications.is_empty() {
+        return String::new();
+    }
+    let name = |index: &u32| facts.tables.application_name(ApplicationIndex(*index));
+    let shown = applications.iter().take(APPLICATIONS_SHOWN).map(name).collect::<Vec<_>>().join(", ");
+    let more = if applications.len() > APPLICATIONS_SHOWN { ", …" } else { "" };
+    format!("; applications: {shown}{more}")
+}
+
 fn of_authentication(facts: &Facts<'_>, did: Did) -> String {
     match did {
-        Did::Proved(identity) => {
+        Did::Proved(identity) | Did::NotAllowed(identity) => {
             let (name, prefix) = (identity.application_name(facts.tables), identity.prefix(facts.tables));
             let how = if facts.assumed.is_some() { "taken for" } else { "known as" };
-            format!("{how} application {name}, credential {prefix}…")
+            let but = if matches!(did, Did::NotAllowed(_)) { ", which is not allowed here" } else { "" };
+            format!("{how} application {name}, credential {prefix}…{but}")
         }
         Did::NotProved(Unproved::Missing) => "no credential in the request".to_owned(),
         Did::NotProved(Unproved::Invalid) => "the credential is unknown".to_owned(),

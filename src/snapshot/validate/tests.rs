@@ -2,9 +2,13 @@
 
 use proptest::prelude::*;
 
+use crate::builder::{BuildOptions, build};
+use crate::current::ContentHash;
 use crate::error::{SemanticError, SnapshotError};
 use crate::header::{Header, Section, seal_header};
-use crate::model::{Action, Rewrite, RouteTimeout};
+use crate::model::{
+    Action, Authenticator, AuthenticatorKind, CredentialPlace, Mode, Policy, Rewrite, RouteTimeout, Step,
+};
 use crate::rows::{
     ApplicationRow, ConditionRow, CredentialRow, ExtraRow, HostRow, MetaRow, NONE, NodeRow, RouteRow, Row,
     SlotRow, TextRow, VariableRow,
@@ -171,6 +175,25 @@ fn small_sections_lead_somewhere() {
     assert_eq!(refused(&|small| small.actions[0] = redirect.clone()), "no status of a redirect");
     let respond = Action::Respond { status: 101, fields: Vec::new(), body: Vec::new() };
     assert_eq!(refused(&|small| small.actions[0] = respond.clone()), "no final status");
+}
+
+#[test]
+fn applications_that_may_pass_are_there_and_in_order() {
+    let with = |applications: &[u32]| {
+        let mut model = sample();
+        let kind = AuthenticatorKind::ApiKey { place: CredentialPlace::Header("x".to_owned()), hide: true };
+        model.authenticators.push(Authenticator { name: "keys".to_owned(), kind });
+        let policy = Policy::Authenticate { any_of: vec![0], applications: applications.to_vec() };
+        model.chains[1].steps.push(Step { mode: Mode::Enforce, policy });
+        build(&model, &BuildOptions { generation: 4, parent_hash: ContentHash([2; 32]), signing: &key() })
+            .map(|file| opened(&file).map(|_| ()))
+    };
+    for good in [&[][..], &[1], &[0, 1]] {
+        assert!(matches!(with(good), Ok(Ok(()))), "{good:?}");
+    }
+    for bad in [&[2][..], &[1, 0], &[1, 1], &[0, 1, 2]] {
+        assert!(!matches!(with(bad), Ok(Ok(()))), "{bad:?}");
+    }
 }
 
 /// Reads all that there is to read.

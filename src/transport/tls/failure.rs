@@ -102,7 +102,7 @@ impl TlsFailure {
                 "the peer or the network ended the connection"
             }
             Self::UnrecognizedName | Self::MissingServerName => {
-                "add a certificate for the name, or `serve_without_sni`"
+                "add a certificate for the name; `without_sni: first` in the TLS profile serves clients that name none"
             }
             Self::NoSharedVersion | Self::NoSharedCipher => {
                 "the peer is too old or too strict: compare `minimum` and its ciphers"

@@ -1,9 +1,10 @@
 //! A reply's head.
 
-use super::{Fields, Framing, Span, Version};
+use super::{Fields, Framing, Span, Upgrade, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::overlay::Overlay;
+use crate::syntax::list_members;
 
 /// All of a reply's head but its bytes.
 #[derive(Debug)]
@@ -53,6 +54,16 @@ impl ResponseHead {
     #[must_use]
     pub fn is_upgrade(&self) -> bool {
         self.parts.status == 101
+    }
+
+    /// The upgrade that is demanded: a 426 names it (RFC 9110 §15.5.22), and the field that does so ends at each hop.
+    #[must_use]
+    pub fn upgrade_demanded(&self) -> Option<Upgrade> {
+        if self.parts.status != 426 {
+            return None;
+        }
+        let mut named = self.parts.fields.values(&self.buffer, FieldId::Upgrade).flat_map(list_members);
+        named.any(|one| one.eq_ignore_ascii_case(b"websocket")).then_some(Upgrade::WebSocket)
     }
 
     /// The version of this hop.

@@ -153,17 +153,16 @@ fn version_fault(version: &[u8], complete: bool) -> Option<Reject> {
     }
     // The first byte at fault decides, so that a line that is not complete has the same fault.
     match version.get(..shape.len()) {
-        Some(known) if !matches!(known, b"HTTP/1.1" | b"HTTP/1.0") => Some(Reject::Version),
+        Some(known) if !known.starts_with(b"HTTP/1.") => Some(Reject::Version),
         _ => (version.len() > shape.len()).then_some(Reject::RequestLine),
     }
 }
 
 fn status_line_fault(line: &[u8], complete: bool) -> Option<Reject> {
     let fault = Some(Reject::RequestLine);
-    let shape = b"HTTP/1.1 000 ";
-    let same = line.iter().zip(shape).enumerate().all(|(at, (byte, model))| match model {
+    let shape = b"HTTP/1.0 000 ";
+    let same = line.iter().zip(shape).all(|(byte, model)| match model {
         b'0' => byte.is_ascii_digit(),
-        b'1' if at == 7 => matches!(byte, b'0' | b'1'),
         model => byte == model,
     });
     // The space after the code is left out by some servers.
@@ -172,6 +171,14 @@ fn status_line_fault(line: &[u8], complete: bool) -> Option<Reject> {
     }
     let reason = line.get(shape.len()..).unwrap_or_default();
     if reason.iter().all(|byte| is_value_byte(*byte)) { None } else { fault }
+}
+
+/// Makes a higher minor version of HTTP/1 the highest that is known, 1.1, which a message of it is read as (RFC 9110 §2.5). `at`: where
+/// the digit stands in a head that [`scan`] found whole. `None`: it names no such version.
+pub(crate) fn lower_minor(bytes: &mut [u8], at: usize) -> Option<()> {
+    let digit = bytes.get_mut(at).filter(|digit| matches!(**digit, b'2'..=b'9'))?;
+    *digit = b'1';
+    Some(())
 }
 
 /// The first fault of a field line or of a trailer line.

@@ -88,7 +88,7 @@ pub(crate) fn read(bytes: &[u8]) -> Read<Reading> {
     let target = cursor.some_of(target_char)?;
     cursor.exactly(b" HTTP/1.")?;
     let minor = cursor.one()?;
-    if minor != b'0' && minor != b'1' {
+    if !minor.is_ascii_digit() {
         return Err(Unread::Malformed);
     }
     cursor.exactly(b"\r\n")?;
@@ -137,7 +137,7 @@ fn content(cursor: &mut Cursor<'_>, fields: &[(Vec<u8>, Vec<u8>)], minor: u8) ->
     let (codings, lengths) = (named("transfer-encoding"), named("content-length"));
     if !codings.is_empty() {
         let coding = codings.join(",");
-        let sound = coding.eq_ignore_ascii_case("chunked") && lengths.is_empty() && minor == b'1';
+        let sound = coding.eq_ignore_ascii_case("chunked") && lengths.is_empty() && minor != b'0';
         return if sound { chunks(cursor) } else { Err(Unread::Malformed) };
     }
     let Some(length) = lengths.first() else { return Ok(Vec::new()) };

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::lines::{Scan, StartLine, scan};
+use super::lines::{Scan, StartLine, lower_minor, scan};
 use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
@@ -56,10 +56,18 @@ fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>
                 return Ok(None);
             }
             Scan::Bad(reject) => return Err(reject),
-            Scan::End(_) => return Err(Reject::RequestLine),
+            Scan::End(_) => read_as_http11(buffer, limits).ok_or(Reject::RequestLine)?,
         },
     };
     understand(buffer, tokens).map(Some)
+}
+
+/// A head of HTTP/1.2 to 1.9, all of whose lines are good.
+fn read_as_http11(buffer: &mut Buffer, limits: &HeadLimits) -> Option<Tokens> {
+    let start = if buffer.starts_with(b"\r\n") { 2 } else { 0 };
+    let line_len = memchr::memchr(b'\r', buffer.get(start..)?)?;
+    lower_minor(buffer, (start + line_len).checked_sub(1)?)?;
+    tokenize(buffer, limits)
 }
 
 /// A head of the common form.

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::lines::{Scan, StartLine, scan};
+use super::lines::{Scan, StartLine, lower_minor, scan};
 use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
@@ -68,7 +68,10 @@ fn read(
                 return Ok(None);
             }
             Scan::Bad(reject) => return Err(ResponseReject::from_line(reject)),
-            Scan::End(_) => return Err(ResponseReject::StatusLine),
+            // HTTP/1.2 to 1.9, where it is that.
+            Scan::End(_) => lower_minor(buffer, b"HTTP/1.".len())
+                .and_then(|()| tokenize(buffer, limits))
+                .ok_or(ResponseReject::StatusLine)?,
         },
     };
     understand(buffer, tokens, facts).map(Some)

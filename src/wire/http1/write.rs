@@ -82,7 +82,7 @@ pub struct ResponseExtra<'a> {
     pub version: Version,
     /// `Connection: close`.
     pub close: bool,
-    /// `Upgrade` and `Connection: upgrade`.
+    /// `Upgrade` and `Connection: upgrade`: the tunnel begins (101), or is demanded (426).
     pub upgrade: Option<Upgrade>,
     /// `Date`, where the reply has none.
     pub date: Option<&'a [u8; 29]>,
@@ -299,7 +299,8 @@ fn write_reply_end(out: &mut Vec<u8>, extra: &ResponseExtra<'_>) {
         write_date(out, date);
     }
     let connection: &[u8] = match (extra.upgrade, extra.close, extra.version) {
-        (Some(Upgrade::WebSocket), _, _) => b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+        (Some(Upgrade::WebSocket), true, _) => b"Connection: close, upgrade\r\nUpgrade: websocket\r\n",
+        (Some(Upgrade::WebSocket), false, _) => b"Connection: upgrade\r\nUpgrade: websocket\r\n",
         (None, true, _) => b"Connection: close\r\n",
         (None, false, Version::Http10) => b"Connection: keep-alive\r\n",
         (None, false, _) => b"",

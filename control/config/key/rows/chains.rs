@@ -51,6 +51,20 @@ pub(super) static ROWS: &[Row] = &[
         "partner_key",
     ),
     row(
+        "chains.*[].authenticate.applications",
+        Form { scalar: Some(Name("applications")), ..Form::LIST },
+        Absent,
+        "Who of those known may pass; anybody else is refused with 403. All may where it is absent.",
+        "[acme]",
+    ),
+    row(
+        "chains.*[].authenticate.applications[]",
+        one(Name("applications")),
+        Absent,
+        "An application.",
+        "acme",
+    ),
+    row(
         "chains.*[].limit",
         one(Name("limits")),
         Absent,

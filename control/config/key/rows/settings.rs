@@ -205,7 +205,7 @@ pub(super) static ROWS: &[Row] = &[
         "tls.*.without_sni",
         one(Choice(&["refuse", "first"], &[])),
         Value("refuse"),
-        "A client that asks for no name is refused, or gets the first certificate.",
+        "A client that names no host, such as one that connects to an address, is refused with the alert missing_extension, or gets the first certificate.",
         "first",
     ),
     row(
