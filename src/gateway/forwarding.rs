@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ringway_snapshot::model::{Network, Settings, TraceTrust};
 use ringway_wire::field::FieldId;
-use ringway_wire::forwarded::client_address;
+use ringway_wire::forwarded::{client_address, via_count};
 use ringway_wire::head::RequestHead;
 use ringway_wire::method::Method;
 use ringway_wire::overlay::BadEdit;
@@ -17,6 +17,7 @@ use ringway_wire::trace_context::TraceParent;
 
 use crate::connection::Connection;
 use crate::entry::Entry;
+use crate::limits::PASSES_MAX;
 use crate::turn::Turn;
 
 /// A longer `Max-Forwards` is passed on as it is.
@@ -103,6 +104,11 @@ pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
         overlay.set(b"Max-Forwards", left.to_string().as_bytes())?;
     }
     told.add_to(head, overlay)
+}
+
+/// Whether a request comes round again (RFC 9110 §7.6): forwarding it would only end at the limit of its head, some hundred hops later.
+pub(crate) fn has_looped(head: &RequestHead, pseudonym: &str) -> bool {
+    head.field(FieldId::Via).is_some() && via_count(head.values(FieldId::Via), pseudonym) >= PASSES_MAX
 }
 
 /// Over how many hops a TRACE or OPTIONS may still go (RFC 9110 §7.6.2), if it says so. With 0 it is answered here.

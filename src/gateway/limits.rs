@@ -26,6 +26,10 @@ pub(crate) const CALLER_LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// How long a caller that has ended its side of the connection is still kept a reply for.
 pub(crate) const HALF_CLOSED_NS_MAX: u64 = 1_000_000_000;
 
+/// How often a request may have passed gateways of this name; one of them more is a loop. Some may follow one another in good faith and
+/// share the default name.
+pub(crate) const PASSES_MAX: usize = 16;
+
 /// Requests of one worker that wait for a free HTTP/2 stream of one endpoint.
 pub(crate) const STREAM_WAITERS_MAX: usize = 1024;
 /// A handshake with an upstream has at least this long, however short its time to connect is, in nanoseconds.

@@ -73,6 +73,7 @@ pub(crate) async fn serve(
             turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref()).await
         }
         Some(Action::Proxy { .. }) if turn.ends_here() => turn.answer_as_last().await,
+        Some(Action::Proxy { .. }) if turn.has_looped() => turn.refuse(Outcome::LoopDetected).await,
         Some(Action::Proxy { upstream, rewrite, timeout }) => {
             let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
             let rewritten = turn.rewrite(rewrite, &found, passed.query);

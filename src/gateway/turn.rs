@@ -521,6 +521,12 @@ impl<'r> Turn<'r> {
         self.finish(ended).await
     }
 
+    /// Whether it comes round again.
+    pub(crate) fn has_looped(&self) -> bool {
+        let pinned = self.pinned.as_deref();
+        pinned.is_some_and(|pinned| forwarding::has_looped(self.head, &pinned.generation.settings.name))
+    }
+
     /// Whether it is a TRACE or OPTIONS that may go no further.
     pub(crate) fn ends_here(&self) -> bool {
         forwarding::hops_left(self.head) == Some(0)

@@ -298,6 +298,10 @@ outcomes! {
     56 DeadlineExceeded "deadline_exceeded" Failure Some(504), (ours "deadline-exceeded"), "Deadline exceeded", Some("http_response_timeout"),
         "The caller's own deadline (`grpc-timeout`) came before the reply was complete.",
         "The upstream is slower than its callers allow: see its latency, or ask them for more time.";
+
+    57 LoopDetected "loop_detected" Failure Some(502), (ours "loop-detected"), "Requests go round in a circle", Some("proxy_loop_detected"),
+        "`Via` says that the request has passed gateways of this name many times already (RFC 9110 §7.6).",
+        "An upstream leads back to the gateway: look at the route's upstream, and at what its names resolve to. Gateways that follow one another need a `settings.name` each.";
 }
 
 impl Outcome {

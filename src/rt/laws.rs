@@ -88,14 +88,14 @@ fn worker_that_panics<F: Future<Output = T>, T>(
     (ended.expect("the driver can be had"), PANICS.take())
 }
 
-/// Starvation shows as a law that never ends: after a minute it ends the process.
+/// Starvation shows as a law that never ends: after three minutes it ends the process.
 struct Watchdog(#[expect(dead_code, reason = "its drop says that the law has ended")] mpsc::Sender<()>);
 
 impl Watchdog {
     fn start() -> Self {
         let (ended, wait) = mpsc::channel();
         std::thread::spawn(move || {
-            if wait.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if wait.recv_timeout(Duration::from_secs(180)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 std::process::abort();
             }
         });

@@ -13,6 +13,22 @@ pub(crate) struct Target {
     pub(crate) query: Option<Span>,
 }
 
+impl Target {
+    /// OPTIONS of an absolute form without path and query asks for `*` (RFC 9112 §3.2.4), which is written in the place of the scheme.
+    pub(crate) fn make_asterisk(&mut self, bytes: &mut [u8], method: Method) {
+        let whole = self.form == TargetForm::Absolute && self.path.len == 0 && self.query.is_none();
+        if method != Method::Options || !whole {
+            return;
+        }
+        // Before the authority stands `//`.
+        let Some(at) = self.authority.and_then(|authority| authority.start.checked_sub(1)) else { return };
+        if let Some(place) = bytes.get_mut(usize::from(at)) {
+            *place = b'*';
+            (self.form, self.path) = (TargetForm::Asterisk, Span { start: at, len: 1 });
+        }
+    }
+}
+
 /// Reads a target whose bytes are good.
 pub(crate) fn read_target(bytes: &[u8], span: Span, method: Method) -> Result<Target, Reject> {
     if method == Method::Connect {

@@ -71,7 +71,7 @@ fn slower_resets_end_the_connection_all_the_same() {
     let node = Node::start(&Site::to(upstream.address).http2());
     let mut hostile = Client::connect(node.address);
     // Each frame in a write of its own, so that most streams were looked at before they are reset: h2 does not count those.
-    for number in 0..600u32 {
+    for number in 0..1200u32 {
         hostile.send(HEADERS, WHOLE, 2 * number + 1, get("/"));
         hostile.send(RST_STREAM, 0, 2 * number + 1, 8u32.to_be_bytes());
     }

@@ -80,3 +80,35 @@ fn trace_and_options_go_as_far_as_max_forwards_says() {
         assert!(head.contains(&format!("Max-Forwards: {arrives}\r\n")), "{method} {sent}: {head}");
     }
 }
+
+/// RFC 9110 §7.6: a message that comes round is not forwarded for ever.
+#[test]
+fn a_request_that_goes_round_in_a_circle_is_refused() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address).settings("name: edge"));
+    let ask =
+        |via: &str| node.connect().ask(format!("GET /a HTTP/1.1\r\nHost: api.test\r\nVia: {via}\r\n\r\n"));
+    for via in ["1.1 other, ".repeat(40), "1.1 edge, ".repeat(15), "1.1 edges, ".repeat(20)] {
+        assert_eq!(ask(&via).status, 200, "{via}");
+        node.assert_outcome("served");
+        upstream.head();
+    }
+    let reply = ask(&"1.1 edge (a), 2 other, ".repeat(16));
+    assert_eq!(reply.status, 502);
+    assert!(reply.field("proxy-status").unwrap().contains("error=proxy_loop_detected"), "{}", reply.head);
+    node.assert_outcome("loop_detected");
+    upstream.assert_untouched();
+}
+
+/// RFC 9112 §3.2.4: for the whole of the endpoint, a proxy's form of the target has no path.
+#[test]
+fn options_of_an_authority_alone_asks_for_the_whole_of_it() {
+    let upstream = Scripted::ok();
+    let node = Node::start(&Site::to(upstream.address));
+    for (target, asked) in [("http://api.test", "*"), ("http://api.test/", "/"), ("*", "*"), ("/a", "/a")] {
+        let reply = node.connect().ask(format!("OPTIONS {target} HTTP/1.1\r\nHost: api.test\r\n\r\n"));
+        assert_eq!(reply.status, 200, "{target}");
+        let head = upstream.head();
+        assert!(head.starts_with(&format!("OPTIONS {asked} HTTP/1.1\r\nHost: api.test\r\n")), "{head}");
+    }
+}

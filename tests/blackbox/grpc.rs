@@ -1,6 +1,6 @@
 //! gRPC end to end: grpcio at both ends, in plain text and over TLS, and endpoints that do what a script says.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +10,7 @@ use crate::frames::{self, CANCEL, DATA, END_STREAM, HEADERS, RST_STREAM, endpoin
 use crate::http2_client::{self as caller, Client};
 use crate::node::{Node, also_on_epoll};
 use crate::peers::{self, Running};
-use crate::scripted::Scripted;
+use crate::scripted::{Scripted, refusing};
 use crate::site::Site;
 use crate::tls::{Issued, issue};
 
@@ -25,11 +25,6 @@ fn service(arguments: &[&str]) -> (Running, SocketAddr) {
     (service, ([127, 0, 0, 1], u16::try_from(port).unwrap()).into())
 }
 
-/// An address that refuses connections.
-fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// Routes for everything that `grpc_peer.py call` calls; `tls` is the upstream's.
 fn site(service: SocketAddr, tls: &str) -> Site {
     let keys = format!("protocol: http2{tls}");
@@ -38,7 +33,7 @@ fn site(service: SocketAddr, tls: &str) -> Site {
         .settings("body: {grace: 1ms, rate: 1MiB}")
         .http2()
         .upstream("one", &[service], &format!("{keys}, timeout: {{connect: 15s}}"))
-        .upstream("slow", &[service], &format!("{keys}, timeout: {{connect: 15s, request: 1s}}"))
+        .upstream("slow", &[service], &format!("{keys}, timeout: {{connect: 15s, request: 5s}}"))
         .upstream("down", &[refusing()], "protocol: http2")
         .upstream_at("unnamed", "nowhere.invalid:1", "protocol: http2")
         .more("authenticators: {key: {api_key: {in: header, name: X-API-Key}}}")
@@ -291,23 +286,23 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 fn a_deadline_that_comes_is_a_status_before_a_reply_and_malformed_ones_are_refused() {
     let (upstream, resets) = told_of_resets(false);
     let node = Node::start(&one(upstream.address, ""));
-    for (timeout, status, outcome) in [
-        ("100m", "4", "deadline_exceeded"),
-        ("0S", "4", "deadline_exceeded"),
-        ("soon", "13", "malformed_head"),
-    ] {
+    let ended = |timeout: &str, status: &str, outcome: &str| {
         let reply = node.connect().ask(format!(
             "POST /s/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc+proto\r\nGrpc-Timeout: {timeout}\r\nContent-Length: 0\r\n\r\n"
         ));
         assert_eq!((reply.status, reply.field("grpc-status")), (200, Some(status)), "{timeout}");
         assert_eq!(reply.field("content-type"), Some("application/grpc+proto"));
-        let record = node.assert_outcome(outcome);
-        if timeout == "100m" {
-            assert_eq!(resets.recv_timeout(PATIENCE), Ok(CANCEL));
-            assert!(record["own_us"].as_u64().unwrap() < 90_000, "waiting is not ours: {record}");
-        }
-    }
-    assert!(resets.try_recv().is_err(), "the others never got there");
+        node.assert_outcome(outcome)
+    };
+    ended("0S", "4", "deadline_exceeded");
+    ended("soon", "13", "malformed_head");
+    assert!(resets.try_recv().is_err(), "they never got there");
+    // Where the machine stands still, a deadline may come before its call was sent.
+    assert!((0..20).any(|_| {
+        let record = ended("200m", "4", "deadline_exceeded");
+        let waited = record["own_us"].as_u64().unwrap() < 100_000;
+        resets.recv_timeout(PATIENCE / 10) == Ok(CANCEL) && waited
+    }));
 }
 
 #[test]
@@ -315,13 +310,13 @@ fn the_upstream_is_told_what_is_left_of_a_deadline() {
     let upstream = Scripted::ok();
     let node = Node::start(&Site::to(upstream.address));
     node.connect().ask(
-        "POST /s/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc\r\nGrpc-Timeout: 20S\r\nContent-Length: 0\r\n\r\n",
+        "POST /s/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc\r\nGrpc-Timeout: 60S\r\nContent-Length: 0\r\n\r\n",
     );
     let head = upstream.head().to_ascii_lowercase();
     let told: Vec<&str> = head.lines().filter_map(|line| line.strip_prefix("grpc-timeout: ")).collect();
     assert_eq!(told.len(), 1, "{head}");
     let left_us: u64 = told[0].strip_suffix('u').expect("in microseconds").parse().unwrap();
-    assert!((10_000_000..20_000_000).contains(&left_us), "{left_us}");
+    assert!((30_000_000..60_000_000).contains(&left_us), "{left_us}");
 }
 
 #[test]
@@ -329,16 +324,22 @@ fn a_deadline_in_the_middle_of_a_reply_is_told_in_its_trailers_and_cancels_the_u
     let (upstream, resets) = told_of_resets(true);
     let node = Node::start(&one(upstream.address, ""));
     let mut client = Client::connect(node.address);
-    client.send_bytes(call_head(1, "/s/M", &[("grpc-timeout", "300m")]));
-    let head = client.next_of_stream();
-    assert_eq!((head.kind, head.status()), (HEADERS, 200));
-    let message = client.next_of_stream();
-    assert_eq!((message.kind, &message.payload[..]), (DATA, MESSAGE));
-    let trailers = client.next_of_stream();
-    assert!(trailers.kind == HEADERS && trailers.ends(), "{trailers:?}");
-    assert!(has_status(&trailers, STATUS_4), "{trailers:?}");
+    // Where the machine stands still, a deadline may come before the reply has begun.
+    assert!((0..20).any(|call| {
+        client.send_bytes(call_head(2 * call + 1, "/s/M", &[("grpc-timeout", "300m")]));
+        let mut frames = vec![client.next_of_stream()];
+        while !frames.last().unwrap().ends() {
+            frames.push(client.next_of_stream());
+        }
+        node.assert_outcome("deadline_exceeded");
+        let trailers = frames.pop().unwrap();
+        assert!(trailers.kind == HEADERS && has_status(&trailers, STATUS_4), "{trailers:?}");
+        let [head, message] = &frames[..] else { return false };
+        assert_eq!((head.kind, head.status()), (HEADERS, 200));
+        assert_eq!((message.kind, &message.payload[..]), (DATA, MESSAGE));
+        true
+    }));
     assert_eq!(resets.recv_timeout(PATIENCE), Ok(CANCEL));
-    node.assert_outcome("deadline_exceeded");
 }
 
 #[test]
@@ -433,7 +434,7 @@ fn who_waits_for_a_connection_that_another_gives_up_makes_the_next_one_alone() {
     });
     let node = Node::start(&one(upstream.address, ", timeout: {connect: 15s}"));
     let mut client = Client::connect(node.address);
-    let calls = [(1, "300m"), (3, "10S"), (5, "20S")];
+    let calls = [(1, "1S"), (3, "10S"), (5, "20S")];
     let calls = calls.map(|(stream, timeout)| {
         let head = call_head(stream, "/s/M", &[("grpc-timeout", timeout)]);
         [head, caller::frame(DATA, END_STREAM, stream, MESSAGE)].concat()

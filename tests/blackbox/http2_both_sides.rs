@@ -13,7 +13,7 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
 use crate::frames::{self, CANCEL, DATA, END_STREAM, HEADERS, RST_STREAM, endpoint, frame, head, reset};
 use crate::http2_client::{self as caller, Client};
-use crate::node::{Node, also_on_epoll};
+use crate::node::{Node, also_on_epoll, own_address};
 use crate::scripted::Scripted;
 use crate::site::Site;
 use crate::tls::{Issued, issue};
@@ -233,11 +233,10 @@ impl Drop for Nghttpd {
 
 /// Starts nghttpd on a folder; with TLS if there is a key and a certificate.
 fn nghttpd(folder: &Path, tls: Option<(&Path, &Path)>) -> Nghttpd {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = TcpListener::bind((own_address(), 0)).unwrap().local_addr().unwrap();
     let mut command = Command::new("nghttpd");
-    command.args(["-v", "--echo-upload", "--trailer", "x-end: yes", "-a", "127.0.0.1", "-d"]).arg(folder);
+    command.args(["-v", "--echo-upload", "--trailer", "x-end: yes", "-d"]).arg(folder);
+    command.arg("-a").arg(address.ip().to_string());
     if tls.is_none() {
         command.arg("--no-tls");
     }
@@ -251,7 +250,8 @@ fn nghttpd(folder: &Path, tls: Option<(&Path, &Path)>) -> Nghttpd {
         .spawn()
         .expect("nghttpd is needed here (Debian: nghttp2-server)");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let listening = lines.by_ref().map_while(Result::ok).any(|line| line.contains("listen 127.0.0.1"));
+    let listens = format!("listen {}", address.ip());
+    let listening = lines.by_ref().map_while(Result::ok).any(|line| line.contains(&listens));
     assert!(listening, "nghttpd listens");
     std::thread::spawn(move || lines.map_while(Result::ok).count());
     Nghttpd(child, address)

@@ -132,7 +132,7 @@ fn requests_that_are_none_are_recorded() {
         .send(HEADERS, WHOLE, stream + 8, request("GET", "/", &[("X-Upper", "1")]))
         .assert_goes_away(PROTOCOL_ERROR);
     node.assert_outcome("malformed_head");
-    assert_eq!(node.metric("ringway_requests_in_flight", ""), 0.0);
+    node.wait_metric("ringway_requests_in_flight", "", |open| open == 0.0);
     // What is none, is none: not even a stream.
     Client::connect(node.address).send_bytes(&PREFACE[..9]).assert_goes_away(FRAME_SIZE_ERROR);
     Client::connect(node.address).send(DATA, 0, 0, "x").assert_goes_away(PROTOCOL_ERROR);

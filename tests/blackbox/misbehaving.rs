@@ -1,9 +1,9 @@
 //! Upstreams that refuse, reset, stall, lie and babble: the failure of the table, and never a poisoned connection.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use crate::node::{Node, also_on_epoll};
-use crate::scripted::{Accepted, Scripted};
+use crate::scripted::{Accepted, Scripted, refusing};
 use crate::site::Site;
 
 also_on_epoll!(
@@ -15,11 +15,6 @@ also_on_epoll!(
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
 const POST: &str = "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1\r\n\r\nx";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// An address that refuses connections.
-fn refusing() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 /// An endpoint whose first connection does this after its first request, and whose later ones serve.
 fn first(misbehave: impl Fn(&mut Accepted) + Send + Sync + 'static) -> Scripted {
@@ -221,8 +216,10 @@ fn silence_before_the_head_is_504_and_in_the_body_a_cut() {
             }
         }
     });
-    let keys = "timeout: {request: 300ms, idle: 300ms}";
-    let node = Node::start(&Site::with_keys(&[upstream.address], keys));
+    let hasty = Site::to(upstream.address)
+        .route("/silent: {to: one, timeout: {request: 300ms}}")
+        .route("/half: {to: one, timeout: {idle: 300ms}}");
+    let node = Node::start(&hasty);
     let mut client = node.connect();
     let reply = client.ask("GET /silent HTTP/1.1\r\nHost: api.test\r\n\r\n");
     assert_eq!(reply.status, 504);

@@ -41,6 +41,12 @@ macro_rules! also_on_epoll {
 }
 pub(crate) use also_on_epoll;
 
+/// An address of the loopback that no other test has: a port of it that is given back and taken again is nobody else's meanwhile.
+pub(crate) fn own_address() -> std::net::Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    std::net::Ipv4Addr::new(127, 100 | high & 0x1f, middle, low)
+}
+
 /// Both processes. Dropped, the gateway is told to drain and control is killed.
 pub(crate) struct Node {
     folder: tempfile::TempDir,

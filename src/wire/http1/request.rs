@@ -124,7 +124,8 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
 fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Reject> {
     let Tokens { mut fields, method: method_span, target, version, len } = tokens;
     let method = Method::from_token(method_span.of(buffer));
-    let target = read_target(buffer, target, method)?;
+    let mut target = read_target(buffer, target, method)?;
+    target.make_asterisk(buffer, method);
     let host = read_host(&fields, version)?;
     if let (Some(_), Some(host)) = (target.authority, host) {
         // It is overridden, and must be valid all the same.

@@ -148,6 +148,11 @@ fn rule_2_the_target_has_a_form_and_plain_bytes() {
     assert_eq!(verdict(long(8193).as_bytes()), "414 target-too-long");
     assert_eq!(verdict(&long(9000).as_bytes()[..8900]), "414 target-too-long");
 
+    for (target, path) in [("http://b", "*"), ("http://b/", "/"), ("http://b?", "/"), ("https://B:1", "*")] {
+        let mut head = good_request(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        normalise_path(&mut head, PathPolicy::Strict).unwrap();
+        assert_eq!((head.path(), head.host()), (path.as_bytes(), &b"b"[..]), "{target}");
+    }
     for (target, authority, host, port, path, query) in [
         ("http://B.example:81/p?q", "b.example:81", "b.example", Some(81), "/p", Some("q")),
         ("HTTPS://b.example?q", "b.example", "b.example", None, "/", Some("q")),
