@@ -9,7 +9,7 @@ pub(crate) use self::http1::Next;
 use self::http2::{Http2, Spoken};
 use self::http3::Http3;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use ringway_snapshot::model::Protocols;
 use ringway_transport::{Alpn, Handshake, QuicConnection, Receiver, Sender, ServerTls, Stream};
 use ringway_wire::buffer::Buffer;
 use ringway_wire::http2::is_of_neither;
+use ringway_wire::told::Standing;
 
 use crate::generation::Generation;
 use crate::tls;
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     head_waited: Cell<bool>,
     /// When the last request ended; 0 when nobody read the clock then.
     rests_since_ns: Cell<u64>,
+    /// What upstreams are told alike of each of its requests, while they come: a connection that rests has no need of it.
+    pub(crate) standing: RefCell<Option<Box<Standing>>>,
 }
 
 /// What is one protocol's alone.
@@ -77,6 +80,7 @@ impl Connection {
             server_name,
             head_waited: Cell::new(false),
             rests_since_ns: Cell::new(0),
+            standing: RefCell::default(),
         }
     }
 

@@ -82,6 +82,7 @@ pub(crate) struct Entry<'h> {
 
 impl<'h> Entry<'h> {
     /// Begins a record. `head` is none when it could not be parsed.
+    #[inline(always)]
     pub(crate) fn begin(connection: &Connection, head: Option<&'h RequestHead>, started: Now) -> Self {
         connection.worker.count(Metric::RequestsInFlight);
         Self {

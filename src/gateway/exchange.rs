@@ -149,7 +149,7 @@ pub(crate) async fn run(
         }
         let attempted = match way {
             Way::Http1(leased) => over_http1(job, entry, source, sink, leased, now_ns).await,
-            Way::Http2(slot) => over_http2(job, entry, source, sink, slot, now_ns).await,
+            Way::Http2(slot) => Box::pin(over_http2(job, entry, source, sink, slot, now_ns)).await,
         };
         if entry.status != 0 {
             choice.endpoint.absolve();
@@ -253,7 +253,12 @@ async fn carry(
     up: &mut Sink<'_>,
     mut wait: Wait<'_>,
 ) -> Came {
-    match source.forward_ready(up).await {
+    let forwarded = if job.framing == Framing::Empty && source.is_done() {
+        up.end(None).await.map(|()| true).map_err(RelayEnd::Sink)
+    } else {
+        source.forward_ready(up).await
+    };
+    match forwarded {
         Ok(true) => {
             wait.sent_ns = ringway_rt::now().mono_ns;
             reply::relay_reply(job, entry, sink, wait).await

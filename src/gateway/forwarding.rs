@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use ringway_rt::Now;
 use ringway_snapshot::model::{Network, Settings, TraceTrust};
 use ringway_wire::field::FieldId;
 use ringway_wire::forwarded::{client_address, via_count};
@@ -58,26 +59,46 @@ fn contains(network: &Network, address: IpAddr) -> bool {
     ignored >= width || (network_bits ^ address_bits) >> ignored == 0
 }
 
+/// Who asks, and under which name.
+pub(crate) struct Identified {
+    /// Our id of the request.
+    pub(crate) id: [u8; 16],
+    /// The id that it is known by.
+    pub(crate) known_as: KnownAs,
+    /// The caller's address, as trusted peers tell it.
+    pub(crate) client: IpAddr,
+}
+
 /// Gives the request its id and finds the caller's address.
+#[inline]
 pub(crate) fn identify(
     connection: &Connection,
     settings: &Settings,
     head: &RequestHead,
-    entry: &mut Entry<'_>,
-) -> KnownAs {
+    started: Now,
+) -> Identified {
     let worker = &connection.worker;
-    let id = RequestId::new(entry.started_unix_ms(), [worker.random(), worker.random()]);
-    entry.request_id = id.bytes();
-    if settings.trusted.is_empty() || !is_trusted(&settings.trusted, connection.peer.ip()) {
-        return KnownAs::Ours(id);
+    let id = RequestId::new(started.unix_ms, [worker.random(), worker.random()]);
+    let peer = connection.peer.ip();
+    let ours = Identified { id: id.bytes(), known_as: KnownAs::Ours(id), client: peer };
+    if settings.trusted.is_empty() || !is_trusted(&settings.trusted, peer) {
+        return ours;
     }
-    entry.client = client_address(connection.peer.ip(), head.values(FieldId::XForwardedFor), |address| {
+    told_by_peer(peer, settings, head, ours)
+}
+
+/// The same of a peer that is believed.
+#[cold]
+#[inline(never)]
+fn told_by_peer(peer: IpAddr, settings: &Settings, head: &RequestHead, ours: Identified) -> Identified {
+    let client = client_address(peer, head.values(FieldId::XForwardedFor), |address| {
         is_trusted(&settings.trusted, address)
     });
-    match head.field(FieldId::XRequestId) {
+    let known_as = match head.field(FieldId::XRequestId) {
         Some(theirs) if request_id::is_acceptable(theirs) => KnownAs::Theirs(theirs.to_vec()),
-        _ => KnownAs::Ours(id),
-    }
+        _ => ours.known_as,
+    };
+    Identified { client, known_as, ..ours }
 }
 
 /// Adds the fields to what is sent to the upstream.
@@ -103,7 +124,7 @@ pub(crate) fn tell(turn: &mut Turn<'_>) -> Result<(), BadEdit> {
     if let Some(left) = hops_left(head).and_then(|hops| hops.checked_sub(1)) {
         overlay.set(b"Max-Forwards", left.to_string().as_bytes())?;
     }
-    told.add_to(head, overlay)
+    told.add_to(head, overlay, connection.standing.borrow_mut().get_or_insert_default())
 }
 
 /// Whether a request comes round again (RFC 9110 §7.6): forwarding it would only end at the limit of its head, some hundred hops later.

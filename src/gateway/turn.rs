@@ -1,12 +1,12 @@
 //! One request's turn: its head, its record, its two halves of the connection, and the steps of the page.
 
 use std::borrow::Cow;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use ringway_policy::chain::{Decisions, Passed, Query, Refused, run_refusal};
+use ringway_policy::chain::{Decisions, Passed, Query, Refused, Verdict, run_refusal, run_request};
 use ringway_policy::facts::Facts;
-use ringway_policy::prepare::Chain;
+use ringway_policy::prepare::{Chain, Prepared};
 use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::{Kind, Outcome};
@@ -26,7 +26,7 @@ use crate::body::{Sink, SinkEnd, Source, SourceEnd, SourceLimits};
 use crate::connection::{Channel, Connection, Next};
 use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
-use crate::forwarding::{self, KnownAs};
+use crate::forwarding::{self, Identified, KnownAs};
 use crate::grpc;
 use crate::pinned::Pinned;
 use crate::reply::{self, Answer, Field};
@@ -76,6 +76,9 @@ pub(crate) struct Rewritten {
     host: Option<String>,
 }
 
+/// What is answered by us, out of the way of what is forwarded or fixed.
+pub(crate) type Aside<'t> = Pin<Box<dyn Future<Output = Next> + 't>>;
+
 /// How this host's paths are normalised; strictly where there is no such host.
 pub(crate) fn path_policy(tables: &Tables<'_>, host: Option<HostIndex>) -> PathPolicy {
     use ringway_snapshot::model::PathPolicy as Model;
@@ -88,6 +91,7 @@ pub(crate) fn path_policy(tables: &Tables<'_>, host: Option<HostIndex>) -> PathP
 
 impl<'r> Turn<'r> {
     /// Begins: opens the record and names the request.
+    #[inline(always)]
     pub(crate) fn begin(
         connection: &'r Connection,
         pinned: Rc<Pinned>,
@@ -96,9 +100,7 @@ impl<'r> Turn<'r> {
         started: Now,
     ) -> Self {
         let settings = &pinned.generation.settings;
-        let mut entry = Entry::begin(connection, Some(head), started);
-        entry.generation = pinned.generation.current.generation;
-        let known_as = forwarding::identify(connection, settings, head, &mut entry);
+        let Identified { id, known_as, client } = forwarding::identify(connection, settings, head, started);
         let limits = SourceLimits {
             body_bytes_max: settings.body_bytes_max,
             idle_ns_max: u64::from(settings.keep_alive_ms) * 1_000_000,
@@ -107,7 +109,7 @@ impl<'r> Turn<'r> {
         };
         let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
         let rate_min = settings.body_rate_min;
-        let (source, mut sink) = match channel {
+        let (source, sink) = match channel {
             Channel::Http1(stream) => (
                 Source::http1(stream, head.framing(), head.rest(), limits),
                 Sink::http1(stream, stall_ns_max, rate_min),
@@ -117,34 +119,36 @@ impl<'r> Turn<'r> {
                 Sink::message(sender, stall_ns_max, rate_min),
             ),
         };
-        let grpc = Form::of(head);
-        if !head.accepts_trailers() && grpc != Some(Form::Native) {
-            sink.drop_trailers();
-        }
-        let mut reply_overlay = Overlay::take();
-        if connection.tls
+        let generation = pinned.generation.current.generation;
+        let offers_http3 = connection.tls
             && head.version() != Version::Http3
-            && pinned.generation.quic(connection.configured).is_some()
-        {
-            reply::offer_http3(head, &mut reply_overlay);
-        }
-        Self {
+            && pinned.generation.quic(connection.configured).is_some();
+        // It is large: what goes into it is made where it stays, and changed there.
+        let mut turn = Self {
             connection,
             head,
-            entry,
+            entry: Entry::begin(connection, Some(head), started),
             overlay: Overlay::take(),
             known_as,
-            reply_overlay,
+            reply_overlay: Overlay::take(),
             source,
             sink,
             chain: 0,
             decisions: Decisions::default(),
             decided: false,
             upgrade: None,
-            grpc,
+            grpc: Form::of(head),
             web: None,
             pinned: Some(pinned),
+        };
+        (turn.entry.generation, turn.entry.request_id, turn.entry.client) = (generation, id, client);
+        if !head.accepts_trailers() && turn.grpc != Some(Form::Native) {
+            turn.sink.drop_trailers();
         }
+        if offers_http3 {
+            reply::offer_http3(head, &mut turn.reply_overlay);
+        }
+        turn
     }
 
     /// What the route itself says: limits and what it allows.
@@ -181,8 +185,22 @@ impl<'r> Turn<'r> {
         }
     }
 
+    /// Runs the request's half of the chain.
+    #[inline]
+    pub(crate) fn run_chain(
+        &mut self,
+        tables: &Tables<'_>,
+        found: &Found,
+        policies: &Prepared,
+        chain: &Chain,
+    ) -> Verdict {
+        let facts = self.facts(tables, found);
+        let mut memory = self.connection.worker.memory.borrow_mut();
+        run_request(policies, chain, &facts, &mut memory, &mut self.overlay, None)
+    }
+
     /// What policies may see of it.
-    pub(crate) fn facts<'f>(&self, tables: &'f Tables<'f>, found: &Found) -> Facts<'f>
+    fn facts<'f>(&self, tables: &'f Tables<'f>, found: &Found) -> Facts<'f>
     where
         'r: 'f,
     {
@@ -217,8 +235,8 @@ impl<'r> Turn<'r> {
         elsewhere.then_some(Outcome::Misdirected)
     }
 
-    /// Answers a listener's plain-text request with the same address under https.
-    pub(crate) async fn redirect_to_https(&mut self) -> Option<Next> {
+    /// The port of https to which a listener sends its plain-text requests.
+    pub(crate) fn https_port(&self) -> Option<u16> {
         let pinned = self.pinned.as_ref()?;
         let port = match pinned.generation.listener(self.connection.configured) {
             Some((listener, _)) => listener.redirect_https_port?,
@@ -228,31 +246,37 @@ impl<'r> Turn<'r> {
             }
             None => return None,
         };
-        if self.head.host().is_empty() {
-            return None;
-        }
+        (!self.head.host().is_empty()).then_some(port)
+    }
+
+    /// Answers a listener's plain-text request with the same address under https.
+    #[cold]
+    pub(crate) fn redirect_to_https(&mut self, port: u16) -> Aside<'_> {
         let mut authority = String::from_utf8_lossy(self.head.host()).into_owned();
         if port != 443 {
             authority.push_str(&format!(":{port}"));
         }
-        Some(self.redirect(308, Some("https"), Some(&authority), None).await)
+        Box::pin(async move { self.redirect_now(308, Some("https"), Some(&authority), None).await })
     }
 
     /// Refuses with the problem of an outcome.
-    pub(crate) async fn refuse(&mut self, outcome: Outcome) -> Next {
-        self.refuse_as(outcome, None).await
+    #[cold]
+    pub(crate) fn refuse(&mut self, outcome: Outcome) -> Aside<'_> {
+        self.refuse_as(outcome, None)
     }
 
     /// Refuses, and says what exactly.
-    pub(crate) async fn refuse_as(&mut self, outcome: Outcome, detail: Option<&'static str>) -> Next {
+    #[cold]
+    pub(crate) fn refuse_as(&mut self, outcome: Outcome, detail: Option<&'static str>) -> Aside<'_> {
         self.entry.detail = detail.unwrap_or_default();
-        self.refuse_with(outcome, detail, None).await
+        Box::pin(self.refuse_with(outcome, detail, None))
     }
 
     /// 405, with the methods that there are.
-    pub(crate) async fn refuse_method(&mut self, allow: &AllowedMethods) -> Next {
+    #[cold]
+    pub(crate) fn refuse_method(&mut self, allow: &AllowedMethods) -> Aside<'_> {
         let allow = ("Allow", Cow::Owned(allow.to_string().into_bytes()));
-        self.refuse_with(Outcome::MethodNotAllowed, None, Some(allow)).await
+        Box::pin(self.refuse_with(Outcome::MethodNotAllowed, None, Some(allow)))
     }
 
     async fn refuse_with(
@@ -303,7 +327,12 @@ impl<'r> Turn<'r> {
     }
 
     /// Refuses as the chain decided.
-    pub(crate) async fn refuse_by_policy(&mut self, refused: &Refused, chain: &Chain) -> Next {
+    #[cold]
+    pub(crate) fn refuse_by_policy<'t>(&'t mut self, refused: Refused, chain: &'t Chain) -> Aside<'t> {
+        Box::pin(async move { self.refuse_by_policy_now(&refused, chain).await })
+    }
+
+    async fn refuse_by_policy_now(&mut self, refused: &Refused, chain: &Chain) -> Next {
         self.entry.outcome = refused.outcome;
         self.entry.stage = refused.stage.number();
         self.entry.limit_id = refused.limit_id;
@@ -371,7 +400,9 @@ impl<'r> Turn<'r> {
     }
 
     async fn answer_with(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
-        if let Some(next) = self.refuse_spoilt().await {
+        if self.head.framing() != Framing::Empty
+            && let Some(next) = Box::pin(self.refuse_spoilt()).await
+        {
             return next;
         }
         self.entry.outcome = Outcome::Served;
@@ -382,7 +413,18 @@ impl<'r> Turn<'r> {
     }
 
     /// Answers with a redirect; what is not given is the request's own.
-    pub(crate) async fn redirect(
+    #[cold]
+    pub(crate) fn redirect<'t>(
+        &'t mut self,
+        status: u16,
+        scheme: Option<&'t str>,
+        authority: Option<&'t str>,
+        path: Option<&'t str>,
+    ) -> Aside<'t> {
+        Box::pin(self.redirect_now(status, scheme, authority, path))
+    }
+
+    async fn redirect_now(
         &mut self,
         status: u16,
         scheme: Option<&str>,
@@ -478,7 +520,7 @@ impl<'r> Turn<'r> {
             return self.refuse(Outcome::Internal).await;
         }
         // Policy has accepted: the caller may send its body.
-        if self.head.expects_continue() && self.source.awaits_continue() && self.sink.go_on().await.is_err() {
+        if self.is_waited_for() && Box::pin(self.sink.go_on()).await.is_err() {
             self.entry.outcome = Outcome::ClientClosed;
             return Next::Abort;
         }
@@ -517,8 +559,12 @@ impl<'r> Turn<'r> {
             }
         };
         let ended = ended.unwrap_or_else(|| self.deadline_came());
-        let ended = self.end_cut(ended).await;
         self.finish(ended).await
+    }
+
+    /// Whether the caller sends its content only once it is told to go on.
+    fn is_waited_for(&self) -> bool {
+        self.head.expects_continue() && self.source.awaits_continue()
     }
 
     /// Whether it comes round again.
@@ -533,12 +579,13 @@ impl<'r> Turn<'r> {
     }
 
     /// Answers a TRACE or OPTIONS that may go no further (RFC 9110 §7.6.2). A request is never reflected: it holds credentials.
-    pub(crate) async fn answer_as_last(&mut self) -> Next {
+    #[cold]
+    pub(crate) fn answer_as_last(&mut self) -> Aside<'_> {
         if self.head.method() == Method::Options {
-            return self.answer_with(204, &[], b"").await;
+            return Box::pin(self.answer_with(204, &[], b""));
         }
         let allow = ("Allow", Cow::Borrowed(&b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"[..]));
-        self.refuse_with(Outcome::MethodNotAllowed, Some("max-forwards"), Some(allow)).await
+        Box::pin(self.refuse_with(Outcome::MethodNotAllowed, Some("max-forwards"), Some(allow)))
     }
 
     /// What gRPC asks for before the request goes: the instant of its deadline, which the upstream is told, streams of messages
@@ -590,8 +637,7 @@ impl<'r> Turn<'r> {
     /// A reply of gRPC that cannot be brought to its end has an end all the same: its status says what became of it. That of
     /// gRPC-Web is content among content, and could be taken for a part of the message that was cut.
     async fn end_cut(&mut self, ended: Ended) -> Ended {
-        let told = self.grpc == Some(Form::Native) && ended.outcome.kind() != Kind::Client;
-        if ended.reply != Reply::Cut || !told || !self.sink.can_be_ended() {
+        if ended.outcome.kind() == Kind::Client || !self.sink.can_be_ended() {
             return ended;
         }
         let trailers = grpc::trailers_of(ended.outcome);
@@ -608,7 +654,10 @@ impl<'r> Turn<'r> {
     }
 
     /// Tells the caller what became of its request, if it has no reply yet, and says what follows.
-    async fn finish(&mut self, ended: Ended) -> Next {
+    async fn finish(&mut self, mut ended: Ended) -> Next {
+        if ended.reply == Reply::Cut && self.grpc == Some(Form::Native) {
+            ended = Box::pin(self.end_cut(ended)).await;
+        }
         self.entry.outcome = ended.outcome;
         if ended.reply == Reply::None {
             return if reply::can_be_told(ended.outcome) {
@@ -649,7 +698,7 @@ impl<'r> Turn<'r> {
             reply::send(self.connection, head, &mut self.entry, &mut self.sink, answer, overlay, close).await;
         let drained = match sent {
             Ok(()) if alone => true,
-            Ok(()) if !close => self.source.is_done() || self.drain().await,
+            Ok(()) if !close => self.source.is_done() || Box::pin(self.drain()).await,
             _ => false,
         };
         self.account();

@@ -184,6 +184,7 @@ thread_local! {
 }
 
 impl Pool {
+    #[inline]
     fn take(&mut self, class: Class) -> Vec<u8> {
         self.in_use_bytes += class.bytes();
         match self.free.get_mut(class as usize).and_then(Vec::pop) {

@@ -27,24 +27,19 @@ pub fn parse_authority(bytes: &[u8]) -> Option<Authority> {
         address.parse::<Ipv6Addr>().ok()?;
         return with_port(bytes, end + 1, end + 1);
     }
-    let mut label_is_empty = true;
-    let mut name_len = bytes.len();
-    for (at, byte) in bytes.iter().enumerate() {
-        match *byte {
-            b'.' if label_is_empty => return None,
-            b'.' => label_is_empty = true,
-            b':' => {
-                name_len = at;
-                break;
-            }
-            byte if is_unreserved(byte) => label_is_empty = false,
-            _ => return None,
-        }
-    }
+    let name_len = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
     if name_len == 0 || name_len > HOST_BYTES_MAX {
         return None;
     }
-    with_port(bytes, name_len - usize::from(label_is_empty), name_len)
+    // A dot is `unreserved`; it may not follow another one, nor begin the name. Nothing branches on a byte.
+    let name = bytes.get(..name_len)?;
+    let (good, last) = name.iter().fold((true, b'.'), |(good, before), byte| {
+        (good & is_unreserved(*byte) & !(*byte == b'.' && before == b'.'), *byte)
+    });
+    if !good {
+        return None;
+    }
+    with_port(bytes, name_len - usize::from(last == b'.'), name_len)
 }
 
 fn with_port(bytes: &[u8], host_len: usize, name_len: usize) -> Option<Authority> {

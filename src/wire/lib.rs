@@ -13,6 +13,7 @@ pub mod host;
 pub mod http1;
 pub mod http2;
 pub mod http3;
+mod lanes;
 pub mod limits;
 pub mod message;
 pub mod method;

@@ -1,5 +1,7 @@
 //! Byte classes of the grammars (RFC 9110 §5.6, RFC 3986 §2), one table look-up per byte.
 
+use crate::lanes::controls;
+
 /// A `tchar` (RFC 9110 §5.6.2).
 const TOKEN: u8 = 1;
 /// A byte that a field value may hold: HTAB, SP, VCHAR, obs-text.
@@ -102,8 +104,14 @@ pub(crate) fn spelling(name: &[u8]) -> Spelling {
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
     // HTAB is rare: where the quick look finds a control byte, each byte is looked at.
-    none_in_words(bytes, |word| below(word, b' ') | equal(word, 0x7f))
-        || bytes.iter().all(|byte| is_value_byte(*byte))
+    let quick = match bytes.last_chunk() {
+        Some(last) => {
+            let lanes = bytes.as_chunks().0.iter();
+            lanes.fold(controls(last), |found, lane| found | controls(lane)) == 0
+        }
+        None => none_in_words(bytes, |word| below(word, b' ') | equal(word, 0x7f)),
+    };
+    quick || bytes.iter().all(|byte| is_value_byte(*byte))
 }
 
 /// Only bytes that a target may hold.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::field::{FieldId, FieldSet, is_forwarded};
 use crate::forwarded::{Hop, write_forwarded, write_via, write_x_forwarded_for};
-use crate::head::{Field, RequestHead};
+use crate::head::{Field, RequestHead, Version};
 use crate::overlay::{BadEdit, Overlay};
 use crate::request_id::place;
 use crate::syntax::is_field_value;
@@ -45,7 +45,12 @@ impl Told<'_> {
     ///
     /// # Errors
     /// [`BadEdit::Value`] where the id or the pseudonym cannot stand in a field; nothing changes then.
-    pub fn add_to(&self, head: &RequestHead, overlay: &mut Overlay) -> Result<(), BadEdit> {
+    pub fn add_to(
+        &self,
+        head: &RequestHead,
+        overlay: &mut Overlay,
+        standing: &mut Standing,
+    ) -> Result<(), BadEdit> {
         // INVARIANT: the other values are ours, or came out of a head that was parsed.
         if !is_field_value(self.request_id) || !is_field_value(self.pseudonym.as_bytes()) {
             return Err(BadEdit::Value);
@@ -77,18 +82,31 @@ impl Told<'_> {
         if !self.trusted && head.field_lines().all().iter().any(unknown) {
             overlay.ignore_forwarded();
         }
-        overlay.set_lines(ids, |out| self.write(head, proto, host, out));
+        overlay.set_lines(ids, |out| {
+            // Each constant part is written without asking for room then.
+            out.reserve(384 + 2 * head.authority().len());
+            write_id(self.request_id, out);
+            out.extend_from_slice(b"traceparent: ");
+            out.extend_from_slice(&self.trace.to_text());
+            // A trusted peer may say something else each time, and `Via` is continued whoever says it.
+            if self.trusted || head.field(FieldId::Via).is_some() {
+                return self.write(head, proto, host, out);
+            }
+            if !standing.is_of(self, head) {
+                *standing = Standing::of(self, head);
+            }
+            match standing.lines() {
+                [] => self.write(head, proto, host, out),
+                lines => out.extend_from_slice(lines),
+            }
+        });
         Ok(())
     }
 
+    /// What is told alike of all requests of a connection for one authority, where nobody before us is believed or says anything.
     fn write(&self, head: &RequestHead, proto: bool, host: bool, out: &mut Vec<u8>) {
         let authority = head.authority();
-        // Each constant part is written without asking for room then.
-        out.reserve(384 + 2 * authority.len());
         let before = |id| head.values(id).filter(move |_| self.trusted);
-        write_id(self.request_id, out);
-        out.extend_from_slice(b"traceparent: ");
-        out.extend_from_slice(&self.trace.to_text());
         out.extend_from_slice(b"\r\nforwarded: ");
         let hop = Hop { address: self.peer, scheme: self.scheme, host: authority };
         write_forwarded(out, before(FieldId::Forwarded), &hop);
@@ -105,6 +123,52 @@ impl Told<'_> {
         out.extend_from_slice(b"\r\nvia: ");
         write_via(out, head.values(FieldId::Via), head.version(), self.pseudonym);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// An authority and a pseudonym of more bytes than this together are written anew each time.
+const STANDING_BYTES_MAX: usize = 128;
+
+/// What is told alike of each request of a connection, kept from one to the next for as long as they name the same authority: most of
+/// what is told is written once then.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// What the lines were made of, then the lines.
+    text: Vec<u8>,
+    authority_len: usize,
+    /// Where the lines begin.
+    lines_at: usize,
+    version: Option<Version>,
+    peer: Option<IpAddr>,
+    scheme: &'static str,
+}
+
+impl Standing {
+    fn of(told: &Told<'_>, head: &RequestHead) -> Self {
+        let (authority, pseudonym) = (head.authority(), told.pseudonym.as_bytes());
+        let lines_at = authority.len() + pseudonym.len();
+        if lines_at > STANDING_BYTES_MAX {
+            return Self::default();
+        }
+        let mut text = Vec::with_capacity(256 + 3 * lines_at);
+        text.extend_from_slice(authority);
+        text.extend_from_slice(pseudonym);
+        told.write(head, true, true, &mut text);
+        let (version, peer) = (Some(head.version()), Some(told.peer));
+        Self { text, authority_len: authority.len(), lines_at, version, peer, scheme: told.scheme }
+    }
+
+    #[inline]
+    fn is_of(&self, told: &Told<'_>, head: &RequestHead) -> bool {
+        self.version == Some(head.version())
+            && self.text.get(..self.authority_len) == Some(head.authority())
+            && self.text.get(self.authority_len..self.lines_at) == Some(told.pseudonym.as_bytes())
+            && self.scheme == told.scheme
+            && self.peer == Some(told.peer)
+    }
+
+    fn lines(&self) -> &[u8] {
+        self.text.get(self.lines_at..).unwrap_or_default()
     }
 }
 
@@ -138,7 +202,7 @@ fn write_id(id: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::Told;
+    use super::{Standing, Told};
     use crate::buffer::Buffer;
     use crate::head::{Framing, RequestHead};
     use crate::http1::{Parse, RequestExtra, RequestLine, parse_request, write_request_head};
@@ -188,7 +252,7 @@ mod tests {
     #[test]
     fn what_an_untrusted_peer_says_is_replaced() {
         let (head, mut overlay) = (head(SAYS), Overlay::take());
-        told(false).add_to(&head, &mut overlay).unwrap();
+        told(false).add_to(&head, &mut overlay, &mut Standing::default()).unwrap();
         expect_test::expect![[r#"
             Accept: */*
             x-request-id: id-1
@@ -203,9 +267,36 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_is_what_would_be_written() {
+        let mut standing = Standing::default();
+        let requests = [
+            "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.exampl\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: a.example:80\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            SAYS,
+        ];
+        let names = ["ringway", "e.ringway", &"r".repeat(200)];
+        let peers = [told(false), told(true), Told { peer: "::1".parse().unwrap(), ..told(false) }];
+        for text in requests.iter().chain(&requests) {
+            for (name, peer) in names.iter().flat_map(|name| peers.map(|peer| (name, peer))) {
+                let (head, told) = (head(text), Told { pseudonym: name, ..peer });
+                for _ in 0..2 {
+                    let (mut kept, mut anew) = (Overlay::take(), Overlay::take());
+                    told.add_to(&head, &mut kept, &mut standing).unwrap();
+                    told.add_to(&head, &mut anew, &mut Standing::default()).unwrap();
+                    assert_eq!(sent(&head, &kept), sent(&head, &anew), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_a_trusted_peer_says_is_continued() {
         let (head, mut overlay) = (head(SAYS), Overlay::take());
-        told(true).add_to(&head, &mut overlay).unwrap();
+        told(true).add_to(&head, &mut overlay, &mut Standing::default()).unwrap();
         expect_test::expect![[r#"
             X-Forwarded-Host: evil
             X-Forwarded-Port: 1
@@ -226,7 +317,7 @@ mod tests {
         let (head, mut overlay) = (head(SAYS), Overlay::take());
         overlay.set(b"Via", b"lost").unwrap();
         overlay.set(b"X-First", b"1").unwrap();
-        told(false).add_to(&head, &mut overlay).unwrap();
+        told(false).add_to(&head, &mut overlay, &mut Standing::default()).unwrap();
         overlay.remove(b"X-Forwarded-Proto").unwrap();
         overlay.rename(b"X-Forwarded-Host", b"X-Was-Host").unwrap();
         overlay.append(b"Via", b"1.1 next").unwrap();
@@ -254,7 +345,7 @@ mod tests {
         overlay.set(b"X-Forwarded-Prefix", b"/ours").unwrap();
         overlay.set(b"X-Forwarded-Ssl", b"off").unwrap();
         overlay.rename(b"X-Forwarded-Port", b"X-Port").unwrap();
-        told(false).add_to(&head, &mut overlay).unwrap();
+        told(false).add_to(&head, &mut overlay, &mut Standing::default()).unwrap();
         let sent = sent(&head, &overlay);
         assert!(
             sent.starts_with(
@@ -270,7 +361,7 @@ mod tests {
     fn a_name_of_ours_that_cannot_stand_in_a_field_changes_nothing() {
         let (head, mut overlay) = (head(SAYS), Overlay::take());
         let bad = Told { pseudonym: "a\r\nb", ..told(false) };
-        assert_eq!(bad.add_to(&head, &mut overlay), Err(BadEdit::Value));
+        assert_eq!(bad.add_to(&head, &mut overlay, &mut Standing::default()), Err(BadEdit::Value));
         assert!(overlay.is_empty());
     }
 }

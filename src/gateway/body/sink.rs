@@ -319,6 +319,20 @@ impl<'s> Sink<'s> {
         self.waited_ns
     }
 
+    /// Takes the whole of a small content, as it is announced, beside a head on an HTTP/1 connection. `false`: nothing was taken.
+    #[inline]
+    pub(crate) fn gather_whole(&mut self, bytes: &[u8]) -> bool {
+        let To::Http1(writer) = &mut self.to else { return false };
+        let gathered = self.web.is_none()
+            && self.coding == Coding::Length(bytes.len() as u64)
+            && writer.gather_small(bytes);
+        if gathered {
+            self.coding = Coding::Length(0);
+            self.body_bytes += bytes.len() as u64;
+        }
+        gathered
+    }
+
     /// Takes body bytes.
     ///
     /// # Errors

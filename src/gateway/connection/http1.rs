@@ -128,7 +128,7 @@ async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
         }
         // What serves requests is large: it lives only while they come, and is not made anew for each.
         match Box::pin(requests(on, bytes)).await {
-            After::Silence => {}
+            After::Silence => drop(on.connection.standing.take()),
             After::End => return,
             After::Close => return linger(on.stream, linger_until_ns(on.connection)).await,
             After::Abort => return on.stream.reset_on_close(),
@@ -260,7 +260,7 @@ fn last_look(stream: &Stream) -> Woken {
 async fn one(on: On<'_>, rest: Option<Buffer>) -> Next {
     let started = ringway_rt::now();
     match read_head(on, rest, started).await {
-        Ok(head) => request::serve(on.connection, head, Channel::Http1(on.stream), started).await,
+        Ok(mut head) => request::serve(on.connection, &mut head, Channel::Http1(on.stream), started).await,
         Err(next) => next,
     }
 }
@@ -278,7 +278,7 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
     };
     let mut fresh = !buffer.is_empty();
     connection.head_waited.set(false);
-    loop {
+    let ending = loop {
         if fresh {
             let read_bytes = buffer.len();
             match parse_request(buffer, &limits) {
@@ -287,9 +287,7 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
                     return Ok(head);
                 }
                 Parse::Partial(back) => buffer = back,
-                Parse::Reject(reject, _) => {
-                    return Err(refuse(on, started, Ending::Malformed(reject)).await);
-                }
+                Parse::Reject(reject, _) => break Ending::Malformed(reject),
             }
         }
         if buffer.spare() == 0 {
@@ -297,7 +295,7 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
         }
         fresh = match stream.try_read_append(buffer.vec_mut()) {
             Ok(Some(0)) if begins_nothing(&buffer) => return Err(Next::Close),
-            Ok(Some(0)) => return Err(refuse(on, started, Ending::Closed).await),
+            Ok(Some(0)) => break Ending::Closed,
             Ok(Some(_)) => true,
             Ok(None) => {
                 connection.head_waited.set(true);
@@ -306,12 +304,14 @@ async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<Req
                 stream.deadline().disarm(Side::Read);
                 match woken {
                     Ok(()) => false,
-                    Err(error) => return Err(refuse(on, started, Ending::of(&error, &buffer)).await),
+                    Err(error) => break Ending::of(&error, &buffer),
                 }
             }
-            Err(error) => return Err(refuse(on, started, Ending::of(&error, &buffer)).await),
+            Err(error) => break Ending::of(&error, &buffer),
         };
-    }
+    };
+    // It is rare, and what it takes is no part of what every request holds.
+    Err(Box::pin(refuse(on, started, ending)).await)
 }
 
 /// Whether these bytes are of no request yet: old clients send an empty line too many after a body (RFC 9112 §2.2).

@@ -88,7 +88,7 @@ async fn answer(connection: Rc<Connection>, incoming: Incoming, _held: Rc<Held>)
     let channel = Channel::Message(Receiver::from(receiver), Sender::Http2(sender));
     match head {
         // What follows is the connection's matter; a reply that was not whole has reset its stream.
-        Ok(head) => drop(request::serve(&connection, head, channel, started).await),
+        Ok(mut head) => drop(request::serve(&connection, &mut head, channel, started).await),
         Err(reject) => refuse(&connection, channel, reject, started).await,
     }
 }

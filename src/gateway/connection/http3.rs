@@ -69,10 +69,10 @@ async fn answer(connection: Rc<Connection>, arrived: Arrived, _held: Rc<Held>) {
     let started = ringway_rt::now();
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     match arrived.head().await {
-        Ok(Incoming { head, receiver, sender }) => {
+        Ok(Incoming { mut head, receiver, sender }) => {
             let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
             // What follows is the connection's matter; a reply that was not whole has reset its stream.
-            drop(Box::pin(request::serve(&connection, head, channel, started)).await);
+            drop(Box::pin(request::serve(&connection, &mut head, channel, started)).await);
         }
         Err(none) => Box::pin(refuse(&connection, none, started)).await,
     }

@@ -87,7 +87,7 @@ pub(super) async fn read(job: &Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) ->
     let interims = Interims::new(job.head.version(), WantsContinue::No);
     match wait.from {
         From::Http1(stream) => read_text(job, sink, wait, stream, interims).await,
-        From::Http2 { reply, due_ns } => read_stream(sink, reply, due_ns, interims).await,
+        From::Http2 { reply, due_ns } => Box::pin(read_stream(sink, reply, due_ns, interims)).await,
     }
 }
 
@@ -110,7 +110,7 @@ async fn read_text(
                 }
                 Parse::Complete(reply) => {
                     answered = true;
-                    admit(&mut interims, sink, &reply).await?;
+                    Box::pin(admit(&mut interims, sink, &reply)).await?;
                     buffer = reply.into_rest();
                     continue;
                 }

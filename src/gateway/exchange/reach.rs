@@ -68,42 +68,48 @@ pub(super) async fn reach(job: &Job<'_>, choice: &Choice, need: Need, now_ns: u6
         until_ns,
         stall_ns_max: job.write_stall_ns_max,
     };
-    let endpoint = &choice.endpoint;
-    if !search.may_share() {
-        let pooled = if need.pooled { endpoint.take_idle() } else { None };
-        return match pooled {
-            Some(leased) => Ok(Way::Http1(leased)),
-            None => search.connect().await,
-        };
+    // What has to be waited for is no part of what every request holds.
+    if search.may_share() {
+        return Box::pin(search.share()).await;
     }
-    let mut joined = None;
-    loop {
-        if let Some(slot) = endpoint.streams.take() {
-            return Ok(Way::Http2(slot));
-        }
-        // Who was let down once makes a connection for itself: callers with deadlines too short for one could keep all others from
-        // any, each waiting for the next.
-        let may_join = joined != Some(Made::GivenUp);
-        let opening = may_join.then(|| endpoint.streams.joinable(upstream.prepared.streams_max)).flatten();
-        if let Some(opening) = opening {
-            let ended = ringway_rt::until_ns(search.patience_ns(), opening.ended()).await;
-            joined = Some(ended.ok_or(Outcome::ConnectTimeout)??);
-            if !search.may_share() {
-                return search.connect().await;
-            }
-        } else if endpoint.has_room(upstream.prepared.connections_max) {
-            return search.connect().await;
-        } else {
-            if endpoint.streams.bell.waiting() >= STREAM_WAITERS_MAX {
-                return Err(Outcome::UpstreamSaturated);
-            }
-            let freed = ringway_rt::until_ns(until_ns, endpoint.streams.bell.heard()).await;
-            freed.ok_or(Outcome::UpstreamSaturated)?;
-        }
+    let pooled = if need.pooled { choice.endpoint.take_idle() } else { None };
+    match pooled {
+        Some(leased) => Ok(Way::Http1(leased)),
+        None => Box::pin(search.connect()).await,
     }
 }
 
 impl Search<'_> {
+    /// A stream of a connection that others use, or a new connection.
+    async fn share(&self) -> Result<Way, Outcome> {
+        let (endpoint, prepared) = (&self.choice.endpoint, &self.upstream.prepared);
+        let mut joined = None;
+        loop {
+            if let Some(slot) = endpoint.streams.take() {
+                return Ok(Way::Http2(slot));
+            }
+            // Who was let down once makes a connection for itself: callers with deadlines too short for one could keep all others
+            // from any, each waiting for the next.
+            let may_join = joined != Some(Made::GivenUp);
+            let opening = may_join.then(|| endpoint.streams.joinable(prepared.streams_max)).flatten();
+            if let Some(opening) = opening {
+                let ended = ringway_rt::until_ns(self.patience_ns(), opening.ended()).await;
+                joined = Some(ended.ok_or(Outcome::ConnectTimeout)??);
+                if !self.may_share() {
+                    return self.connect().await;
+                }
+            } else if endpoint.has_room(prepared.connections_max) {
+                return self.connect().await;
+            } else {
+                if endpoint.streams.bell.waiting() >= STREAM_WAITERS_MAX {
+                    return Err(Outcome::UpstreamSaturated);
+                }
+                let freed = ringway_rt::until_ns(self.until_ns, endpoint.streams.bell.heard()).await;
+                freed.ok_or(Outcome::UpstreamSaturated)?;
+            }
+        }
+    }
+
     /// Whether the request may go on a connection that others use, as far as is known.
     fn may_share(&self) -> bool {
         let prepared = &self.upstream.prepared;

@@ -69,14 +69,15 @@ pub(super) async fn relay_reply(
     entry.waited_ns += entry.upstream_head_ns;
     entry.status = reply.status();
     if let (true, From::Http1(stream)) = (reply.is_upgrade(), wait.from) {
-        return relay_tunnel(job, entry, sink, stream, reply).await;
+        // Its state is not a part of what every request holds.
+        return Box::pin(relay_tunnel(job, entry, sink, stream, reply)).await;
     }
     if job.receiver.is_some() && matches!(reply.status(), 200..300) {
         // To an extended CONNECT any of these says that the tunnel stands (RFC 8441 §5), and there is none.
         entry.detail = "declined-with-success";
         return Came::before_reply(Outcome::UpstreamMalformed);
     }
-    let (framing, coding) = match translated(job, &reply) {
+    let (framing, coding) = match job.web.and_then(|form| translated(job, form, &reply)) {
         Some(form) => {
             sink.translate(form);
             // The content grows on its way: no length holds for it.
@@ -92,6 +93,13 @@ pub(super) async fn relay_reply(
     if let Err(end) = write_head(job, entry, sink, &reply, framing, coding, close) {
         return unwritten(entry, end);
     }
+    if let (From::Http1(_), Framing::Length(length)) = (wait.from, reply.framing())
+        && reply.rest().len() as u64 == length
+        && sink.gather_whole(reply.rest())
+    {
+        let sent = sink.end(None).await.map_err(RelayEnd::Sink);
+        return relayed(job, entry, sent, close, reply.persistent());
+    }
     let limits = SourceLimits {
         body_bytes_max: u64::MAX,
         idle_ns_max: job.timeouts.idle_ns_max,
@@ -104,11 +112,22 @@ pub(super) async fn relay_reply(
         // Over HTTP/2 a receiver comes with every final head.
         (From::Http2 { .. }, None) => return Came::cut(Outcome::Internal),
     };
-    let relayed = relay(&mut source, sink).await;
+    let sent = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
-    entry.ended_ns = ringway_rt::now().mono_ns;
     let reusable = reply.persistent() && reply.framing() != Framing::UntilClose && !source.has_rest();
-    match relayed {
+    relayed(job, entry, sent, close, reusable)
+}
+
+/// What became of a reply whose head was sent.
+fn relayed(
+    job: &Job<'_>,
+    entry: &mut Entry<'_>,
+    sent: Result<(), RelayEnd>,
+    close: bool,
+    reusable: bool,
+) -> Came {
+    entry.ended_ns = ringway_rt::now().mono_ns;
+    match sent {
         Ok(()) => {
             let outcome =
                 if job.extra.upgrade.is_some() { Outcome::UpgradeDeclined } else { Outcome::Served };
@@ -121,8 +140,8 @@ pub(super) async fn relay_reply(
 
 /// The form of gRPC-Web that the reply's content is translated into, if it is gRPC and the caller asked for that. Its media type
 /// changes with it, and also where it is trailers only, which both forms write alike.
-fn translated(job: &mut Job<'_>, reply: &ResponseHead) -> Option<Form> {
-    let form = job.web?;
+#[cold]
+fn translated(job: &mut Job<'_>, form: Form, reply: &ResponseHead) -> Option<Form> {
     let content_type = reply.field(FieldId::ContentType)?;
     if Form::of_content_type(content_type) != Some(Form::Native) {
         return None;

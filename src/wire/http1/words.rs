@@ -1,12 +1,13 @@
-//! Heads of the common form, read eight bytes at a time: every line ends in CRLF, no value holds HTAB, the head is whole.
+//! Heads of the common form, read sixteen bytes at a time: every line ends in CRLF, no value holds HTAB, the head is whole.
 //!
 //! It only ever says yes: what it takes, httparse and the strict checks around it take alike (a law of `laws.rs`); anything else
 //! goes their way. A head costs it half of what it costs them.
 
 use crate::field::FieldId;
 use crate::head::{Fields, Span, Version};
+use crate::lanes;
 use crate::limits::{HeadLimits, METHOD_BYTES_MAX};
-use crate::syntax::{Spelling, below, each, equal, is_token, spelling};
+use crate::syntax::{Spelling, is_token, spelling};
 
 /// The start line of a request.
 pub(super) struct RequestStart {
@@ -28,16 +29,13 @@ pub(super) struct ReplyStart {
 
 /// `GET /path HTTP/1.1 CRLF`.
 pub(super) fn request_start(bytes: &[u8], limits: &HeadLimits) -> Option<RequestStart> {
-    let method_len = find(bytes, 0, |word| below(word, b'!'))?;
-    let method = bytes.get(..method_len).filter(|method| is_token(method))?;
-    if method.len() > METHOD_BYTES_MAX || bytes.get(method_len) != Some(&b' ') {
-        return None;
-    }
+    let method_len = match bytes.first_chunk() {
+        Some(b"GET ") => 3,
+        _ => method_len(bytes)?,
+    };
     let start = method_len + 1;
     // Whatever no target may hold ends it; only a space may.
-    let end = find(bytes, start, |word| {
-        below(word, b'!') | equal(word, 0x7f) | equal(word, b'#') | (word & each(0x80))
-    })?;
+    let end = find(bytes, start, lanes::beyond_target)?;
     if end == start || end - start > limits.target_max() {
         return None;
     }
@@ -52,6 +50,11 @@ pub(super) fn request_start(bytes: &[u8], limits: &HeadLimits) -> Option<Request
         version,
         end: end_of_line,
     })
+}
+
+fn method_len(bytes: &[u8]) -> Option<usize> {
+    let len = bytes.iter().take(METHOD_BYTES_MAX + 1).position(|byte| *byte == b' ')?;
+    bytes.get(..len).is_some_and(is_token).then_some(len)
 }
 
 /// `HTTP/1.1 200 OK CRLF`.
@@ -70,7 +73,7 @@ pub(super) fn reply_start(bytes: &[u8]) -> Option<ReplyStart> {
         return None;
     }
     let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    let end = find(bytes, 13, |word| below(word, b' ') | equal(word, 0x7f) | (word & each(0x80)))?;
+    let end = find(bytes, 13, lanes::beyond_text)?;
     if bytes.get(end..end + 2) != Some(b"\r\n") {
         return None;
     }
@@ -80,20 +83,20 @@ pub(super) fn reply_start(bytes: &[u8]) -> Option<ReplyStart> {
 
 /// The field lines from `at` on: they, and the head's length.
 pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option<(Fields, u16)> {
+    // What ends beyond this is no head that is taken; and spans reach no further.
+    let most = limits.head_max().min(usize::from(u16::MAX));
+    let bytes = bytes.get(..most).unwrap_or(bytes);
     let mut fields = Fields::take();
-    let mut left = limits.field_count_max();
-    loop {
-        if bytes.get(at..at + 2) == Some(b"\r\n") {
-            let len = at + 2;
-            return if len <= limits.head_max() { Some((fields, u16::try_from(len).ok()?)) } else { None };
+    for _ in 0..=limits.field_count_max() {
+        let rest = bytes.get(at..)?;
+        if rest.first_chunk() == Some(b"\r\n") {
+            return Some((fields, within_spans(at + 2)));
         }
-        left = left.checked_sub(1)?;
-        let colon = find(bytes, at, |word| equal(word, b':'))?;
-        let name = bytes.get(at..colon)?;
+        let colon = find(bytes, at, lanes::colons)?;
         let id = FieldId::within(bytes, at, colon);
         // A name of the table is a token.
         if id == FieldId::Other {
-            match spelling(name) {
+            match spelling(bytes.get(at..colon)?) {
                 Spelling::Bad => return None,
                 Spelling::Underscored => fields.note_underscore(),
                 Spelling::Plain => {}
@@ -103,42 +106,68 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option
         while bytes.get(start) == Some(&b' ') {
             start += 1;
         }
-        let line_end = find(bytes, start, |word| below(word, b' ') | equal(word, 0x7f))?;
-        if bytes.get(line_end..line_end + 2) != Some(b"\r\n") {
+        let line_end = find(bytes, start, lanes::controls)?;
+        if bytes.get(line_end..)?.first_chunk() != Some(b"\r\n") {
             return None;
         }
         let mut end = line_end;
         while end > start && bytes.get(end - 1) == Some(&b' ') {
             end -= 1;
         }
-        let value = if end == start { Span::default() } else { Span::new(start, end - start)? };
-        fields.push(Span::new(at, name.len())?, value, id);
+        let value = if end == start { Span::default() } else { span(start, end) };
+        fields.push(span(at, colon), value, id);
         at = line_end + 2;
     }
+    None
 }
 
-/// Where the first byte is that `marks` marks by its high bit. A mark above a true one may be false, the lowest never is.
+/// The span of two places in a head.
 #[inline]
-fn find(bytes: &[u8], mut at: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
-    loop {
-        let rest = bytes.get(at..)?;
-        let found = match rest.first_chunk::<8>() {
-            Some(word) => marks(u64::from_le_bytes(*word)),
-            None => return find_in_last(bytes, at, marks),
-        };
-        if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
+fn span(start: usize, end: usize) -> Span {
+    Span { start: within_spans(start), len: within_spans(end - start) }
 }
 
-/// The same in fewer than eight bytes.
-#[inline(never)]
-fn find_in_last(bytes: &[u8], at: usize, marks: impl Fn(u64) -> u64) -> Option<usize> {
-    let rest = bytes.get(at..)?;
-    let mut word = [0; 8];
-    word.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
-    let place = (marks(u64::from_le_bytes(word)).trailing_zeros() / 8) as usize;
-    (place < rest.len()).then_some(at + place)
+/// INVARIANT: `at` is a place in no more bytes than spans reach.
+#[inline]
+fn within_spans(at: usize) -> u16 {
+    debug_assert!(u16::try_from(at).is_ok());
+    #[expect(clippy::cast_possible_truncation, reason = "see above")]
+    let place = at as u16;
+    place
+}
+
+/// Where the first byte from `at` on is that `marks` marks: bit by bit for sixteen bytes. `None` as well where there are not as many.
+#[inline]
+fn find(bytes: &[u8], mut at: usize, marks: impl Fn(&[u8; 16]) -> u32) -> Option<usize> {
+    while let Some(chunk) = bytes.get(at..)?.first_chunk() {
+        let found = marks(chunk);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += 16;
+    }
+    // The last sixteen, of which those before `at` do not count.
+    let before = at - (bytes.len().checked_sub(16)?);
+    let found = marks(bytes.last_chunk()?) >> before;
+    (found != 0).then(|| at + found.trailing_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{find, lanes};
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands() {
+        for len in 16..50 {
+            for place in 0..len {
+                let mut bytes = vec![b'a'; len];
+                bytes[place] = b':';
+                for from in 0..=len {
+                    let expected = Some(place).filter(|place| *place >= from);
+                    assert_eq!(find(&bytes, from, lanes::colons), expected, "{place} of {len} from {from}");
+                }
+            }
+        }
+        assert_eq!(find(b"a:", 0, lanes::colons), None, "too few bytes to look at");
+    }
 }

@@ -71,12 +71,19 @@ impl<'s> Http1Writer<'s> {
         if chunked {
             http1::write_chunk_head(buffer.vec_mut(), bytes.len() as u64);
         }
+        let small = self.gather_small(bytes);
+        if small && chunked {
+            self.end_chunk();
+        }
+        small
+    }
+
+    /// Gathers bytes as they are, if they are few.
+    #[inline]
+    pub(super) fn gather_small(&mut self, bytes: &[u8]) -> bool {
         let small = bytes.len() <= COPY_BYTES_MAX && self.make_room(bytes.len() + CHUNK_END.len());
         if small {
             self.buffer().vec_mut().extend_from_slice(bytes);
-            if chunked {
-                self.end_chunk();
-            }
         }
         small
     }
