@@ -7,6 +7,8 @@ use ringway_wire::head::{Content, RequestAssembler};
 use ringway_wire::http2::{Excess, Meter, PREFACE, Seen, Sent, SentReader};
 use ringway_wire::{HeadLimits, Version};
 
+/// What of our own frames passes, what is held back (stream, flags, changes of the table), and what is reset.
+type Told = (Vec<u8>, Vec<(u32, u8, Vec<u8>)>, Vec<(u32, u32)>);
 type Judged = (Result<(), Excess>, Vec<Seen>, Vec<u32>, Option<u64>);
 
 fn judge(pieces: &[&[u8]]) -> Judged {
@@ -25,10 +27,15 @@ fn judge(pieces: &[&[u8]]) -> Judged {
 }
 
 /// What these pieces of our own frames tell.
-fn sent(pieces: &[&[u8]]) -> Vec<Sent> {
-    let (mut reader, mut seen) = (SentReader::default(), Vec::new());
-    pieces.iter().for_each(|piece| reader.read(piece, |sent| seen.push(sent)));
-    seen
+fn sent(pieces: &[&[u8]]) -> Told {
+    let (mut reader, mut told) = (SentReader::default(), Told::default());
+    let mut see = |sent: Sent<'_>| match sent {
+        Sent::Bytes(bytes) => told.0.extend_from_slice(bytes),
+        Sent::Head { stream, flags, updates } => told.1.push((stream, flags, updates.to_vec())),
+        Sent::Reset { stream, code } => told.2.push((stream, code)),
+    };
+    pieces.iter().for_each(|piece| reader.read(piece, &mut see));
+    told
 }
 
 fuzz_target!(|input: (u16, u16, &[u8])| {

@@ -253,7 +253,7 @@ outcomes! {
         "The reply's Content-Length is no number or conflicts with itself, or its transfer coding is unknown.",
         "The upstream, or a proxy before it, is at fault; such replies are how responses are smuggled.";
     43 UpstreamHeadTooLarge "upstream_head_too_large" Failure Some(502), (ours "upstream-head-too-large"), "Upstream reply head too large", Some("http_response_header_section_size"),
-        "The reply's head has more bytes or fields than the limits, or an HTTP/3 caller takes none of its size (detail `over-the-callers-limit`).",
+        "The reply's head has more bytes or fields than the limits, or a caller over HTTP/2 or HTTP/3 takes none of its size (detail `over-the-callers-limit`).",
         "Usually cookies set without end: at most 60 KiB and 256 fields are taken.";
     44 UpgradeFailed "upgrade_failed" Failure Some(502), (ours "upgrade-failed"), "Upstream upgraded wrongly", Some("http_upgrade_failed"),
         "The upstream sent 101 unasked, or for another protocol than the one asked for.",

@@ -1,5 +1,5 @@
 //! HTTP/2 over [`crate::Stream`]: the h2 crate takes frames apart and keeps the streams' states; the socket, the limits, the
-//! meter of floods and the order of what is sent are ours.
+//! meter of floods, the order of what is sent and the blocks of replies' heads and trailers are ours.
 //!
 //! One task per connection drives [`Accepting`]; each stream's [`Receiver`] and [`Sender`] may be used by a task of its own on
 //! the same worker. Bytes leave when the driving task has done all it can: many frames, one write.

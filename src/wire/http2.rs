@@ -1,11 +1,12 @@
-//! HTTP/2 (RFC 9113), as far as it is ours: what comes is read by a meter before the frames are taken apart, and what goes out by
-//! who looks for refused streams.
+//! HTTP/2 (RFC 9113), as far as it is ours: what comes is read by a meter before the frames are taken apart, heads and trailers that
+//! go out are encoded here and put into the frames that leave.
 
+pub mod hpack;
 mod meter;
 mod sent;
 
 pub use meter::{Excess, Meter, Seen};
-pub use sent::{Sent, SentReader};
+pub use sent::{Sent, SentReader, write_block};
 
 use crate::syntax::is_token;
 

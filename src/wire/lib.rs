@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod cookie;
 pub mod date;
 pub mod field;
+mod fixed;
 pub mod forwarded;
 pub mod grpc;
 pub mod head;

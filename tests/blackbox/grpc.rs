@@ -270,14 +270,15 @@ fn one(upstream: SocketAddr, keys: &str) -> Site {
         .route("/*: {to: one}")
 }
 
-/// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED and UNAVAILABLE as HPACK writes them: a length, and the Huffman code of the number.
-const STATUS_4: &[u8] = &[0x81, 0x6b];
-const STATUS_8: &[u8] = &[0x81, 0x7b];
-const STATUS_14: &[u8] = &[0x82, 0x0b, 0x5f];
+/// DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED and UNAVAILABLE as they are written: a length, and the number.
+const STATUS_4: &[u8] = b"\x014";
+const STATUS_8: &[u8] = b"\x018";
+const STATUS_14: &[u8] = b"\x0214";
 
 /// Whether a field section has this `grpc-status`.
-fn has_status(section: &caller::Frame, coded: &[u8]) -> bool {
-    section.holds("grpc-status") && section.payload.windows(coded.len()).any(|window| window == coded)
+fn has_status(section: &caller::Frame, status: &[u8]) -> bool {
+    let field = [&b"grpc-status"[..], status].concat();
+    section.payload.windows(field.len()).any(|window| window == field)
 }
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

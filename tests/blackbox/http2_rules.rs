@@ -140,6 +140,92 @@ fn requests_that_are_none_are_recorded() {
     assert_eq!(node.assert_outcome("served")["path"], "/last");
 }
 
+/// SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
+const MAX_HEADER_LIST_SIZE: u16 = 6;
+
+#[test]
+fn a_reply_beyond_the_header_list_that_a_client_takes_is_refused() {
+    let large = "v".repeat(2_000);
+    let upstream = Scripted::start(move |connection| {
+        while let Some((head, _)) = connection.request() {
+            connection.send(match head.split(' ').nth(1).unwrap() {
+                "/large" => format!("HTTP/1.1 200 OK\r\nX-Large: {large}\r\nContent-Length: 2\r\n\r\nok"),
+                "/interim" => format!(
+                    "HTTP/1.1 103 Early Hints\r\nLink: {large}\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                ),
+                "/trailers" => format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Large: {large}\r\n\r\n"
+                ),
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned(),
+            });
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address).http2());
+    let ask = |client: &mut Client, stream: u32, path: &str| {
+        client.send(HEADERS, WHOLE, stream, request("GET", path, &[("te", "trailers")]));
+    };
+    let refused = |outcome: &str| {
+        let record = node.assert_outcome(outcome);
+        assert_eq!(record["detail"], "over-the-callers-limit", "{record}");
+        record
+    };
+    let mut client =
+        Client::with_settings(Raw::connect(node.address), &[(1, 0), (MAX_HEADER_LIST_SIZE, 1_000)]);
+    assert_eq!(client.ask(1, "/small"), (200, b"ok".to_vec()));
+    node.assert_outcome("served");
+    assert_eq!(client.ask(3, "/large").0, 502);
+    refused("upstream_head_too_large");
+    ask(&mut client, 5, "/interim");
+    assert_eq!(client.reply(5), (200, b"ok".to_vec()), "without the interim head");
+    node.assert_outcome("served");
+    ask(&mut client, 7, "/trailers");
+    let mut last = client.next_of_stream();
+    while last.kind != RST_STREAM {
+        assert!(!last.ends(), "a reply without its trailers was passed off as whole");
+        last = client.next_of_stream();
+    }
+    assert_eq!(last.stream, 7);
+    refused("upstream_head_too_large");
+    // Not even a refusal of ours fits.
+    let mut client =
+        Client::with_settings(Raw::connect(node.address), &[(1, 0), (MAX_HEADER_LIST_SIZE, 100)]);
+    for (stream, path) in [(1, "/small"), (3, "/large")] {
+        ask(&mut client, stream, path);
+        let frame = client.next_of_stream();
+        assert_eq!((frame.kind, frame.stream), (RST_STREAM, stream), "{frame:?}");
+        assert_eq!(refused("upstream_head_too_large")["status"], serde_json::Value::Null);
+    }
+}
+
+#[test]
+fn a_head_that_is_longer_than_a_frame_goes_on_in_others() {
+    let values = ["a".repeat(20_000), "b".repeat(20_000), "c".repeat(20_000)];
+    let [a, b, c] = values.clone();
+    let upstream = Scripted::start(move |connection| {
+        while connection.request().is_some() {
+            connection.send(format!(
+                "HTTP/1.1 200 OK\r\nX-A: {a}\r\nX-B: {b}\r\nX-C: {c}\r\nContent-Length: 2\r\n\r\nok"
+            ));
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address).http2());
+    let mut client = Client::connect(node.address);
+    for stream in [1, 3] {
+        client.send(HEADERS, WHOLE, stream, request("GET", "/", &[]));
+        let mut head = client.next_of_stream();
+        assert_eq!((head.status(), head.ends(), head.flags & END_HEADERS), (200, false, 0));
+        while head.flags & END_HEADERS == 0 {
+            let next = client.next().unwrap();
+            assert_eq!((next.kind, next.stream), (CONTINUATION, stream), "nothing comes between them");
+            assert!(next.payload.len() <= 16_384);
+            head.payload.extend(next.payload);
+            head.flags |= next.flags & END_HEADERS;
+        }
+        assert!(values.iter().all(|value| head.holds(&value[..19_900])));
+        assert_eq!(client.next_of_stream().payload, b"ok");
+    }
+}
+
 /// A request in the place of a part of one.
 const LINE: &str = "/ HTTP/1.1\r\nHost: x\r\n\r\nGET /smuggled";
 

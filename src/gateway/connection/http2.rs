@@ -63,7 +63,8 @@ async fn drive(connection: Rc<Connection>, mut accepting: Accepting, held: Rc<He
     while let Some(arrived) = poll_fn(|context| accepting.poll_next(context)).await {
         match arrived {
             Arrived::Request(incoming) => {
-                ringway_rt::spawn(answer(Rc::clone(&connection), incoming, Rc::clone(&held)));
+                // What serves a stream is some KiB: made where it stays, it is not copied from hand to hand.
+                ringway_rt::spawn(Box::pin(answer(Rc::clone(&connection), incoming, Rc::clone(&held))));
             }
             Arrived::Refused(reject) => note(&connection, reject),
         }

@@ -2,6 +2,7 @@
 //! the connection's task has done all it can.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,14 +10,14 @@ use std::task::{Context, Poll, Waker};
 
 use ringway_rt::Side;
 use ringway_wire::buffer::{Buffer, Class};
-use ringway_wire::http2::{Excess, Meter, Seen, Sent, SentReader};
+use ringway_wire::http2::{Excess, Meter, Seen, Sent, SentReader, hpack, write_block};
 use ringway_wire::priority::Priority;
 use ringway_wire::reject::Reject;
 use tokio_io::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunk::Gate;
 use crate::Stream;
-use crate::limits::{HTTP2_CLOSE_NS_MAX, HTTP2_LINGER_BYTES_MAX, HTTP2_TURN_BYTES_MAX};
+use crate::limits::{HTTP2_CLOSE_NS_MAX, HTTP2_LINGER_BYTES_MAX, HTTP2_STREAMS_MAX, HTTP2_TURN_BYTES_MAX};
 
 /// Why a connection is to be ended by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,14 @@ pub(crate) struct Line {
     arriving: RefCell<Vec<(u32, Option<Reject>)>>,
     /// Reads what h2 writes.
     sent: RefCell<SentReader>,
+    /// The blocks of heads and trailers that h2 was given without their fields, in the order of their streams' frames.
+    heads: RefCell<VecDeque<(u32, Buffer)>>,
+    /// The bytes of these blocks.
+    head_bytes: Cell<usize>,
+    /// The streams that the peer has reset last: h2 may not know of it yet.
+    resets: RefCell<VecDeque<u32>>,
+    /// What the peer takes of a head (RFC 9113 §6.5.2).
+    list_bytes_max: Cell<u32>,
 }
 
 #[derive(Default)]
@@ -75,12 +84,19 @@ struct Output {
     sent: usize,
     /// The socket took no more when it was last tried.
     stalled: bool,
+    /// What goes after the buffer, where a block of fields did not fit into it.
+    overflow: Vec<u8>,
 }
 
 /// PRIORITY_UPDATE frames that are kept for streams that have not begun (RFC 9218 §7.1).
 const PRIORITIES_MAX: usize = 128;
 /// Requests that are remembered until h2 tells of them. It tells of most at once, and of none that came after its GOAWAY.
 const ARRIVING_MAX: usize = 256;
+/// Resets that are remembered: as many as there may be streams.
+const RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
+/// Blocks that wait: a final head, trailers and 16 interim heads for each stream. Beyond it only those of streams that were
+/// reset can be meant.
+const HEADS_MAX: usize = 20 * HTTP2_STREAMS_MAX as usize;
 /// PROTOCOL_ERROR (RFC 9113 §7): how h2 refuses a head.
 const PROTOCOL_ERROR: u32 = 1;
 
@@ -105,6 +121,10 @@ impl Line {
             priorities: RefCell::default(),
             arriving: RefCell::default(),
             sent: RefCell::default(),
+            heads: RefCell::default(),
+            head_bytes: Cell::new(0),
+            resets: RefCell::default(),
+            list_bytes_max: Cell::new(u32::MAX),
         };
         if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
             line.meter_bytes(&rest);
@@ -145,6 +165,8 @@ impl Line {
                 Seen::Priority { stream, priority } => (stream, priority),
                 Seen::Window(bytes) => return self.gate.widen(bytes),
                 Seen::Opened(stream) => return self.opened(stream),
+                Seen::Reset(stream) => return self.reset_by_peer(stream),
+                Seen::ListBytesMax(bytes) => return self.list_bytes_max.set(bytes),
             };
             let mut priorities = self.priorities.borrow_mut();
             if let Some(place) = priorities.iter_mut().find(|(other, _)| *other == stream) {
@@ -185,26 +207,87 @@ impl Line {
         }
     }
 
-    /// Looks at what h2 writes for streams of which it has not told: a head is its own 431, a reset its own refusal.
-    fn see_sent(&self, bytes: &[u8]) {
-        self.sent.borrow_mut().read(bytes, |sent| {
-            let mut arriving = self.arriving.borrow_mut();
-            let (stream, why) = match sent {
-                Sent::Head { stream } => (stream, Some(Reject::HeadTooLarge)),
-                Sent::Reset { stream, code: PROTOCOL_ERROR } => (stream, Some(Reject::Unparsed)),
-                // One that is turned away with REFUSED_STREAM comes again.
-                Sent::Reset { stream, .. } => (stream, None),
-            };
-            let Some(place) =
-                arriving.iter().position(|(other, reject)| *other == stream && reject.is_none())
-            else {
-                return;
-            };
-            match (why, arriving.get_mut(place)) {
-                (Some(_), Some(entry)) => entry.1 = why,
-                _ => drop(arriving.remove(place)),
+    /// Whether the peer takes a head of this size.
+    pub(super) fn takes_list(&self, bytes: u64) -> bool {
+        bytes <= u64::from(self.list_bytes_max.get())
+    }
+
+    /// h2 was given a head, or trailers, of this stream without their fields: this block is sent in their place.
+    pub(super) fn put_head(&self, stream: u32, block: Buffer) {
+        // Nobody waits for it, and h2 will forget it without a word.
+        if self.resets.borrow().contains(&stream) {
+            return;
+        }
+        if self.heads.borrow().len() >= HEADS_MAX {
+            self.over.set(Some(Over::Flood(Excess::Reset)));
+            self.wake();
+        }
+        self.head_bytes.set(self.head_bytes.get() + block.len());
+        self.heads.borrow_mut().push_back((stream, block));
+    }
+
+    fn take_head(&self, stream: u32) -> Option<Buffer> {
+        let mut heads = self.heads.borrow_mut();
+        let place = heads.iter().position(|(other, _)| *other == stream)?;
+        let (_, block) = heads.remove(place)?;
+        self.head_bytes.set(self.head_bytes.get().saturating_sub(block.len()));
+        Some(block)
+    }
+
+    fn reset_by_peer(&self, stream: u32) {
+        self.drop_heads(stream);
+        let mut resets = self.resets.borrow_mut();
+        if resets.len() >= RESETS_MAX {
+            resets.pop_front();
+        }
+        resets.push_back(stream);
+    }
+
+    /// The stream was reset: what h2 had of it is not sent any more.
+    fn drop_heads(&self, stream: u32) {
+        while let Some(block) = self.take_head(stream) {
+            drop(block);
+        }
+    }
+
+    /// What h2 writes, on its way to the socket.
+    fn pass(&self, sent: Sent<'_>, output: &mut Output) {
+        match sent {
+            Sent::Bytes(bytes) => output.put(bytes),
+            Sent::Head { stream, flags, updates } => match self.take_head(stream) {
+                Some(block) => write_block(stream, flags, updates, &block, |bytes| output.put(bytes)),
+                None => {
+                    let mut block = Vec::with_capacity(5);
+                    hpack::write_status(&mut block, self.own_status(stream));
+                    write_block(stream, flags, updates, &block, |bytes| output.put(bytes));
+                }
+            },
+            // One that is turned away with REFUSED_STREAM comes again.
+            Sent::Reset { stream, code } => {
+                self.drop_heads(stream);
+                self.answered(stream, (code == PROTOCOL_ERROR).then_some(Reject::Unparsed));
             }
-        });
+        }
+    }
+
+    /// The status of a head that is not ours: h2 refuses one over the limit by itself. Else the peer has reset the stream, and h2
+    /// learns of that next.
+    fn own_status(&self, stream: u32) -> u16 {
+        if self.answered(stream, Some(Reject::HeadTooLarge)) { 431 } else { 200 }
+    }
+
+    /// h2 has answered a request of which it has not told. Whether there was one.
+    fn answered(&self, stream: u32, why: Option<Reject>) -> bool {
+        let mut arriving = self.arriving.borrow_mut();
+        let Some(place) = arriving.iter().position(|(other, reject)| *other == stream && reject.is_none())
+        else {
+            return false;
+        };
+        match (why, arriving.get_mut(place)) {
+            (Some(_), Some(entry)) => entry.1 = why,
+            _ => drop(arriving.remove(place)),
+        }
+        true
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -257,25 +340,31 @@ impl Line {
 
     fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
+        let wished = total + self.head_bytes.get();
         let mut output = self.output.borrow_mut();
-        if output.room(total) == 0 {
+        if output.room(wished) == 0 {
             let flushed = output.flush(&self.stream);
             match flushed {
                 Err(error) => return Poll::Ready(Err(error)),
-                Ok(false) if output.room(total) == 0 => match self.stream.poll_writable(cx) {
+                Ok(false) if output.room(wished) == 0 => match self.stream.poll_writable(cx) {
                     Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => return Poll::Pending,
                 },
                 Ok(_) => {}
             }
-            if output.room(total) == 0 {
+            if output.room(wished) == 0 {
                 return Poll::Pending;
             }
         }
-        let count = output.append(parts);
-        if self.meter.is_some() {
-            self.see_sent(output.last(count));
+        if self.meter.is_none() {
+            return Poll::Ready(Ok(output.append(parts)));
+        }
+        let (mut left, mut count) = (output.room(wished), 0);
+        for part in parts {
+            let taken = part.get(..part.len().min(left)).unwrap_or_default();
+            self.sent.borrow_mut().read(taken, |sent| self.pass(sent, &mut output));
+            (left, count) = (left - taken.len(), count + taken.len());
         }
         Poll::Ready(Ok(count))
     }
@@ -356,11 +445,14 @@ impl Input {
 
 impl Output {
     fn unsent(&self) -> usize {
-        self.buffer.as_ref().map_or(0, |buffer| buffer.len()) - self.sent
+        self.buffer.as_ref().map_or(0, |buffer| buffer.len()) - self.sent + self.overflow.len()
     }
 
     /// Bytes that can be appended, where so many are wished for: the buffer grows as far as 64 KiB.
     fn room(&mut self, wished: usize) -> usize {
+        if !self.overflow.is_empty() {
+            return 0;
+        }
         let Some(buffer) = self.buffer.take() else {
             let class = Class::holding(wished).unwrap_or(Class::K64).min(Class::K64);
             return self.buffer.insert(Buffer::take(class)).spare();
@@ -387,10 +479,14 @@ impl Output {
         buffer.len() - before
     }
 
-    /// The last bytes that were appended.
-    fn last(&self, count: usize) -> &[u8] {
-        let buffer = self.buffer.as_deref().unwrap_or_default();
-        buffer.get(buffer.len().saturating_sub(count)..).unwrap_or_default()
+    /// Takes all of it. Whoever calls asks for [`Output::room`] before, so that little goes beyond the buffer.
+    fn put(&mut self, bytes: &[u8]) {
+        match &mut self.buffer {
+            Some(buffer) if self.overflow.is_empty() && buffer.spare() >= bytes.len() => {
+                buffer.vec_mut().extend_from_slice(bytes);
+            }
+            _ => self.overflow.extend_from_slice(bytes),
+        }
     }
 
     /// Sends without waiting; whether nothing is left.
@@ -400,8 +496,10 @@ impl Output {
         while let Some(buffer) = &self.buffer {
             let unsent = buffer.get(self.sent..).unwrap_or_default();
             if unsent.is_empty() {
+                let overflow = std::mem::take(&mut self.overflow);
                 *self = Self::default();
-                break;
+                self.refill(&overflow);
+                continue;
             }
             match stream.try_write(unsent)? {
                 Some(count) => self.sent += count,
@@ -409,6 +507,18 @@ impl Output {
             }
         }
         Ok(true)
+    }
+
+    /// Takes what did not fit before; the buffer has gone.
+    fn refill(&mut self, overflow: &[u8]) {
+        let count = overflow.len().min(Class::K64.bytes());
+        let Some((next, rest)) = overflow.split_at_checked(count).filter(|_| count > 0) else { return };
+        self.buffer = Class::holding(count).map(|class| {
+            let mut buffer = Buffer::take(class);
+            buffer.vec_mut().extend_from_slice(next);
+            buffer
+        });
+        self.overflow = rest.to_vec();
     }
 }
 

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use ringway_wire::buffer::{Buffer, Class};
+use ringway_wire::http2::hpack;
 use ringway_wire::message::OutgoingHead;
 use ringway_wire::priority::Priority;
 use ringway_wire::trailers::Trailers;
@@ -82,34 +83,36 @@ impl Sender {
     /// See [`crate::Sender::send_head`].
     ///
     /// # Errors
-    /// The stream has ended.
+    /// The stream has ended, or the peer takes no head of this size.
     pub fn send_head(&mut self, head: &OutgoingHead<'_>, after: After) -> Result<usize, MessageEnd> {
         let Half::Reply(respond) = &mut self.half else { return Err(MessageEnd::Closed) };
-        let (fields, bytes) = Fields::of(head);
-        let length = fields.length;
+        let mut block = Buffer::take(Class::K4);
+        let encoded = hpack::write_head(block.vec_mut(), head);
+        if !self.line.takes_list(encoded.list_bytes) {
+            return if head.is_interim() { Ok(0) } else { Err(MessageEnd::TooLarge) };
+        }
+        // h2 is given a head without fields, whose block is put into the frame that it writes.
         let mut response = Response::new(());
-        *response.status_mut() = head
-            .status()
-            .and_then(|status| StatusCode::from_u16(status).ok())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        *response.headers_mut() = fields.map;
         if head.is_interim() {
+            *response.status_mut() = StatusCode::CONTINUE;
             respond.send_informational(response).map_err(|error| end_of(&error))?;
-            return Ok(bytes);
+            self.line.put_head(self.stream, block);
+            return Ok(encoded.text_bytes);
         }
         let ends = after == After::Nothing;
         let content = respond.send_response(response, ends).map_err(|error| end_of(&error))?;
+        self.line.put_head(self.stream, block);
         if ends {
             self.ended();
         } else {
             self.half = Half::Content(content);
-            self.left = length.filter(|_| has_no_trailers(head));
+            self.left = encoded.length.filter(|_| has_no_trailers(head));
             if self.left == Some(0) {
                 self.left = None;
                 self.finish(None)?;
             }
         }
-        Ok(bytes)
+        Ok(encoded.text_bytes)
     }
 
     /// See [`crate::Sender::try_send`].
@@ -192,20 +195,28 @@ impl Sender {
     /// See [`crate::Sender::finish`].
     ///
     /// # Errors
-    /// The stream has ended before.
+    /// The stream has ended before, or the peer takes no trailers of this size.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
         let Half::Content(content) = &mut self.half else {
             return if matches!(self.half, Half::Ended) { Ok(()) } else { Err(MessageEnd::Closed) };
         };
-        let sent = match trailers.filter(|trailers| trailers.fields().next().is_some()) {
-            None => content.send_data(Chunk::empty(&self.line.gate), true),
-            Some(trailers) => {
-                let mut fields = Fields::default();
-                trailers.fields().for_each(|(name, value, _)| fields.add(name, value));
-                content.send_trailers(fields.finished().map)
+        match trailers.filter(|trailers| trailers.fields().next().is_some()) {
+            None => {
+                let end = content.send_data(Chunk::empty(&self.line.gate), true);
+                end.map_err(|error| end_of(&error))?;
             }
-        };
-        sent.map_err(|error| end_of(&error))?;
+            Some(trailers) if self.counted => {
+                let mut block = Buffer::take(Class::K4);
+                if !self.line.takes_list(hpack::write_trailers(block.vec_mut(), trailers)) {
+                    return Err(MessageEnd::TooLarge);
+                }
+                content.send_trailers(HeaderMap::new()).map_err(|error| end_of(&error))?;
+                self.line.put_head(self.stream, block);
+            }
+            Some(trailers) => {
+                content.send_trailers(fields_of(trailers)).map_err(|error| end_of(&error))?;
+            }
+        }
         self.ended();
         Ok(())
     }
@@ -292,49 +303,15 @@ fn has_no_trailers(head: &OutgoingHead<'_>) -> bool {
     }
 }
 
-/// Fields for h2: all values share one block of memory.
-#[derive(Default)]
-struct Fields {
-    map: HeaderMap,
-    values: BytesMut,
-    /// Names, and where their values end.
-    lines: Vec<(HeaderName, usize)>,
-    length: Option<u64>,
-}
-
-impl Fields {
-    /// The fields of a head, and their bytes.
-    fn of(head: &OutgoingHead<'_>) -> (Self, usize) {
-        let mut fields = Self { values: BytesMut::with_capacity(512), ..Self::default() };
-        let mut bytes = 0;
-        head.each(|name, value| {
-            bytes += name.len() + value.len();
-            fields.add(name, value);
-        });
-        (fields.finished(), bytes)
-    }
-
-    /// Names and values were checked when they were parsed or set; one that h2 would not take all the same is left out.
-    fn add(&mut self, name: &[u8], value: &[u8]) {
-        let Ok(name) = HeaderName::from_lowercase(name) else { return };
-        if name == http::header::CONTENT_LENGTH {
-            self.length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+/// Trailers of a request, as h2 takes them. Names and values were checked when they were parsed or set; one that h2 would not take
+/// all the same is left out.
+fn fields_of(trailers: &Trailers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value, _) in trailers.fields() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            // Fails beyond 32,768 fields, which no section has.
+            let _ = map.try_append(name, value);
         }
-        self.values.extend_from_slice(value);
-        self.lines.push((name, self.values.len()));
     }
-
-    fn finished(mut self) -> Self {
-        let values: Bytes = std::mem::take(&mut self.values).freeze();
-        self.map.reserve(self.lines.len());
-        let mut start = 0;
-        for (name, end) in self.lines.drain(..) {
-            if let Ok(value) = HeaderValue::from_maybe_shared(values.slice(start..end)) {
-                // Fails beyond 32,768 fields, which no head has.
-                let _ = self.map.try_append(name, value);
-            }
-            start = end;
-        }
-        self
-    }
+    map
 }

@@ -91,6 +91,10 @@ pub enum Seen {
     Window(u32),
     /// The first HEADERS of this stream.
     Opened(u32),
+    /// RST_STREAM of this stream.
+    Reset(u32),
+    /// SETTINGS_MAX_HEADER_LIST_SIZE: heads of more bytes are not taken (RFC 9113 §6.5.2).
+    ListBytesMax(u32),
 }
 
 /// Frame types (RFC 9113 §6, RFC 9218 §7.1).
@@ -112,6 +116,9 @@ const FLAG_1: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const FRAME_HEADER_BYTES: usize = 9;
+/// Of a setting: its number and its value (RFC 9113 §6.5.1).
+const SETTING_BYTES: u8 = 6;
+const MAX_HEADER_LIST_SIZE: [u8; 2] = [0, 6];
 /// Bytes of a PRIORITY_UPDATE that are read: the stream and a value; a longer one says nothing.
 const UPDATE_BYTES_MAX: usize = 4 + 60;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -192,7 +199,7 @@ impl Meter {
             if self.payload_left > 0 {
                 let taken = bytes.len().min(self.payload_left as usize);
                 let (payload, rest) = bytes.split_at_checked(taken).unwrap_or_default();
-                self.payload(payload);
+                self.payload(payload, &mut see);
                 bytes = rest;
             } else {
                 let taken = bytes.len().min(FRAME_HEADER_BYTES - usize::from(self.header_len));
@@ -270,14 +277,34 @@ impl Meter {
         if length == 0 && !last { self.spend(Excess::EmptyContinuation) } else { Ok(()) }
     }
 
-    fn payload(&mut self, bytes: &[u8]) {
+    fn payload(&mut self, bytes: &[u8], see: &mut impl FnMut(Seen)) {
         self.payload_left -= bytes.len() as u32;
+        if self.kind() == kind::SETTINGS {
+            return self.settings(bytes, see);
+        }
         if matches!(self.kind(), kind::PRIORITY_UPDATE | kind::WINDOW_UPDATE) {
             let at = usize::from(self.update_len);
             let kept = bytes.len().min(UPDATE_BYTES_MAX - at);
             if let (Some(place), Some(part)) = (self.update.get_mut(at..at + kept), bytes.get(..kept)) {
                 place.copy_from_slice(part);
                 self.update_len += kept as u8;
+            }
+        }
+    }
+
+    /// Reads settings, each as soon as it is whole.
+    fn settings(&mut self, bytes: &[u8], see: &mut impl FnMut(Seen)) {
+        for byte in bytes {
+            if let Some(place) = self.update.get_mut(usize::from(self.update_len)) {
+                *place = *byte;
+            }
+            self.update_len += 1;
+            if self.update_len == SETTING_BYTES {
+                self.update_len = 0;
+                let [a, b, value @ ..] = self.update.first_chunk::<6>().copied().unwrap_or_default();
+                if [a, b] == MAX_HEADER_LIST_SIZE {
+                    see(Seen::ListBytesMax(u32::from_be_bytes(value)));
+                }
             }
         }
     }
@@ -289,6 +316,9 @@ impl Meter {
         if self.kind() == kind::HEADERS && self.stream() > self.opened {
             self.opened = self.stream();
             see(Seen::Opened(self.opened));
+        }
+        if self.kind() == kind::RST_STREAM {
+            see(Seen::Reset(self.stream()));
         }
         let update = self.update.get(..usize::from(self.update_len)).unwrap_or_default();
         let Some((number, value)) = update.split_first_chunk::<4>() else { return };

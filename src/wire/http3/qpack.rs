@@ -4,12 +4,13 @@
 mod fixed;
 pub mod huffman;
 mod instructions;
-mod integer;
+pub(crate) mod integer;
 
 pub use instructions::{DecoderStreamReader, EncoderStreamReader};
 
-use self::fixed::Found;
+pub(crate) use self::fixed::TABLE;
 use crate::buffer::{Buffer, Class};
+use crate::fixed::Found;
 
 /// Why a field section was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ fn read_line<'a>(section: &mut &'a [u8], decoded: &mut Option<Buffer>) -> Option
         decoded.clear();
     }
     let first = *section.first()?;
-    let of_table = |index| fixed::row(index).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let of_table = |index| TABLE.row(index).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let name = match first {
         // Indexed, static.
         0xc0.. => {
@@ -128,7 +129,7 @@ pub fn write_prefix(out: &mut Vec<u8>) {
 /// Appends a field line; `name` is in lower case.
 #[inline]
 pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    match fixed::find(name, value) {
+    match TABLE.find(name, value) {
         Found::Field(index) => return integer::write(out, 0xc0, 6, u64::from(index)),
         Found::Name(index) => integer::write(out, 0x50, 4, u64::from(index)),
         Found::Nothing => write_text(out, 0x20, 3, name),

@@ -46,6 +46,20 @@ fn a_stream_is_opened_by_its_first_head() {
 }
 
 #[test]
+fn the_size_of_a_list_and_resets_are_seen_however_they_are_cut() {
+    let settings =
+        [&[0, 3, 0, 0, 0, 9][..], &[0, 6, 0, 1, 2, 3], &[0, 4, 0, 0, 0, 6], &[0, 6, 0, 0, 0, 7]].concat();
+    let bytes = [frame(4, 0, 0, &settings), frame(3, 0, 5, &[0; 4]), frame(4, 1, 0, &[])].concat();
+    for size in [1, 2, 5, 6, 7, 100] {
+        let (mut meter, mut seen) = (begun(), Vec::new());
+        for piece in bytes.chunks(size) {
+            meter.read(piece, 0, |event| seen.push(event)).unwrap();
+        }
+        assert_eq!(seen, [Seen::ListBytesMax(0x1_0203), Seen::ListBytesMax(7), Seen::Reset(5)], "{size}");
+    }
+}
+
+#[test]
 fn each_kind_that_carries_nothing_forward_has_its_allowance_and_regains_it_with_time() {
     for (kind, flags, payload, excess) in [
         (4, 0, &[][..], Excess::Settings),

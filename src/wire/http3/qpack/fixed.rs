@@ -1,7 +1,9 @@
-//! The static table (RFC 9204, appendix A) and how a name is found in it.
+//! The static table (RFC 9204, appendix A).
+
+use crate::fixed::Table;
 
 /// Name and value of each row; the index is the place.
-pub(crate) static ROWS: [(&str, &str); 99] = [
+pub(crate) static TABLE: Table<99> = Table::new([
     (":authority", ""),
     (":path", "/"),
     ("age", "0"),
@@ -101,137 +103,11 @@ pub(crate) static ROWS: [(&str, &str); 99] = [
     ("x-forwarded-for", ""),
     ("x-frame-options", "deny"),
     ("x-frame-options", "sameorigin"),
-];
-
-/// Slots of the look-up by name.
-const SLOTS: usize = 256;
-
-/// No row.
-const NONE: u8 = u8::MAX;
-
-/// The first row of the name that hashes to this slot, or to one shortly before it.
-static BY_NAME: [u8; SLOTS] = by_name();
-
-/// The next row of the same name.
-static NEXT: [u8; ROWS.len()] = next();
-
-#[inline]
-const fn slot(name: &[u8]) -> usize {
-    let [first, .., last] = name else { return 0 };
-    let middle = if let Some((half, _)) = name.split_at_checked(name.len() / 2 + 1)
-        && let [.., byte] = half
-    {
-        *byte
-    } else {
-        0
-    };
-    (name.len() * 7 + *first as usize * 13 + *last as usize * 47 + middle as usize * 5) & (SLOTS - 1)
-}
-
-const fn equal(one: &[u8], two: &[u8]) -> bool {
-    if one.len() != two.len() {
-        return false;
-    }
-    let (mut one, mut two) = (one, two);
-    while let ([a, one_rest @ ..], [b, two_rest @ ..]) = (one, two) {
-        if *a != *b {
-            return false;
-        }
-        (one, two) = (one_rest, two_rest);
-    }
-    true
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
-const fn by_name() -> [u8; SLOTS] {
-    let mut table = [NONE; SLOTS];
-    let mut row = 0;
-    while row < ROWS.len() {
-        let name = ROWS[row].0.as_bytes();
-        let mut at = slot(name);
-        while table[at] != NONE && !equal(ROWS[table[at] as usize].0.as_bytes(), name) {
-            at = (at + 1) & (SLOTS - 1);
-        }
-        if table[at] == NONE {
-            table[at] = row as u8;
-        }
-        row += 1;
-    }
-    table
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
-const fn next() -> [u8; ROWS.len()] {
-    let mut table = [NONE; ROWS.len()];
-    let mut row = 0;
-    while row < ROWS.len() {
-        let mut other = row + 1;
-        while other < ROWS.len() && table[row] == NONE {
-            if equal(ROWS[row].0.as_bytes(), ROWS[other].0.as_bytes()) {
-                table[row] = other as u8;
-            }
-            other += 1;
-        }
-        row += 1;
-    }
-    table
-}
-
-/// What the table has of a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Name and value, at this index.
-    Field(u8),
-    /// The name alone.
-    Name(u8),
-    /// Nothing.
-    Nothing,
-}
-
-/// Name and value at an index.
-#[inline]
-pub(crate) fn row(index: u64) -> Option<(&'static str, &'static str)> {
-    ROWS.get(usize::try_from(index).ok()?).copied()
-}
-
-/// Looks a field up; `name` is in lower case.
-#[inline]
-pub(crate) fn find(name: &[u8], value: &[u8]) -> Found {
-    let mut at = slot(name);
-    let first = loop {
-        let index = BY_NAME.get(at).copied().unwrap_or(NONE);
-        match ROWS.get(index as usize) {
-            None => return Found::Nothing,
-            Some((known, _)) if known.as_bytes() == name => break index,
-            Some(_) => at = (at + 1) & (SLOTS - 1),
-        }
-    };
-    let mut index = first;
-    while let Some((_, known)) = ROWS.get(index as usize) {
-        if known.as_bytes() == value {
-            return Found::Field(index);
-        }
-        index = NEXT.get(index as usize).copied().unwrap_or(NONE);
-    }
-    Found::Name(first)
-}
+]);
 
 #[cfg(test)]
 mod tests {
-    use super::{BY_NAME, Found, NONE, ROWS, find, row};
-
-    #[test]
-    fn each_row_is_found_by_name_and_value_and_by_name() {
-        for (index, (name, value)) in ROWS.iter().enumerate() {
-            assert_eq!(find(name.as_bytes(), value.as_bytes()), Found::Field(index as u8), "{name}: {value}");
-            let first = ROWS.iter().position(|(other, _)| other == name).unwrap() as u8;
-            assert_eq!(find(name.as_bytes(), b"\x01no value of the table"), Found::Name(first), "{name}");
-        }
-        for name in ["", "x", ":statu", "x-ringway", "content-typf"] {
-            assert_eq!(find(name.as_bytes(), b""), Found::Nothing, "{name}");
-        }
-        assert!(BY_NAME.iter().filter(|slot| **slot == NONE).count() > 128, "a look-up ends soon");
-    }
+    use super::TABLE;
 
     #[test]
     fn rows_stand_where_the_rfc_has_them() {
@@ -250,8 +126,7 @@ mod tests {
             (90, "origin", ""),
             (98, "x-frame-options", "sameorigin"),
         ] {
-            assert_eq!(row(index), Some((name, value)), "{index}");
+            assert_eq!(TABLE.row(index), Some((name, value)), "{index}");
         }
-        assert_eq!(row(99), None);
     }
 }

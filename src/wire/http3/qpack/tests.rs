@@ -135,7 +135,7 @@ proptest! {
         let fields: Vec<(&str, &str)> = picks
             .iter()
             .map(|(row, whole)| {
-                let (name, value) = super::fixed::ROWS[*row];
+                let (name, value) = super::TABLE.row(*row as u64).unwrap();
                 (name, if *whole { value } else { "another value" })
             })
             .collect();
