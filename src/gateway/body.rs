@@ -3,9 +3,11 @@
 
 use std::pin::pin;
 
+mod direct;
 mod sink;
 mod source;
 
+use self::direct::Moved;
 pub(crate) use self::sink::{Coding, Own, Sink, SinkEnd};
 pub(crate) use self::source::{Source, SourceEnd, SourceLimits, Step};
 
@@ -30,7 +32,19 @@ pub(crate) enum RelayEnd {
 /// Which side ended it.
 pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<(), RelayEnd> {
     let mut filled = 0u32;
+    let mut turn = async || {
+        filled += 1;
+        if filled.is_multiple_of(FILLS_PER_TURN) {
+            // Two fast peers never make us wait: the others get their turn.
+            ringway_rt::turn().await;
+        }
+    };
     loop {
+        let moved = direct::step(source, sink).await?;
+        if moved == Moved::Some {
+            turn().await;
+            continue;
+        }
         match source.step().map_err(RelayEnd::Source)? {
             Step::Data(bytes) => {
                 sink.data(bytes).await.map_err(RelayEnd::Sink)?;
@@ -44,21 +58,22 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
                 sink.flush().await.map_err(RelayEnd::Sink)?;
                 if sink.is_watched() {
                     // A caller that leaves, or takes its stream back, ends a silent reply, too.
-                    sink.unless_closed(pin!(source.fill()))
+                    sink.unless_closed(pin!(more(source, moved)))
                         .await
                         .map_err(RelayEnd::Sink)?
                         .map_err(RelayEnd::Source)?;
                 } else {
-                    source.fill().await.map_err(RelayEnd::Source)?;
+                    more(source, moved).await.map_err(RelayEnd::Source)?;
                 }
-                filled += 1;
-                if filled.is_multiple_of(FILLS_PER_TURN) {
-                    // Two fast peers never make us wait: the others get their turn.
-                    ringway_rt::turn().await;
-                }
+                turn().await;
             }
         }
     }
+}
+
+/// Waits for more, and reads it unless it is to be moved.
+async fn more(source: &mut Source<'_>, moved: Moved) -> Result<(), SourceEnd> {
+    if moved == Moved::NotYet { source.ready().await } else { source.fill().await }
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
 use ringway_rt::Side;
 use ringway_transport::{Code, MessageEnd, Received, Receiver, Sender, Stream};
-use ringway_wire::buffer::{Buffer, Class};
+use ringway_wire::buffer::{Buffer, Class, memory};
 
 /// Reads between two turns given away by a tunnel that never has to wait.
 const READS_PER_TURN: u32 = 16;
@@ -255,12 +256,13 @@ async fn pump(
         return activity.failed();
     }
     let mut reads = 0u32;
+    let mut class = Class::K16;
     loop {
         reads = reads.wrapping_add(1);
         if reads.is_multiple_of(READS_PER_TURN) {
             ringway_rt::turn().await;
         }
-        let mut buffer = Buffer::take(Class::K16);
+        let mut buffer = Buffer::take(class);
         match from.try_read_append(buffer.vec_mut()) {
             Ok(Some(0)) if activity.expired() => return TunnelEnd::Idle,
             Ok(Some(0)) => {
@@ -271,24 +273,34 @@ async fn pump(
                 if write_all(to, &buffer, moved, activity).await.is_err() {
                     return activity.failed();
                 }
+                let full = buffer.spare() == 0;
+                if full {
+                    class = class.larger().unwrap_or(class).min(largest());
+                }
+                // Where there was room for more, there was no more. With TLS it may be in a record, or behind it.
+                if full || from.is_tls() {
+                    continue;
+                }
+                drop(buffer);
             }
             Ok(None) => {
                 drop(buffer);
-                if from.readable().await.is_err() {
-                    return activity.failed();
-                }
+                class = Class::K16;
             }
             Err(_) => return activity.failed(),
+        }
+        if from.readable().await.is_err() {
+            return activity.failed();
         }
     }
 }
 
-async fn write_all(
-    to: &Stream,
-    bytes: &[u8],
-    moved: &Cell<u64>,
-    activity: &Activity<'_>,
-) -> std::io::Result<()> {
+/// Of the buffers of what flows.
+fn largest() -> Class {
+    if memory::is_short() { Class::K16 } else { Class::K64 }
+}
+
+async fn write_all(to: &Stream, bytes: &[u8], moved: &Cell<u64>, activity: &Activity<'_>) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         match to.try_write(rest)? {

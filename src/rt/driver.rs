@@ -15,6 +15,7 @@ use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 use crate::deadline::Table;
 use crate::local::{self, Worker};
 use crate::outbox::{self, Outbox};
+use crate::pipe::Pipes;
 use crate::sys;
 use crate::task::{Failure, Tasks, panic_message, spawn};
 use crate::timer::{self, Timers};
@@ -142,6 +143,7 @@ async fn live<F: Future<Output = T>, T>(
         timers: Timers::new()?,
         turns: Turns::new()?,
         outbox: Outbox::default(),
+        pipes: Pipes::default(),
         deadlines: Table::new(),
         failure: Failure::default(),
         on_panic,

@@ -5,6 +5,7 @@ mod cost;
 mod deadlines;
 mod endings;
 mod exchange;
+mod pipes;
 mod sends;
 mod turns;
 mod udp;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::deadline::Table;
 use crate::driver::Driver;
 use crate::outbox::Outbox;
+use crate::pipe::Pipes;
 use crate::task::{Failure, Tasks};
 use crate::timer::Timers;
 use crate::turn::Turns;
@@ -17,6 +18,7 @@ pub(crate) struct Worker {
     pub(crate) timers: Timers,
     pub(crate) turns: Turns,
     pub(crate) outbox: Outbox,
+    pub(crate) pipes: Pipes,
     pub(crate) deadlines: Rc<Table>,
     pub(crate) failure: Failure,
     pub(crate) on_panic: fn(&str),

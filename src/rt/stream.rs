@@ -11,7 +11,8 @@ use crate::deadline::{Deadline, Side};
 use crate::local;
 use crate::outbox::Outgoing;
 use crate::pinned::{self, Alias, CallOff};
-use crate::sys;
+use crate::pipe::Pipe;
+use crate::sys::{self, Behind};
 use crate::watched::{Direction, Watched};
 
 /// How the other end of a connection stands.
@@ -109,7 +110,38 @@ impl Stream {
     #[inline]
     pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         self.outgoing_first()?;
-        sys::send_vectored(self.watched.fd(), parts).map_err(|error| self.timed_out_or(error))
+        sys::send_vectored(self.watched.fd(), parts, Behind::Nothing)
+            .map_err(|error| self.timed_out_or(error))
+    }
+
+    /// As [`Self::try_write_vectored`], for what [`Self::try_write_from`] is called behind at once: nothing has to leave before that.
+    #[inline]
+    pub fn try_write_before(&self, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        self.outgoing_first()?;
+        sys::send_vectored(self.watched.fd(), parts, Behind::More).map_err(|error| self.timed_out_or(error))
+    }
+
+    /// Moves up to `bytes_max` bytes of what is there into `pipe`, without copying them. `None`: nothing is there, or no room for it.
+    /// `Some(0)`: the peer has ended its side.
+    pub fn try_read_into(&self, pipe: &mut Pipe, bytes_max: usize) -> io::Result<Option<usize>> {
+        let Some((_, into)) = pipe.descriptors() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        match sys::splice(self.watched.fd(), into, bytes_max)? {
+            Some(0) => self.end_of_input(),
+            moved => {
+                pipe.filled(moved.unwrap_or(0));
+                Ok(moved)
+            }
+        }
+    }
+
+    /// Writes what fits of what `pipe` holds, without copying it. `None`: nothing fits now.
+    pub fn try_write_from(&self, pipe: &mut Pipe) -> io::Result<Option<usize>> {
+        self.outgoing_first()?;
+        let Some((from, _)) = pipe.descriptors() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let moved =
+            sys::splice(from, self.watched.fd(), pipe.held()).map_err(|error| self.timed_out_or(error))?;
+        pipe.emptied(moved.unwrap_or(0));
+        Ok(moved)
     }
 
     /// Sends `bytes` at the end of this worker's turn, behind those of other streams: a send is cheaper among sends. They go even

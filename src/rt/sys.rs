@@ -337,16 +337,46 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
     tried(unsafe { sendto(fd, bytes.as_ptr().cast(), bytes.len()) })
 }
 
+/// Whether something else is sent at once behind it, so that nothing has to leave yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    Nothing,
+    More,
+}
+
 #[inline]
-pub(crate) fn send_vectored(fd: RawFd, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+pub(crate) fn send_vectored(fd: RawFd, parts: &[IoSlice<'_>], behind: Behind) -> io::Result<Option<usize>> {
+    let flags = match behind {
+        Behind::Nothing => SEND_FLAGS,
+        Behind::More => SEND_FLAGS | libc::MSG_MORE,
+    };
     // SAFETY: a zeroed header is an empty one. `IoSlice` has the layout of `iovec` (std guarantees it), each describes
     // readable bytes, and `sendmsg` does not write through them.
     tried(unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = parts.as_ptr().cast_mut().cast();
         message.msg_iovlen = parts.len().min(PARTS_MAX);
-        libc::sendmsg(fd, &message, SEND_FLAGS)
+        libc::sendmsg(fd, &message, flags)
     })
+}
+
+/// A pipe, its end to read from first: CLOEXEC, non-blocking, of this size if that is allowed.
+pub(crate) fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: room for two descriptors.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    let [read, write] = ends;
+    // SAFETY: no memory is passed. A size that is refused leaves the one that pipes have.
+    unsafe { libc::fcntl(write, libc::F_SETPIPE_SZ, c_int::try_from(bytes).unwrap_or(c_int::MAX)) };
+    Ok((made(read)?, made(write)?))
+}
+
+/// Moves up to so many bytes between a socket and a pipe, whichever way. A peer that is gone is an error and no signal, because std
+/// has SIGPIPE ignored.
+pub(crate) fn splice(from: RawFd, to: RawFd, bytes_max: usize) -> io::Result<Option<usize>> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    // SAFETY: no memory is passed but null, for "no offset".
+    tried(unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), bytes_max, flags) })
 }
 
 fn shutdown(fd: RawFd, how: c_int) -> io::Result<()> {

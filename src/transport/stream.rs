@@ -168,6 +168,15 @@ impl Stream {
         }
     }
 
+    /// The connection itself where it is in plain text: what its bytes are is what goes over it.
+    #[inline]
+    pub fn plain(&self) -> Option<&rt::Stream> {
+        match self {
+            Self::Plain(io) => Some(io),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// Sends `bytes` at the end of this worker's turn, in plain text: [`ringway_rt::Stream::send_at_turns_end`]. With TLS they come
     /// back.
     ///

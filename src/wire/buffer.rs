@@ -254,6 +254,29 @@ pub mod memory {
         .unwrap_or(false)
     }
 
+    /// Bytes that are held elsewhere than in a buffer, such as in a pipe, and count like a buffer's for as long as this lives: on the
+    /// thread that made it.
+    #[derive(Debug)]
+    pub struct Weight(usize);
+
+    impl Weight {
+        /// So many bytes.
+        #[must_use]
+        pub fn of(bytes: usize) -> Self {
+            let _ = POOL.try_with(|pool| pool.borrow_mut().in_use_bytes += bytes);
+            Self(bytes)
+        }
+    }
+
+    impl Drop for Weight {
+        fn drop(&mut self) {
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
+                pool.in_use_bytes = pool.in_use_bytes.saturating_sub(self.0);
+            });
+        }
+    }
+
     /// Sets how much this thread's buffers may weigh. It is asked for, and not enforced here.
     pub fn set_in_use_bytes_max(bytes: usize) {
         let _ = POOL.try_with(|pool| pool.borrow_mut().in_use_bytes_max = bytes);
@@ -315,6 +338,17 @@ mod tests {
         assert!(memory::is_full());
         held.clear();
         assert!(!memory::is_short());
+    }
+
+    #[test]
+    fn what_is_held_elsewhere_weighs_as_much() {
+        memory::set_in_use_bytes_max(20 * 1024);
+        let buffer = Buffer::take(Class::K4);
+        let weight = memory::Weight::of(16 * 1024);
+        assert!(memory::is_full());
+        drop(weight);
+        assert_eq!(memory::in_use(), 4 * 1024);
+        drop(buffer);
     }
 
     #[test]

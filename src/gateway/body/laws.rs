@@ -1,10 +1,15 @@
 //! Laws of bodies that are given up half way.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+
 use ringway_rt::{DriverChoice, Ended, Options};
 use ringway_transport::Stream;
-use ringway_wire::head::Framing;
+use ringway_wire::head::{Framing, Version};
+use ringway_wire::http1::ResponseExtra;
+use ringway_wire::overlay::Overlay;
 
-use super::{Source, SourceLimits, Step};
+use super::{Coding, Own, RelayEnd, Sink, SinkEnd, Source, SourceLimits, Step, relay};
 
 /// Limits that nothing here reaches.
 const LIMITS: SourceLimits =
@@ -53,4 +58,60 @@ fn all_of_a_body_shown_leaves_no_rest() {
         assert!(!source.has_rest());
         assert!(source.take_rest().is_none());
     });
+}
+
+/// Two connections, each with the other end of it for the test to play the peer.
+async fn connection(listener: &TcpListener) -> (Stream, TcpStream) {
+    let until_ns = ringway_rt::now().mono_ns + 5_000_000_000;
+    let ours = ringway_rt::Stream::connect(listener.local_addr().unwrap(), until_ns).await.unwrap();
+    (Stream::Plain(ours), listener.accept().unwrap().0)
+}
+
+/// Writes a head, behind which so many bytes follow.
+fn begin(sink: &mut Sink<'_>, length: u64) {
+    let overlay = Overlay::take();
+    let own = Own { status: 200, fields: &[], overlay: &overlay, framing: Framing::Length(length) };
+    let extra = ResponseExtra { version: Version::Http11, close: false, upgrade: None, date: None };
+    sink.own(own, Coding::Length(length), &extra).unwrap().unwrap();
+}
+
+#[test]
+fn what_a_relay_moved_before_it_was_given_up_does_not_come_again() {
+    const CONTENT: usize = 32 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for driver in [DriverChoice::Epoll, DriverChoice::Uring] {
+        let options = Options { driver, ..Options::default() };
+        let ended = ringway_rt::run(&options, |_| async {
+            let (caller, mut sender) = connection(&listener).await;
+            // It reads nothing, so that the relay stops with a pipe that is full.
+            let (endpoint, receiver) = connection(&listener).await;
+            let writer = std::thread::spawn(move || {
+                sender.write_all(&vec![7; CONTENT - 5]).unwrap();
+                sender.write_all(b"GET /next").unwrap();
+                sender
+            });
+            let limits = SourceLimits { idle_ns_max: 60_000_000_000, ..LIMITS };
+            let mut source = Source::http1(&caller, Framing::Length(CONTENT as u64), b"first", limits);
+            let mut sink = Sink::http1(&endpoint, 200_000_000, 0);
+            begin(&mut sink, CONTENT as u64);
+            assert_eq!(relay(&mut source, &mut sink).await, Err(RelayEnd::Sink(SinkEnd::Stalled)));
+            assert!(source.body_bytes > 5 && sink.written_bytes > 5);
+            assert!(source.body_bytes > sink.written_bytes, "the pipe was full");
+            assert!(!source.pristine() && !source.rewind());
+            source.drain(u64::MAX).await.unwrap();
+            assert_eq!(source.body_bytes, CONTENT as u64);
+            let mut rest = source.take_rest().map(|rest| rest.to_vec()).unwrap_or_default();
+            drop(writer.join().unwrap());
+            loop {
+                let mut more = Vec::with_capacity(64);
+                if caller.read_when_there(&mut more).await.unwrap() == 0 {
+                    break;
+                }
+                rest.append(&mut more);
+            }
+            assert_eq!(rest, b"GET /next");
+            drop(receiver);
+        });
+        assert_eq!(ended.unwrap(), Ended::Finished(()));
+    }
 }

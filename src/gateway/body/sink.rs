@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use ringway_rt::Side;
+use ringway_rt::{Pipe, Side};
 use ringway_transport::{After, MessageEnd, Sender, Stream};
 use ringway_wire::grpc::{Form, web};
 use ringway_wire::head::{Framing, RequestHead, ResponseHead};
@@ -18,7 +18,7 @@ use ringway_wire::message::{OutgoingHead, OwnField};
 use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::trailers::Trailers;
 
-use self::http1::Http1Writer;
+use self::http1::{Follows, Http1Writer};
 use crate::caller::Watch;
 
 /// How the body is framed towards this peer.
@@ -365,31 +365,71 @@ impl<'s> Sink<'s> {
     }
 
     async fn plain_data(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
-        let taken = match &mut self.coding {
-            Coding::None => 0,
-            Coding::Length(left) => {
-                // INVARIANT: a source never yields more than its framing announced; this holds it for us.
-                let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= taken as u64;
-                taken
-            }
-            Coding::Chunked | Coding::UntilClose => bytes.len(),
-        };
-        let bytes = bytes.get(..taken).unwrap_or_default();
+        let bytes = bytes.get(..self.accept(bytes.len())).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(());
         }
-        self.body_bytes += taken as u64;
         match &mut self.to {
             To::Http1(writer) => {
                 if !writer.gather(bytes, self.coding == Coding::Chunked) {
-                    self.write(bytes).await?;
+                    self.write(bytes, Follows::Nothing).await?;
                     self.end_chunk();
                 }
                 Ok(())
             }
             To::Message(_) => self.send(bytes).await,
         }
+    }
+
+    /// Whether content of an announced length, or until we close, may go out from a pipe: nothing is put between it, nor changed.
+    #[inline]
+    pub(crate) fn takes_pipes(&self) -> bool {
+        matches!(self.coding, Coding::Length(_) | Coding::UntilClose)
+            && self.web.is_none()
+            && matches!(&self.to, To::Http1(writer) if writer.stream().plain().is_some())
+    }
+
+    /// Takes body bytes, and writes them behind what is gathered, for [`Self::data_from`] to follow at once: they leave with what it
+    /// writes.
+    ///
+    /// # Errors
+    /// The peer closed or stalled.
+    pub(crate) async fn data_before_pipe(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+        let bytes = bytes.get(..self.accept(bytes.len())).unwrap_or_default();
+        self.write(bytes, Follows::Pipe).await
+    }
+
+    /// Takes the body bytes that a pipe holds, and writes them.
+    ///
+    /// # Errors
+    /// The peer closed or stalled.
+    pub(crate) async fn data_from(&mut self, pipe: &mut Pipe) -> Result<(), SinkEnd> {
+        self.accept(pipe.held());
+        while pipe.held() > 0 {
+            let To::Http1(writer) = &mut self.to else { return Err(SinkEnd::Closed) };
+            match writer.try_write_from(pipe) {
+                Ok(Some(count)) => self.written_bytes += count as u64,
+                Ok(None) => self.wait().await?,
+                Err(_) => return Err(SinkEnd::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts so many body bytes; how many of them there may be.
+    fn accept(&mut self, bytes: usize) -> usize {
+        let taken = match &mut self.coding {
+            Coding::None => 0,
+            Coding::Length(left) => {
+                // INVARIANT: a source never yields more than its framing announced; this holds it for us.
+                let taken = bytes.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                taken
+            }
+            Coding::Chunked | Coding::UntilClose => bytes,
+        };
+        self.body_bytes += taken as u64;
+        taken
     }
 
     /// Ends the body and flushes.
@@ -432,7 +472,7 @@ impl<'s> Sink<'s> {
             }
             None => return Ok(()),
         }
-        self.write(&[]).await
+        self.write(&[], Follows::Nothing).await
     }
 
     /// Writes what is gathered, a request's at the end of the turn, among those of other connections.
@@ -485,7 +525,7 @@ impl<'s> Sink<'s> {
     }
 
     /// Writes what is gathered and then `bytes`, in one call where the socket takes it.
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), SinkEnd> {
+    async fn write(&mut self, bytes: &[u8], follows: Follows) -> Result<(), SinkEnd> {
         let mut done = 0;
         loop {
             let To::Http1(writer) = &mut self.to else { return Ok(()) };
@@ -493,7 +533,7 @@ impl<'s> Sink<'s> {
                 writer.clear();
                 return Ok(());
             }
-            match writer.try_write(done, bytes) {
+            match writer.try_write(done, bytes, follows) {
                 Ok(Some(count)) => {
                     done += count;
                     self.written_bytes += count as u64;

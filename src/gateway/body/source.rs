@@ -32,6 +32,18 @@ pub(crate) enum SourceEnd {
     TooLarge,
 }
 
+impl SourceEnd {
+    /// What a read that failed comes to.
+    pub(super) fn of(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            // A TLS peer that ended without close_notify: whatever came may have been cut.
+            std::io::ErrorKind::UnexpectedEof => Self::Short,
+            _ => Self::Reset,
+        }
+    }
+}
+
 /// How long to wait for bytes, and how many to take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SourceLimits {
@@ -288,6 +300,35 @@ impl<'s> Source<'s> {
         self.limits.idle_ns_max = idle_ns_max;
     }
 
+    /// Content that is certain to come on a plain connection behind what was read of it, where nothing is kept, read or changed of it.
+    #[inline]
+    pub(crate) fn run_ahead(&self) -> Option<(&'s ringway_rt::Stream, u64)> {
+        match &self.from {
+            From::Http1(body) if self.text.is_none() && !self.replay.keeping => body.run_ahead(),
+            _ => None,
+        }
+    }
+
+    /// Content that the last step showed and that was not marked as taken.
+    pub(crate) fn shown(&self) -> &[u8] {
+        match &self.from {
+            From::Http1(body) => body.shown(),
+            From::Message(_) => &[],
+        }
+    }
+
+    /// So many bytes of it went past, behind those that are shown.
+    ///
+    /// # Errors
+    /// Too large a body.
+    pub(crate) fn passed(&mut self, count: usize) -> Result<(), SourceEnd> {
+        if let From::Http1(body) = &mut self.from {
+            body.passed(count);
+        }
+        self.body_bytes += count as u64;
+        if self.body_bytes > self.limits.body_bytes_max { Err(SourceEnd::TooLarge) } else { Ok(()) }
+    }
+
     /// Throws away what is there without waiting. `true`: that was the whole body.
     ///
     /// # Errors
@@ -409,6 +450,17 @@ impl<'s> Source<'s> {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for bytes and leaves them where they are.
+    ///
+    /// # Errors
+    /// As [`Source::fill`].
+    pub(crate) async fn ready(&mut self) -> Result<(), SourceEnd> {
+        if let From::Http1(body) = &mut self.from {
+            body.let_go();
+        }
+        self.wait().await
     }
 
     async fn wait(&mut self) -> Result<(), SourceEnd> {

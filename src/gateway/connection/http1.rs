@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ringway_record::Outcome;
 use ringway_rt::{Now, Side};
 use ringway_transport::Stream;
-use ringway_wire::buffer::{Buffer, Class};
+use ringway_wire::buffer::{Buffer, Class, memory};
 use ringway_wire::head::RequestHead;
 use ringway_wire::http1::{Parse, parse_request};
 use ringway_wire::reject::Reject;
@@ -33,7 +33,8 @@ pub(crate) enum Next {
 const PIPELINED_PER_TURN: u32 = 16;
 /// Rows of requests between two turns given away by a connection that may never have had to wait.
 const ROWS_PER_TURN: u32 = 64;
-/// Connections of one worker that wait with a buffer of 4 KiB and what serves their requests at once: 5 MiB.
+/// Connections of one worker that wait with a buffer and what serves their requests at once: 5 MiB, or 11 where requests with
+/// content come on all of them.
 const WARM_CONNECTIONS_MAX: u32 = 512;
 /// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
@@ -49,11 +50,23 @@ pub(super) struct Http1 {
     idle: Cell<bool>,
     /// It waits with a buffer in the kernel's hands, because its next request is likely to come soon; since when.
     warm_since_ns: Cell<u64>,
+    /// What the next request is read into: the last one may have had content that was too much for 4 KiB.
+    class: Cell<Class>,
 }
 
 impl Http1 {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, idle: Cell::new(true), warm_since_ns: Cell::new(0) }
+        Self { stream, idle: Cell::new(true), warm_since_ns: Cell::new(0), class: Cell::new(Class::K4) }
+    }
+
+    /// The first read of the next request is as large as this one's would have had to be, so that a head and its small content come, and
+    /// go on, as one.
+    fn learn(&self, read_bytes: usize) {
+        self.class.set(if read_bytes >= Class::K4.bytes() { Class::K16 } else { Class::K4 });
+    }
+
+    fn class(&self) -> Class {
+        if memory::is_short() { Class::K4 } else { self.class.get() }
     }
 
     /// As [`Connection::cool`].
@@ -196,7 +209,7 @@ async fn warm(on: On<'_>) -> Option<Woken> {
     let since_ns = begin_rest(on, false)?;
     worker.warm.set(worker.warm.get() + 1);
     on.http1.warm_since_ns.set(since_ns);
-    let mut buffer = Buffer::take(Class::K4);
+    let mut buffer = Buffer::take(on.http1.class());
     let read = on.stream.read_warm(buffer.vec_mut()).await;
     on.http1.warm_since_ns.set(0);
     worker.warm.set(worker.warm.get().saturating_sub(1));
@@ -254,21 +267,25 @@ async fn one(on: On<'_>, rest: Option<Buffer>) -> Next {
 
 /// Reads a whole head, within its time from its first byte.
 async fn read_head(on: On<'_>, rest: Option<Buffer>, started: Now) -> Result<RequestHead, Next> {
-    let On { connection, stream, .. } = on;
+    let On { connection, http1, stream } = on;
     let Some(pinned) = connection.worker.pinned() else { return Err(Next::Close) };
     let limits = pinned.generation.head_limits;
     let until_ns = started.mono_ns.saturating_add(pinned.generation.head_read_ns_max);
     drop(pinned);
     let mut buffer = match rest {
         Some(rest) => rest,
-        None => Buffer::take(Class::K4),
+        None => Buffer::take(http1.class()),
     };
     let mut fresh = !buffer.is_empty();
     connection.head_waited.set(false);
     let ending = loop {
         if fresh {
+            let read_bytes = buffer.len();
             match parse_request(buffer, &limits) {
-                Parse::Complete(head) => return Ok(head),
+                Parse::Complete(head) => {
+                    http1.learn(read_bytes);
+                    return Ok(head);
+                }
                 Parse::Partial(back) => buffer = back,
                 Parse::Reject(reject, _) => break Ending::Malformed(reject),
             }

@@ -114,6 +114,17 @@ impl BodyReader {
         }
     }
 
+    /// So many bytes of the content that is certain to come ([`Self::run_len`]) went where they are wanted without being seen here.
+    pub fn pass(&mut self, count: u64) {
+        self.state = match self.state {
+            State::Length(left) if count >= left => State::Done,
+            State::Length(left) => State::Length(left - count),
+            State::Data(left) if count >= left => State::DataCr,
+            State::Data(left) => State::Data(left - count),
+            state => state,
+        };
+    }
+
     /// The trailer section, once the body has ended.
     #[must_use]
     pub fn trailers(&self) -> &Trailers {

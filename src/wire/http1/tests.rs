@@ -540,6 +540,25 @@ fn rule_14_only_get_upgrades_to_websocket_and_without_a_body() {
 
 /// Trailers that change what a message means after it was judged.
 #[test]
+fn content_that_goes_past_the_reader_is_content_that_came() {
+    let mut reader = BodyReader::new(Framing::Length(10), ChunkLimits::DEFAULT);
+    assert_eq!(reader.next(&mut BytesIn::new(b"abc")), Ok(BodyEvent::Data(0..3)));
+    reader.pass(5);
+    assert_eq!(reader.run_len(), Some(2));
+    reader.pass(2);
+    assert_eq!(reader.next(&mut BytesIn::new(b"next")), Ok(BodyEvent::End));
+    let mut reader = BodyReader::new(Framing::Chunked, ChunkLimits::DEFAULT);
+    assert_eq!(reader.next(&mut BytesIn::new(b"5\r\n")), Ok(BodyEvent::NeedMore));
+    reader.pass(5);
+    assert_eq!(reader.run_len(), None);
+    assert_eq!(reader.next(&mut BytesIn::new(b"!")), Err(crate::Reject::ChunkEnd));
+    // Nothing is certain of these, so nothing goes past.
+    let mut reader = BodyReader::new(Framing::UntilClose, ChunkLimits::DEFAULT);
+    reader.pass(5);
+    assert!(!reader.is_done());
+}
+
+#[test]
 fn rule_15_trailers_carry_no_framing_routing_or_authentication() {
     let body = b"0\r\nX-Checksum: \t1 \r\nContent-Length: 5\r\nHost: b\r\nAuthorization: x\r\nCookie: c\r\n\
         X-Forwarded-For: 1.1.1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nTrailer: x\r\ngrpc-status: 0\r\n\r\n";

@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSlice};
 
+use ringway_rt::Pipe;
 use ringway_transport::Stream;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::http1;
@@ -10,6 +11,17 @@ use ringway_wire::trailers::Trailers;
 
 /// Up to here data is copied behind what is gathered; above, it is written from where it lies.
 const COPY_BYTES_MAX: usize = 4096;
+/// Ends a chunk's data.
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// What is written next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// That is not known.
+    Nothing,
+    /// What a pipe holds, at once.
+    Pipe,
+}
 
 /// A connection and what is to be written on it.
 pub(super) struct Http1Writer<'s> {
@@ -69,16 +81,25 @@ impl<'s> Http1Writer<'s> {
     /// Gathers bytes as they are, if they are few.
     #[inline]
     pub(super) fn gather_small(&mut self, bytes: &[u8]) -> bool {
-        let buffer = self.buffer();
-        let small = bytes.len() <= COPY_BYTES_MAX.min(buffer.spare().saturating_sub(2));
+        let small = bytes.len() <= COPY_BYTES_MAX && self.make_room(bytes.len() + CHUNK_END.len());
         if small {
-            buffer.vec_mut().extend_from_slice(bytes);
+            self.buffer().vec_mut().extend_from_slice(bytes);
         }
         small
     }
 
+    /// Room for so many bytes behind what is gathered, in a larger buffer if need be. `false`: it is as large as it gets.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        if self.buffer().spare() < bytes
+            && let Some(buffer) = self.gathered.take_if(|buffer| buffer.class() == Class::K4)
+        {
+            self.gathered = Some(buffer.grown());
+        }
+        self.buffer().spare() >= bytes
+    }
+
     pub(super) fn end_chunk(&mut self) {
-        self.buffer().vec_mut().extend_from_slice(b"\r\n");
+        self.buffer().vec_mut().extend_from_slice(CHUNK_END);
     }
 
     pub(super) fn last_chunk(&mut self, trailers: Option<&Trailers>) {
@@ -129,14 +150,24 @@ impl<'s> Http1Writer<'s> {
     }
 
     /// Writes what is gathered and then `bytes`, of which `done` bytes went before.
-    pub(super) fn try_write(&self, done: usize, bytes: &[u8]) -> io::Result<Option<usize>> {
+    pub(super) fn try_write(&self, done: usize, bytes: &[u8], follows: Follows) -> io::Result<Option<usize>> {
         let gathered = self.bytes();
         let first = gathered.get(done..).unwrap_or_default();
         let second = bytes.get(done.saturating_sub(gathered.len())..).unwrap_or_default();
-        if first.is_empty() {
-            self.stream.try_write(second)
-        } else {
-            self.stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+        match (follows, self.stream.plain()) {
+            (Follows::Pipe, Some(plain)) => {
+                plain.try_write_before(&[IoSlice::new(first), IoSlice::new(second)])
+            }
+            _ if first.is_empty() => self.stream.try_write(second),
+            _ => self.stream.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+        }
+    }
+
+    /// Writes what fits of what a pipe holds.
+    pub(super) fn try_write_from(&self, pipe: &mut Pipe) -> io::Result<Option<usize>> {
+        match self.stream.plain() {
+            Some(plain) => plain.try_write_from(pipe),
+            None => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Http1Body<'s> {
     core: BodyReader,
     framing: Framing,
     class: Class,
+    /// Some of it went past without being read.
+    passed: bool,
 }
 
 impl<'s> Http1Body<'s> {
@@ -39,6 +41,7 @@ impl<'s> Http1Body<'s> {
             core: BodyReader::new(framing, ChunkLimits::DEFAULT),
             framing,
             class: Class::K16,
+            passed: false,
         }
     }
 
@@ -81,7 +84,29 @@ impl<'s> Http1Body<'s> {
     }
 
     pub(super) fn pristine(&self) -> bool {
-        self.buffer.is_none() && self.class == Class::K16
+        self.buffer.is_none() && self.class == Class::K16 && !self.passed
+    }
+
+    /// Content that is certain to come behind what was read, on a plain connection.
+    #[inline]
+    pub(super) fn run_ahead(&self) -> Option<(&'s ringway_rt::Stream, u64)> {
+        let read = available(self.first, self.first_done, self.buffer.as_ref(), self.at).len();
+        let read = read.saturating_sub(self.shown);
+        let run = self.core.run_len()?.checked_sub(read as u64)?;
+        Some((self.stream.plain()?, run))
+    }
+
+    pub(super) fn shown(&self) -> &[u8] {
+        let bytes = available(self.first, self.first_done, self.buffer.as_ref(), self.at);
+        bytes.get(..self.shown).unwrap_or_default()
+    }
+
+    /// So many bytes of it went past.
+    ///
+    /// INVARIANT: all that was read before them is shown: the core has read it.
+    pub(super) fn passed(&mut self, count: usize) {
+        self.core.pass(count as u64);
+        self.passed = true;
     }
 
     pub(super) fn came_with_head(&self) -> bool {
@@ -145,7 +170,14 @@ impl<'s> Http1Body<'s> {
                 self.buffer = Some(buffer).filter(|buffer| !buffer.is_empty());
                 Ok(false)
             }
-            Err(error) => Err(ended(&error)),
+            Err(error) => Err(SourceEnd::of(&error)),
+        }
+    }
+
+    /// A silent peer holds no buffer.
+    pub(super) fn let_go(&mut self) {
+        if self.buffer.take_if(|buffer| self.at == buffer.len()).is_some() {
+            self.at = 0;
         }
     }
 
@@ -153,7 +185,7 @@ impl<'s> Http1Body<'s> {
         self.stream.deadline().arm(Side::Read, until_ns);
         let woken = self.stream.readable().await;
         self.stream.deadline().disarm(Side::Read);
-        woken.map_err(|error| ended(&error))
+        woken.map_err(|error| SourceEnd::of(&error))
     }
 
     /// How large a read is worth while: what is certain to come, up to 64 KiB at once, and more once reads fill their buffers; little
@@ -190,14 +222,5 @@ fn class_after(buffer: &Buffer, class: Class) -> Class {
         Class::K16
     } else {
         class.larger().unwrap_or(class)
-    }
-}
-
-fn ended(error: &std::io::Error) -> SourceEnd {
-    match error.kind() {
-        std::io::ErrorKind::TimedOut => SourceEnd::Timeout,
-        // A TLS peer that ended without close_notify: whatever came may have been cut.
-        std::io::ErrorKind::UnexpectedEof => SourceEnd::Short,
-        _ => SourceEnd::Reset,
     }
 }
