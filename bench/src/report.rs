@@ -343,6 +343,11 @@ fn compared(work: &Work) -> Vec<(&'static str, Option<f64>)> {
     }
 }
 
+/// These ratios, or none: fewer pairs than a claim needs show what went wrong in one round, and nothing else.
+fn enough(ratios: Vec<f64>) -> Vec<f64> {
+    if ratios.len() < PAIRS_MIN { Vec::new() } else { ratios }
+}
+
 /// Works that are counted in CPU, each beside those that it has a bar against.
 fn summary(text: &mut String, measured: &[(&Work, WorkResult)]) {
     text.push_str(
@@ -352,7 +357,7 @@ fn summary(text: &mut String, measured: &[(&Work, WorkResult)]) {
     {
         for (peer, bar) in compared(work).into_iter().filter(|(peer, _)| result.rounds.contains_key(*peer)) {
             let [saturated, sixty, common] =
-                ["saturation", "sixty", "common"].map(|phase| ratios(result, peer, phase));
+                ["saturation", "sixty", "common"].map(|phase| enough(ratios(result, peer, phase)));
             // What did not keep its core busy is shown by what it cost at 60 %.
             let phase = if saturated.is_empty() { "sixty" } else { "saturation" };
             let cpu = |peer: &str| {
@@ -497,6 +502,24 @@ mod tests {
         assert!(page.starts_with("a\n") && page.ends_with("\nb") && !page.contains("old"));
         assert!(page.contains("of the CPU that nginx takes, Ringway takes 1.10 (1.10–1.10) saturated, 1.10 (1.10–1.10) at 60 %."), "{page}");
         assert!(page.contains("not reached"));
-        assert!(plot::cpu(&measured).contains("nginx") && plot::ratios(&measured).contains("</svg>"));
+        assert!(plot::cpu(&measured).contains("nginx") && plot::ratios(&measured).contains("1.10"));
+    }
+
+    #[test]
+    fn a_ratio_of_few_pairs_is_neither_in_the_summary_nor_in_the_plot() {
+        let mut few = result();
+        for (number, round) in few.rounds.get_mut("nginx").unwrap().iter_mut().enumerate() {
+            round.phases[0].busy = if number == 0 { 0.97 } else { 0.5 };
+        }
+        assert_eq!(ratios(&few, "nginx", "saturation").len(), 1);
+        let measured = [(&WORKS[0], few)];
+        assert!(!plot::ratios(&measured).contains("1.10"));
+        let mut page = String::new();
+        summary(&mut page, &measured);
+        assert!(
+            page.contains("| 10.00 (10.00–10.00) | 11.00 (11.00–11.00) | – | 1.10 (1.10–1.10) |"),
+            "{page}"
+        );
+        assert!(page.contains("too few pairs"), "{page}");
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn ratios(measured: &[(&Work, WorkResult)]) -> String {
     let mut rows: Vec<(String, Spread, Option<f64>)> = Vec::new();
     for (work, result) in measured {
         for (peer, bar) in compared(work) {
-            let ratios = super::ratios(result, peer, "saturation");
+            let ratios = super::enough(super::ratios(result, peer, "saturation"));
             rows.extend(Spread::of(ratios).map(|spread| (format!("{} / {peer}", work.title), spread, bar)));
         }
     }
