@@ -20,6 +20,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Write the tables and plots of docs/performance.md from the results.
     Report,
+    /// Make the profile anew that release builds are optimised by (`cargo bench-profile`).
+    Profile,
     /// List works and peers.
     List,
     /// Install the peers and say what is missing.

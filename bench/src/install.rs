@@ -75,8 +75,12 @@ impl Tools {
 
 /// The directory that everything of this command lies in.
 pub(crate) fn folder() -> PathBuf {
-    let root = repository();
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("bench-peers")
+    target().join("bench-peers")
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
 /// The root of the repository.
@@ -112,7 +116,7 @@ pub(crate) fn find() -> Tools {
     }
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let places = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     places.map(|place| place.join(name)).find(|path| path.is_file())
@@ -203,7 +207,7 @@ fn oha(folder: &Path) -> Result<String, String> {
     let target = folder.join("oha").display().to_string();
     let arguments =
         ["install", "oha", "--version", OHA, "--locked", "--quiet", "--root", &root, "--target-dir", &target];
-    finish(&Launch::new("cargo", &arguments))
+    finish(&Launch::new("cargo", &arguments).with("RUSTC_WRAPPER", ""))
 }
 
 /// The small proxies, a workspace of its own. One of their libraries is built by cmake, which comes from PyPI where the
@@ -229,7 +233,9 @@ fn build(folder: &Path, packages: &[&str]) -> Result<String, String> {
         "--target-dir",
         &target,
     ];
-    finish(&Launch::new("cargo", &[&arguments, packages].concat()).with("PATH", &path))
+    // Without the wrapper of our own release builds: these are measured as their own sources say.
+    let launch = Launch::new("cargo", &[&arguments, packages].concat()).with("PATH", &path);
+    finish(&launch.with("RUSTC_WRAPPER", ""))
 }
 
 /// One of our own programs, as it is released: the package, and the binary in it of the same name.
@@ -240,8 +246,7 @@ pub(crate) fn build_own(package: &str) -> Result<PathBuf, String> {
     let arguments =
         ["build", "--release", "--locked", "--quiet", "--package", package, "--manifest-path", &manifest];
     finish(&Launch::new("cargo", &arguments))?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release").join(package))
+    Ok(target().join("release").join(package))
 }
 
 /// First line of what a program says of its version.

@@ -21,6 +21,7 @@ mod load;
 mod loaders;
 mod peer;
 mod process;
+mod profile;
 mod reload;
 mod report;
 mod results;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     say(match &arguments.command {
         None => run::run(&arguments.run),
         Some(Command::Report) => report::write(),
+        Some(Command::Profile) => profile::make(),
         Some(Command::List) => Ok(run::list()),
         Some(Command::Install) => {
             install::install(&peer::Peer::ALL, install::Generators::Wanted).map(|tools| tools.summary())

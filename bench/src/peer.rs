@@ -5,7 +5,7 @@ mod nginx;
 mod others;
 mod ringway;
 
-pub(crate) use ringway::{Control, Site};
+pub(crate) use ringway::{Control, Site, set_up_with};
 
 use std::fs;
 use std::path::{Path, PathBuf};

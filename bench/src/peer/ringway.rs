@@ -22,6 +22,11 @@ const EDITION: &str = "@edition@";
 const EDITION_FIRST: u64 = 15_000;
 
 pub(super) fn set_up(place: &Place<'_>, routes: u32) -> Result<Setup, String> {
+    set_up_with(place, definitions(place, routes)?)
+}
+
+/// With definitions of one's own.
+pub(crate) fn set_up_with(place: &Place<'_>, definitions: String) -> Result<Setup, String> {
     let program = place.tools.ringway.as_deref().ok_or("ringway is not there")?;
     let state = place.folder.join("state");
     let site = Site {
@@ -30,7 +35,7 @@ pub(super) fn set_up(place: &Place<'_>, routes: u32) -> Result<Setup, String> {
             &["control", "--state", &state.display().to_string(), "--api", "127.0.0.1:0"],
         ),
         state: state.clone(),
-        definitions: definitions(place, routes)?,
+        definitions,
         folder: place.folder.to_owned(),
     };
     let state = state.display().to_string();
