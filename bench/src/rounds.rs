@@ -8,7 +8,7 @@ use crate::loaders::{self, Demand, Loader};
 use crate::peer::{HOST, Peer, Setup};
 use crate::process::Running;
 use crate::results::{Phase, Round};
-use crate::works::{Answer, Kind, Protocol, Work, dimensions};
+use crate::works::{self, Answer, Kind, Protocol, Work, dimensions};
 
 /// Connections of the load.
 const CONNECTIONS: usize = 64;
@@ -79,12 +79,12 @@ pub(crate) fn requests(work: &Work) -> Requests {
     // A stride that is prime to everything here spreads them in no order that a cache could follow.
     let targets = (0..work.routes.min(TARGETS)).map(move |number| {
         let spread = number.wrapping_mul(2_654_435_761);
-        let (host, prefix) = (spread % hosts, spread / hosts % prefixes);
+        let (host, prefix) = (works::host(spread % hosts), works::prefix(spread / hosts % prefixes));
         let key = match work.key_and_limit {
             true => format!("X-Api-Key: key-{:05}-0123456789abcdef\r\n", spread % 10_000),
             false => String::new(),
         };
-        (format!("h{host}.example.com"), format!("/svc{prefix}/item?b={bytes}"), key)
+        (host, format!("{prefix}item?b={bytes}"), key)
     });
     Requests::all(targets, work.body_bytes)
 }
