@@ -12,6 +12,7 @@ mod calling;
 mod inflow;
 mod line;
 mod receiver;
+mod room;
 mod sender;
 mod streams;
 

@@ -9,6 +9,7 @@ use ringway_wire::http3::{Code, Fault, PeerStreams, Role, Settings};
 use ringway_wire::priority::Priority;
 
 use super::number;
+use super::room::Room;
 use crate::limits::{HTTP3_CANCELS_MAX, HTTP3_PRIORITIES_MAX};
 
 /// How a connection ended.
@@ -50,6 +51,8 @@ pub(super) struct Line {
     priorities: RefCell<Vec<(u64, Priority)>>,
     /// Counts them, so that a sender looks only where there is something new.
     pub(super) priorities_said: Cell<u32>,
+    /// Senders that wait for each other and for QUIC.
+    pub(super) room: Rc<Room>,
     /// The task that waits for requests.
     acceptor: RefCell<Option<Waker>>,
     /// The task that writes on the control stream.
@@ -74,6 +77,7 @@ impl Line {
             ending: Cell::new(None),
             priorities: RefCell::default(),
             priorities_said: Cell::new(0),
+            room: Rc::default(),
             acceptor: RefCell::new(None),
             writer: RefCell::new(None),
         })

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use quinn::{SendStream, StoppedError, VarInt, WriteError};
@@ -14,6 +14,7 @@ use ringway_wire::priority::Priority;
 use ringway_wire::trailers::Trailers;
 
 use super::line::Exchange;
+use super::room::Rank;
 use super::{code_of, end_of_reset, number};
 use crate::limits::{HTTP3_ACKNOWLEDGE_NS_MAX, HTTP3_GATHERED_BYTES_MAX, HTTP3_PIECE_BYTES_MAX};
 use crate::message::{After, Code, MessageEnd};
@@ -34,6 +35,8 @@ pub struct Sender {
     stopped: Option<Stopped>,
     /// How many priorities had been said on the control stream when this one's was looked up.
     priorities_said: u32,
+    /// Where it stands among those of its connection that wait.
+    rank: Rank,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ enum State {
 
 impl Sender {
     pub(super) fn new(stream: SendStream, exchange: Rc<Exchange>) -> Self {
+        let rank = Rank { priority: 0, took: 0, id: exchange.id };
         Self {
             stream,
             exchange,
@@ -56,12 +60,15 @@ impl Sender {
             state: State::Open,
             stopped: None,
             priorities_said: 0,
+            rank,
         }
     }
 
     /// What the head of a request said of its reply. What is said on the control stream is newer.
-    pub(super) fn prioritise(&self, priority: Priority) {
-        set_priority(&self.stream, priority, self.exchange.id);
+    pub(super) fn prioritise(&mut self, priority: Priority) {
+        self.rank.priority = level_of(priority, self.exchange.id);
+        // Fails where the stream has ended.
+        let _ = self.stream.set_priority(self.rank.priority);
     }
 
     /// The stream's id.
@@ -129,7 +136,7 @@ impl Sender {
     /// # Errors
     /// The stream has ended.
     pub fn flush(&mut self) -> Result<bool, MessageEnd> {
-        match self.poll_push(&mut Context::from_waker(Waker::noop())) {
+        match self.poll_push(None) {
             Poll::Ready(pushed) => pushed.map(|()| true),
             Poll::Pending => Ok(false),
         }
@@ -137,7 +144,7 @@ impl Sender {
 
     /// See [`crate::Sender::poll_writable`].
     pub fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.poll_push(context).map(drop)
+        self.poll_push(Some(context.waker())).map(drop)
     }
 
     /// See [`crate::Sender::finish`].
@@ -168,7 +175,7 @@ impl Sender {
     /// See [`crate::Sender::poll_closed`].
     pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<MessageEnd> {
         // Whoever waits for something else must not keep the peer waiting for what was gathered.
-        let _ = self.poll_push(context);
+        let _ = self.poll_push(Some(context.waker()));
         if let State::Over(end) = self.state {
             return Poll::Ready(end);
         }
@@ -222,36 +229,19 @@ impl Sender {
         added
     }
 
-    /// Hands all there is to QUIC.
-    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), MessageEnd>> {
+    /// Hands all there is to QUIC. `task` is woken when it is worth another try; without it there will be one.
+    fn poll_push(&mut self, task: Option<&Waker>) -> Poll<Result<(), MessageEnd>> {
         match self.state {
             State::Open | State::Ending => {}
             State::Finished => return Poll::Ready(Ok(())),
             State::Over(end) => return Poll::Ready(Err(end)),
         }
         self.follow_priority();
-        while !self.held.is_empty() {
-            let polled = pin!(self.stream.write_chunks(std::slice::from_mut(&mut self.held))).poll(cx);
-            match polled {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
-            }
+        match self.poll_push_due(task) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
+            Poll::Ready(Ok(())) => self.exchange.line.room.leave(self.exchange.id),
         }
-        let mut done = 0;
-        while let Some(rest) = rest_of(self.gathered.as_ref(), done) {
-            let polled = pin!(self.stream.write(rest)).poll(cx);
-            match polled {
-                Poll::Ready(Ok(count)) => done += count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
-                Poll::Pending => {
-                    self.held = Bytes::copy_from_slice(rest);
-                    self.gathered = None;
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.gathered = None;
         if self.state == State::Ending {
             // Fails only where it was done before.
             let _ = self.stream.finish();
@@ -261,6 +251,41 @@ impl Sender {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_push_due(&mut self, task: Option<&Waker>) -> Poll<Result<(), WriteError>> {
+        let exchange = Rc::clone(&self.exchange);
+        let room = &exchange.line.room;
+        while !self.held.is_empty() || self.gathered.is_some() {
+            if !room.is_free(self.rank) {
+                if let Some(task) = task {
+                    room.stand_behind(self.rank, task);
+                }
+                return Poll::Pending;
+            }
+            let mut polled = self.poll_write(&mut Context::from_waker(Waker::noop()));
+            if let (Poll::Pending, Some(task)) = (&polled, task) {
+                let call = room.wait(self.rank, task);
+                polled = self.poll_write(&mut Context::from_waker(&call));
+                room.next();
+            }
+            ready!(polled)?;
+            self.rank.took = room.took();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands QUIC some of what is held, or else of what was gathered.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        if self.held.is_empty() {
+            let gathered = self.gathered.take().filter(|gathered| !gathered.is_empty());
+            let Some(gathered) = gathered else { return Poll::Ready(Ok(())) };
+            let polled = pin!(self.stream.write(&gathered)).poll(cx);
+            let done = if let Poll::Ready(Ok(count)) = &polled { *count } else { 0 };
+            self.held = Bytes::copy_from_slice(gathered.get(done..).unwrap_or_default());
+            return polled.map_ok(drop);
+        }
+        pin!(self.stream.write_chunks(std::slice::from_mut(&mut self.held))).poll(cx).map_ok(drop)
+    }
+
     /// What was said of this request on the control stream meanwhile.
     fn follow_priority(&mut self) {
         let line = &self.exchange.line;
@@ -268,7 +293,7 @@ impl Sender {
         if said != self.priorities_said {
             self.priorities_said = said;
             if let Some(priority) = line.said_priority(self.exchange.id) {
-                set_priority(&self.stream, priority, self.exchange.id);
+                self.prioritise(priority);
             }
         }
     }
@@ -287,6 +312,7 @@ impl Sender {
 
     fn over(&mut self, end: MessageEnd) -> MessageEnd {
         self.state = State::Over(end);
+        self.exchange.line.room.leave(self.exchange.id);
         self.gathered = None;
         self.held = Bytes::new();
         end
@@ -295,6 +321,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
+        self.exchange.line.room.leave(self.exchange.id);
         match self.state {
             State::Finished if self.exchange.line.draining.get() => {
                 // The connection is about to be closed, which would take back what has not arrived.
@@ -315,17 +342,12 @@ impl Drop for Sender {
     }
 }
 
-fn rest_of(gathered: Option<&Buffer>, done: usize) -> Option<&[u8]> {
-    gathered.and_then(|gathered| gathered.get(done..)).filter(|rest| !rest.is_empty())
-}
-
 /// Streams of one quinn priority share the connection; a higher one goes first. A request of which nothing was said has 0: it
 /// shares with those that are incremental at the default urgency, so that a client that knows nothing of priorities never
 /// waits for one large reply. A reply that is of no use in part goes before younger ones of its urgency (RFC 9218 §10).
-fn set_priority(stream: &SendStream, priority: Priority, id: u64) {
+fn level_of(priority: Priority, id: u64) -> i32 {
     const LEVEL: i32 = 1 << 24;
     let level = i32::from(Priority::URGENCY_DEFAULT) - i32::from(priority.urgency);
     let place = if priority.incremental { 0 } else { LEVEL - 1 - (id >> 2 & 0x3f_ffff) as i32 };
-    // Fails where the stream has ended.
-    let _ = stream.set_priority(level * LEVEL + place);
+    level * LEVEL + place
 }

@@ -1,6 +1,6 @@
 //! HTTP/3 over real sockets: our server against our client, and against a peer that writes what it likes on raw streams.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -34,6 +34,8 @@ on_both! {
     a_connection_ends_in_two_steps_and_loses_no_reply => farewell;
     a_silent_connection_ends => silence;
     the_urgent_reply_goes_first => urgency;
+    replies_of_one_rank_share => equals;
+    an_urgent_reply_that_nobody_reads_holds_up_no_other => unread;
 }
 
 const LIMITS: QuicLimits = QuicLimits { streams: 64, idle_ms: 30_000 };
@@ -331,8 +333,8 @@ fn cancelled(choice: DriverChoice) {
 
 fn slow_reader(choice: DriverChoice) {
     thread_local! {
-        static TAKEN: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-        static WAITING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+        static TAKEN: Cell<usize> = const { Cell::new(0) };
+        static WAITING: Cell<bool> = const { Cell::new(false) };
     }
     async fn serve(incoming: crate::http3::Incoming, _: Rc<Seen>) {
         let mut sender = incoming.sender;
@@ -447,33 +449,91 @@ fn silence(choice: DriverChoice) {
     });
 }
 
-fn urgency(choice: DriverChoice) {
-    async fn serve(incoming: crate::http3::Incoming, _: Rc<Seen>) {
-        let mut sender = incoming.sender;
-        own(&mut sender, 200, After::Content).unwrap();
-        let _ = send_all(&mut sender, &pattern(4_000_000)).await;
-        let _ = sender.finish(None);
-        let _ = flush(&mut sender).await;
+/// Answers with much content once three requests have come, so that none has a start.
+async fn much_at_once(incoming: crate::http3::Incoming, seen: Rc<Seen>) {
+    let mut sender = incoming.sender;
+    until(|| seen.heads.borrow().len() == 3).await;
+    own(&mut sender, 200, After::Content).unwrap();
+    send_all(&mut sender, &pattern(MUCH)).await.unwrap();
+    sender.finish(None).unwrap();
+    flush(&mut sender).await.unwrap();
+}
+
+const MUCH: usize = 4_000_000;
+
+/// Asks [`much_at_once`] with these priorities at once: which reply ended when, and how much of each of them had come by then.
+async fn ask_for_much(priorities: [&'static str; 3]) -> Vec<(&'static str, [usize; 3])> {
+    let pair = Pair::new(PATIENCE, much_at_once);
+    let calling = pair.call().await;
+    let came = Rc::new(RefCell::new([0; 3]));
+    let ends = Rc::new(RefCell::new(Vec::new()));
+    let mut senders = Vec::new();
+    for (at, priority) in priorities.into_iter().enumerate() {
+        let call = calling.call(Method::Get).await.unwrap();
+        let mut sender = call.sender;
+        sender.send_encoded(&with(&[("priority", priority)]), After::Nothing).unwrap();
+        senders.push(sender);
+        let (mut reply, came, ends) = (call.reply, Rc::clone(&came), Rc::clone(&ends));
+        spawn(async move {
+            reply.head().await.unwrap();
+            let mut receiver = reply.receiver();
+            loop {
+                match poll_fn(|cx| receiver.poll_next(cx)).await.unwrap() {
+                    Received::Data(bytes) => came.borrow_mut()[at] += bytes.len(),
+                    Received::End => break,
+                    _ => {}
+                }
+            }
+            ends.borrow_mut().push((priority, *came.borrow()));
+        });
     }
+    until(|| ends.borrow().len() == 3).await;
+    assert_eq!(*came.borrow(), [MUCH; 3]);
+    ends.take()
+}
+
+fn urgency(choice: DriverChoice) {
     worker(choice, || async {
-        let pair = Pair::new(PATIENCE, serve);
+        let ends = ask_for_much(["u=7", "u=6, i", "u=0"]).await;
+        let order: Vec<_> = ends.iter().map(|(priority, _)| *priority).collect();
+        assert_eq!(order, ["u=0", "u=6, i", "u=7"], "{ends:?}");
+        let [(_, first), (_, second), _] = ends[..] else { panic!("{ends:?}") };
+        assert!(first[0] < MUCH / 2 && first[1] < MUCH / 2, "the others waited: {ends:?}");
+        assert!(second[0] < MUCH / 2, "the last waited: {ends:?}");
+    });
+}
+
+fn equals(choice: DriverChoice) {
+    worker(choice, || async {
+        let ends = ask_for_much(["u=3, i"; 3]).await;
+        assert!(ends[0].1.iter().all(|came| *came > MUCH / 4), "one waited for the others: {ends:?}");
+    });
+}
+
+fn unread(choice: DriverChoice) {
+    worker(choice, || async {
+        let pair = Pair::new(PATIENCE, much_at_once);
         let calling = pair.call().await;
-        let order = Rc::new(RefCell::new(Vec::new()));
-        let mut senders = Vec::new();
-        for urgency in ["u=7", "u=6, i", "u=0"] {
+        let (mut senders, mut unread) = (Vec::new(), Vec::new());
+        let whole = Rc::new(Cell::new(0));
+        for priority in ["u=0", "u=1", "u=7"] {
             let call = calling.call(Method::Get).await.unwrap();
             let mut sender = call.sender;
-            sender.send_encoded(&with(&[("priority", urgency)]), After::Nothing).unwrap();
+            sender.send_encoded(&with(&[("priority", priority)]), After::Nothing).unwrap();
             senders.push(sender);
-            let (mut reply, order) = (call.reply, Rc::clone(&order));
+            let mut reply = call.reply;
+            if priority == "u=0" {
+                unread.push(reply);
+                continue;
+            }
+            let whole = Rc::clone(&whole);
             spawn(async move {
                 reply.head().await.unwrap();
-                let content = collect(&mut reply.receiver()).await.unwrap().0;
-                assert_eq!(content.len(), 4_000_000);
-                order.borrow_mut().push(urgency);
+                assert_eq!(collect(&mut reply.receiver()).await.unwrap().0.len(), MUCH);
+                whole.set(whole.get() + 1);
             });
         }
-        until(|| order.borrow().len() == 3).await;
-        assert_eq!(*order.borrow(), ["u=0", "u=6, i", "u=7"]);
+        until(|| whole.get() == 2).await;
+        assert_eq!(unread[0].head().await.unwrap().status(), 200);
     });
 }
