@@ -83,12 +83,14 @@ mod tests {
     use crate::told::name_reply;
     use crate::{Framing, Overlay, Version};
 
+    type Lines<'a> = &'a [(&'a [u8], &'a [u8])];
+
     /// What is written ahead is what would be written at the moment, byte for byte.
     #[test]
     fn a_reply_written_ahead_is_the_one_that_is_written_anew() {
         let (id, date) = (b"01935c2d-7a52-7d30-8f4e-0123456789ab", imf_fixdate(1_732_233_600));
         let trap = [&b"see "[..], &ID, b" and ", &DATE].concat();
-        let cases: [(u16, &[(&[u8], &[u8])], Framing, &[u8]); 4] = [
+        let cases: [(u16, Lines<'_>, Framing, &[u8]); 4] = [
             (200, &[(b"content-type", b"text/plain")], Framing::Length(5), b"hello"),
             (404, &[], Framing::Length(0), b""),
             (204, &[(b"x-request-id", b"theirs"), (b"x-a", &trap)], Framing::Empty, b""),
