@@ -48,6 +48,7 @@ pub(crate) fn round(
         tls: tls.as_ref(),
         fresh: false,
         spin: false,
+        compare: false,
         seed: 1,
     };
     // Some first, so that pools and code are there before the first look.

@@ -5,6 +5,7 @@
 //! latency counted from the intended instant of sending (no coordinated omission), or a closed loop for saturation.
 
 mod client;
+mod content;
 pub(crate) mod delay;
 mod endpoint;
 mod histogram;
@@ -58,6 +59,8 @@ pub(crate) struct Load<'a> {
     pub(crate) fresh: bool,
     /// Never sleep. Without it the thread leaves its core to others between events.
     pub(crate) spin: bool,
+    /// Compare content with what it should be; else it is counted alone.
+    pub(crate) compare: bool,
     pub(crate) seed: u64,
 }
 
@@ -223,16 +226,21 @@ impl<'e> Engine<'e> {
     /// Sends request number `number` on a connection, which is opened where it is not.
     fn send(&mut self, load: &Load<'_>, index: usize, due_ns: u64, number: usize) -> io::Result<()> {
         let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
-        let opened = client.is_open() || client.open(load.port, load.tls, &self.poller, index as u64).is_ok();
+        let open = |client: &mut Client, poller: &OwnedFd| {
+            let opened = client.open(load.port, load.tls, poller, index as u64).is_ok();
+            if load.compare {
+                client.compare();
+            }
+            opened
+        };
+        let opened = client.is_open() || open(client, &self.poller);
         if opened && client.send(load.requests, number, due_ns).is_ok() {
             return Ok(());
         }
         // A kept-alive connection that was closed at this very moment: once more on a new one.
         let again = opened && client.was_used();
         client.close();
-        let good = again
-            && client.open(load.port, load.tls, &self.poller, index as u64).is_ok()
-            && client.send(load.requests, number, due_ns).is_ok();
+        let good = again && open(client, &self.poller) && client.send(load.requests, number, due_ns).is_ok();
         self.measured.retried += u64::from(again && self.measuring);
         if !good {
             client.close();

@@ -54,6 +54,7 @@ pub(crate) fn round(
         tls: None,
         fresh: false,
         spin: false,
+        compare: false,
         seed: u64::from(number),
     };
     let reloader = Reloader {

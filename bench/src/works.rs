@@ -349,12 +349,20 @@ pub(crate) fn dimensions(routes: u32) -> (u32, u32) {
     (hosts, (routes / hosts).max(1))
 }
 
-/// Hosts by name with their prefixes (`/svc0/`).
+/// Hosts by name with their prefixes (`/svc00/`).
 pub(crate) fn hosts(routes: u32) -> impl Iterator<Item = (String, Vec<String>)> {
     let (hosts, prefixes) = dimensions(routes);
-    (0..hosts).map(move |host| {
-        (format!("h{host}.example.com"), (0..prefixes).map(|prefix| format!("/svc{prefix}/")).collect())
-    })
+    (0..hosts).map(move |number| (host(number), (0..prefixes).map(prefix).collect()))
+}
+
+/// A host's name: as long with ten routes as with ten thousand, so that the two differ in nothing but their number.
+pub(crate) fn host(number: u32) -> String {
+    format!("h{number:02}.example.com")
+}
+
+/// A prefix, of which the same is true.
+pub(crate) fn prefix(number: u32) -> String {
+    format!("/svc{number:02}/")
 }
 
 /// API keys.
@@ -365,6 +373,15 @@ pub(crate) fn keys() -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_routes_have_names_as_long_as_ten_thousand() {
+        let lengths = |routes| {
+            let names = hosts(routes).flat_map(|(host, prefixes)| std::iter::once(host).chain(prefixes));
+            names.map(|name| name.len()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(lengths(10), lengths(10_000));
+    }
 
     #[test]
     fn names_are_unique_and_routes_add_up() {

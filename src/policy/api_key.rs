@@ -138,12 +138,12 @@ fn look_up(
     if key.is_empty() || key.len() > API_KEY_BYTES_MAX {
         return Err(Unproved::Invalid);
     }
-    let tag = known.tag(under.policies, key);
-    let proof = match known.find(tag) {
+    let tag = known.tag(key);
+    let proof = match known.find(under.policies, tag) {
         Some(proof) => proof,
         None => {
             let proof = prove(key, under.peppers, facts.tables).ok_or(Unproved::Invalid)?;
-            known.keep(tag, &proof);
+            known.keep(under.policies, tag, &proof);
             proof
         }
     };

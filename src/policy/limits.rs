@@ -10,7 +10,7 @@ pub const RATE_COUNT_MAX: u64 = 1_000_000_000;
 pub const RATE_WINDOW_MS_MAX: u64 = 366 * 24 * 3_600 * 1_000;
 /// Cells of node-wide limits when nothing else is said: about 100 bytes each.
 pub const NODE_CELLS_MAX: usize = 1 << 20;
-/// Node-wide cells that a worker keeps at hand, 16 bytes each.
+/// Places for node-wide cells that a worker keeps at hand, 16 bytes each.
 pub const KEPT_CELLS_MAX: usize = 1 << 15;
 /// Cells of one worker's own limits, 64 bytes each.
 pub const CORE_CELLS_MAX: usize = 1 << 14;
@@ -18,8 +18,8 @@ pub const CORE_CELLS_MAX: usize = 1 << 14;
 pub const CORE_OVERFLOW_CELLS_MAX: usize = 1 << 10;
 /// Longest value that is looked up as an API key; a longer one is invalid without being hashed.
 pub const API_KEY_BYTES_MAX: usize = 512;
-/// API keys that a worker remembers, 64 bytes each.
-pub const KNOWN_KEYS_MAX: usize = 1 << 14;
+/// Places for API keys that a worker remembers, 64 bytes each: keys in the order of half as many are all known.
+pub const KNOWN_KEYS_MAX: usize = 1 << 15;
 /// Longest value of an edited field.
 pub const FIELD_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// Longest name of an edited field.

@@ -12,6 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
+use super::content;
 use super::reply::{Fed, Reply};
 use super::requests::{Requests, Speech};
 
@@ -212,11 +213,25 @@ impl Client {
         }
     }
 
-    /// Reads what is there.
+    /// Content of replies is compared from here on, on this connection.
+    pub(super) fn compare(&mut self) {
+        self.reply.compare();
+    }
+
+    /// Reads what is there. Content that nobody looks at is counted and not copied.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Progress {
         loop {
             let Some(stream) = self.stream.as_mut() else { return Progress::Waiting };
-            let read = match stream.read(buffer) {
+            let (unseen, room) = match (self.tls.is_some(), self.reply.uncompared()) {
+                (true, _) => (false, buffer.len()),
+                (false, 0) if self.reply.is_before_long() => (false, content::HEAD_BYTES),
+                (false, 0) => (false, buffer.len()),
+                (false, left) => (true, left),
+            };
+            let asked = room.min(buffer.len());
+            let into = buffer.get_mut(..asked).unwrap_or_default();
+            let came = if unseen { content::discard(stream, into) } else { stream.read(into) };
+            let read = match came {
                 Ok(0) => return self.ended(),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Waiting,
@@ -224,9 +239,13 @@ impl Client {
                 Err(_) => return self.ended(),
             };
             let (come, rest) = buffer.split_at_mut(read);
-            let fed = if self.tls.is_some() { self.decrypt(come, rest) } else { Ok(self.feed(come)) };
+            let fed = match (self.tls.is_some(), unseen) {
+                (true, _) => self.decrypt(come, rest),
+                (false, true) => Ok(self.reply.skip(read)),
+                (false, false) => Ok(self.feed(come)),
+            };
             match fed {
-                Ok(Fed::More) if rest.is_empty() => {}
+                Ok(Fed::More) if read == asked => {}
                 // A short read has emptied the socket: the next event says when there is more.
                 Ok(Fed::More) => return Progress::Waiting,
                 Ok(Fed::Whole { good }) => {

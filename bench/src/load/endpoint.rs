@@ -14,13 +14,13 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
+use super::content;
 use super::delay::Law;
 
 /// Largest body that is answered with.
 const BODY_BYTES_MAX: usize = 100 << 20;
-/// Bodies up to here are written with their head; what is longer is filled up from [`FILL`].
-const WHOLE_BYTES_MAX: usize = 256 << 10;
-static FILL: [u8; WHOLE_BYTES_MAX] = [b'x'; WHOLE_BYTES_MAX];
+/// Bodies up to here are written with their head; what is longer is filled up.
+const WHOLE_BYTES_MAX: usize = content::READY_BYTES;
 /// Between two pieces of an endless body.
 const PIECE_EVERY: Duration = Duration::from_millis(50);
 const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -37,10 +37,14 @@ struct Conversation {
     unsent: Vec<u8>,
     /// How much of it has been sent.
     sent: usize,
-    /// Bytes of [`FILL`] that go behind it.
+    /// Bytes of content that go behind it, and where they begin in it.
     fill: usize,
-    /// Bytes of a request's body that are still to come.
+    fill_at: usize,
+    /// Bytes of a request's body, and those that are still to come.
+    body: usize,
     body_left: usize,
+    /// The reply, of so many bytes, to a request whose body is still to come.
+    owed: Option<usize>,
     /// Chunks of a request's body are still to come: over HTTP/3 a proxy may not know yet that there is none.
     chunked: bool,
     websocket: bool,
@@ -66,6 +70,8 @@ struct Common {
     law: Law,
     started: Instant,
     conversations: u64,
+    /// Bodies of requests are compared with what they should be.
+    compares: bool,
 }
 
 impl Common {
@@ -93,6 +99,7 @@ impl Endpoint {
             law: Law::default(),
             started: Instant::now(),
             conversations: 0,
+            compares: false,
         };
         Ok(Self { listener, base: 0, conversations: Vec::new(), vacant: Vec::new(), common })
     }
@@ -106,6 +113,11 @@ impl Endpoint {
         self.conversations.clear();
         self.vacant.clear();
         self.common.later.clear();
+    }
+
+    /// Whether bodies of requests are compared with what they should be from here on; one that is not ends its connection.
+    pub(crate) fn compare(&mut self, compares: bool) {
+        self.common.compares = compares;
     }
 
     /// Nanoseconds until something is to be sent; none where nothing is.
@@ -196,7 +208,10 @@ impl Endpoint {
                 unsent: Vec::new(),
                 sent: 0,
                 fill: 0,
+                fill_at: 0,
+                body: 0,
                 body_left: 0,
+                owed: None,
                 chunked: false,
                 websocket: false,
                 id: self.common.conversations,
@@ -247,28 +262,38 @@ pub(crate) fn serve_until(endpoint: &mut Endpoint, stop: &AtomicBool, rest: Rest
 }
 
 impl Conversation {
-    /// Reads what is there and answers it. An error ends the connection.
+    /// Reads what is there and answers it. Bodies that nobody looks at are counted and not copied. An error ends the connection.
     fn receive(&mut self, slot: usize, buffer: &mut [u8], common: &mut Common) -> io::Result<()> {
         loop {
-            let read = match self.stream.read(buffer) {
+            let unseen = self.body_left > 0 && !common.compares;
+            let room = match (unseen, self.body_left == 0 && self.body >= content::LONG_BYTES) {
+                (true, _) => self.body_left,
+                (false, true) => content::HEAD_BYTES,
+                (false, false) => buffer.len(),
+            };
+            let asked = room.min(buffer.len());
+            let into = buffer.get_mut(..asked).unwrap_or_default();
+            let came = if unseen { content::discard(&self.stream, into) } else { self.stream.read(into) };
+            let read = match came {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let full = read == buffer.len();
-            self.take(slot, buffer.get(..read).unwrap_or_default(), common)?;
-            if !full {
+            match unseen {
+                true => self.skip(read, common)?,
+                false => self.take(slot, buffer.get(..read).unwrap_or_default(), common)?,
+            }
+            if read < asked {
                 return Ok(());
             }
         }
     }
 
     fn take(&mut self, slot: usize, bytes: &[u8], common: &mut Common) -> io::Result<()> {
-        let skipped = self.body_left.min(bytes.len());
-        self.body_left -= skipped;
-        let mut rest = bytes.get(skipped..).unwrap_or_default();
+        let (body, mut rest) = bytes.split_at(self.body_left.min(bytes.len()));
+        self.body(body, common)?;
         let joined;
         if !self.partial.is_empty() {
             self.partial.extend_from_slice(rest);
@@ -290,7 +315,28 @@ impl Conversation {
         Ok(())
     }
 
-    /// Answers a whole head; bytes that it and its body took, 0 for no whole head.
+    /// Bytes of a request's body that came.
+    fn body(&mut self, bytes: &[u8], common: &mut Common) -> io::Result<()> {
+        // Of chunks the length of the whole is not known, and where they begin in it neither.
+        if common.compares && self.body > 0 && !content::is(self.body - self.body_left, bytes) {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        self.skip(bytes.len(), common)
+    }
+
+    /// So many bytes of a request's body are done with; it is answered after the last of them.
+    fn skip(&mut self, come: usize, common: &mut Common) -> io::Result<()> {
+        self.body_left -= come;
+        match (self.body_left, self.owed.take()) {
+            (0, Some(size)) => self.reply(size, &mut common.replies),
+            (_, owed) => {
+                self.owed = owed;
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers a whole head, or notes what is owed once its body has come; bytes that it and its body took, 0 for no whole head.
     fn request(&mut self, slot: usize, bytes: &[u8], common: &mut Common) -> io::Result<usize> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(0) };
         let head = bytes.get(..end).unwrap_or_default();
@@ -313,15 +359,18 @@ impl Conversation {
             Some(b"GET /st") => Some(common.law.stall(now_ns)),
             _ => None,
         };
+        self.chunked = memmem::find(head, b"chunked").is_some();
+        self.body = if line.starts_with(b"P") { content_length(head) } else { 0 };
+        self.body_left = self.body;
         match due_ns {
             Some(due_ns) => common.later.push(Reverse((due_ns, slot, self.id, What::Reply(size)))),
+            None if self.body > 0 => self.owed = Some(size),
             None => self.reply(size, &mut common.replies)?,
         }
-        self.chunked = memmem::find(head, b"chunked").is_some();
-        let body = if line.starts_with(b"P") { content_length(head) } else { 0 };
-        let here = body.min(bytes.len() - end - 4);
-        self.body_left = body - here;
-        Ok(end + 4 + here)
+        let body = bytes.get(end + 4..).unwrap_or_default();
+        let body = body.get(..self.body).unwrap_or(body);
+        self.body(body, common)?;
+        Ok(end + 4 + body.len())
     }
 
     /// Passes a chunk, or the end of them (RFC 9112 §7.1) without trailers; bytes that it took, 0 where its head is not whole.
@@ -333,7 +382,7 @@ impl Conversation {
         self.chunked = size > 0;
         // Its own line, its bytes, and the end of their line.
         let whole = line + 2 + size + 2;
-        self.body_left = whole.saturating_sub(bytes.len());
+        (self.body, self.body_left) = (0, whole.saturating_sub(bytes.len()));
         whole.min(bytes.len())
     }
 
@@ -356,6 +405,7 @@ impl Conversation {
         let reply = replies.entry(size).or_insert_with_key(|size| reply(*size));
         self.send(reply)?;
         self.fill = size.saturating_sub(WHOLE_BYTES_MAX);
+        self.fill_at = size - self.fill;
         if self.fill > 0 {
             self.flush();
         }
@@ -390,8 +440,8 @@ impl Conversation {
         self.unsent.clear();
         self.sent = 0;
         while self.fill > 0 {
-            match self.stream.write(FILL.get(..self.fill.min(FILL.len())).unwrap_or_default()) {
-                Ok(sent) => self.fill -= sent,
+            match self.stream.write(content::from(self.fill_at, self.fill)) {
+                Ok(sent) => (self.fill, self.fill_at) = (self.fill - sent, self.fill_at + sent),
                 Err(_) => return,
             }
         }
@@ -416,6 +466,6 @@ fn reply(size: usize) -> Vec<u8> {
          Content-Type: application/octet-stream\r\nContent-Length: {size}\r\n\r\n"
     );
     let mut bytes = head.into_bytes();
-    bytes.resize(bytes.len() + size.min(WHOLE_BYTES_MAX), b'x');
+    content::append(&mut bytes, size.min(WHOLE_BYTES_MAX));
     bytes
 }

@@ -2,6 +2,8 @@
 
 use memchr::{memchr, memmem};
 
+use super::content;
+
 /// How far a reply is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fed {
@@ -28,11 +30,15 @@ pub(super) struct Reply {
     head: Vec<u8>,
     good: bool,
     close: bool,
+    /// Bytes of the content that the last head told of.
+    length: usize,
+    /// Content is compared with what it should be.
+    compares: bool,
 }
 
 impl Default for Reply {
     fn default() -> Self {
-        Self { place: Place::Head, head: Vec::new(), good: false, close: false }
+        Self { place: Place::Head, head: Vec::new(), good: false, close: false, length: 0, compares: false }
     }
 }
 
@@ -42,9 +48,35 @@ impl Reply {
         self.close
     }
 
+    /// From here on the content is compared with what it should be; else it is only counted.
+    pub(super) fn compare(&mut self) {
+        self.compares = true;
+    }
+
+    /// Bytes of content that are still to come and that nobody looks at; 0 elsewhere.
+    pub(super) fn uncompared(&self) -> usize {
+        match self.place {
+            Place::Body(left) if !self.compares => left,
+            _ => 0,
+        }
+    }
+
+    /// Whether a head is next and had long content behind it the last time.
+    pub(super) fn is_before_long(&self) -> bool {
+        self.place == Place::Head && self.length >= content::LONG_BYTES
+    }
+
+    /// So many bytes of content came, unseen.
+    pub(super) fn skip(&mut self, come: usize) -> Fed {
+        match self.place {
+            Place::Body(left) => self.body(left, come),
+            Place::Head | Place::Frames => Fed::Bad,
+        }
+    }
+
     /// A message without head, of so many bytes, is next.
     pub(super) fn expect_bytes(&mut self, bytes: usize) {
-        (self.place, self.good) = (Place::Body(bytes), true);
+        (self.place, self.good, self.length) = (Place::Body(bytes), true, 0);
     }
 
     /// Frames of HTTP/2 are next.
@@ -54,7 +86,7 @@ impl Reply {
 
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Fed {
         match self.place {
-            Place::Body(left) => self.body(left, bytes.len()),
+            Place::Body(left) => self.content(left, bytes),
             Place::Frames => self.frames(bytes),
             Place::Head if self.head.is_empty() => self.head(bytes),
             Place::Head => {
@@ -84,6 +116,15 @@ impl Reply {
         }
         self.head = rest.to_vec();
         Fed::More
+    }
+
+    /// Content, as it was read.
+    fn content(&mut self, left: usize, bytes: &[u8]) -> Fed {
+        // What has no head of its own is no content of the endpoint's.
+        if self.compares && !content::is(self.length.saturating_sub(left), bytes) && self.length > 0 {
+            return Fed::Bad;
+        }
+        self.body(left, bytes.len())
     }
 
     fn body(&mut self, left: usize, come: usize) -> Fed {
@@ -116,7 +157,8 @@ impl Reply {
         }
         self.good = status.first() == Some(&b'2') || status == b"101";
         let Some(length) = length else { return Fed::Bad };
-        self.body(length, rest.len())
+        self.length = length;
+        self.content(length, rest)
     }
 }
 
@@ -146,6 +188,30 @@ mod tests {
             assert_eq!(reply.feed(first), Fed::More, "{cut}");
             assert_eq!(reply.feed(second), Fed::Whole { good: true }, "{cut}");
             assert!(reply.closes());
+        }
+    }
+
+    #[test]
+    fn content_is_counted_unseen_or_compared() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n".to_vec();
+        let head = bytes.len();
+        content::append(&mut bytes, 9000);
+        let mut reply = Reply::default();
+        assert_eq!(reply.feed(&bytes[..head + 10]), Fed::More);
+        assert_eq!((reply.uncompared(), reply.skip(8000)), (8990, Fed::More));
+        assert_eq!((reply.uncompared(), reply.skip(990)), (990, Fed::Whole { good: true }));
+        assert!(reply.is_before_long() && reply.uncompared() == 0);
+        for (spoilt, last) in
+            [(bytes.len(), Fed::Whole { good: true }), (head + 8999, Fed::Bad), (head, Fed::Bad)]
+        {
+            let mut bytes = bytes.clone();
+            bytes.get_mut(spoilt).into_iter().for_each(|byte| *byte ^= 1);
+            let mut reply = Reply::default();
+            reply.compare();
+            let (first, rest) = bytes.split_at(head + 100);
+            let fed = [reply.feed(first), reply.feed(rest)];
+            assert_eq!(reply.uncompared(), 0);
+            assert!(fed.contains(&last), "{spoilt}: {fed:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Requests, written once before the load begins.
 
+use super::content;
+
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speech {
@@ -31,7 +33,7 @@ impl Requests {
                 "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\nAccept: */*\r\n{fields}{length}\r\n"
             );
             let mut bytes = head.into_bytes();
-            bytes.resize(bytes.len() + body_bytes, b'y');
+            content::append(&mut bytes, body_bytes);
             bytes
         };
         Self { list: list.into_iter().map(write).collect(), speech: Speech::Http, message: Vec::new() }

@@ -21,6 +21,7 @@ fn run(requests: &Requests, arrivals: Arrivals, fresh: bool, length: Duration) -
         tls: None,
         fresh,
         spin: true,
+        compare: false,
         seed: 7,
     };
     let reading = std::cell::Cell::new(0);
@@ -78,7 +79,7 @@ fn a_chunked_body_is_passed_however_it_is_cut() {
             let (first, rest) = body.split_first().unwrap();
             stream.write_all(format!("{head}{first}").as_bytes()).unwrap();
             let mut reply = Vec::new();
-            while !reply.ends_with(b"\r\n\r\nx") {
+            while !reply.ends_with(b"\r\n\r\n!") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();
                 reply.extend_from_slice(&byte);
@@ -95,4 +96,50 @@ fn a_chunked_body_is_passed_however_it_is_cut() {
 fn a_long_reply_is_filled_up() {
     let (measured, _) = run_beyond(3, &get("/x?b=3000000"), Arrivals::Closed, false);
     assert_eq!(measured.failed, 0);
+}
+
+#[test]
+fn content_of_both_ways_is_compared_before_it_is_only_counted() {
+    let post =
+        |bytes| Requests::all([("bench.local".to_owned(), "/x?b=20000".to_owned(), String::new())], bytes);
+    for requests in [get("/x?b=128"), get("/x?b=3000000"), post(4096), post(700_000)] {
+        let mut endpoint = Endpoint::new().unwrap();
+        endpoint.compare(true);
+        let port = endpoint.port().unwrap();
+        let load = Load {
+            port,
+            requests: &requests,
+            connections: 4,
+            arrivals: Arrivals::Closed,
+            warm: Duration::ZERO,
+            length: Duration::from_secs(60),
+            tls: None,
+            fresh: false,
+            spin: true,
+            compare: true,
+            seed: 7,
+        };
+        let mut engine = Engine::new(Some(&mut endpoint)).unwrap();
+        assert_eq!(engine.one_each(&load).unwrap(), 4);
+    }
+}
+
+#[test]
+fn a_body_that_is_not_what_was_sent_gets_no_reply() {
+    use std::io::{Read, Write};
+    let mut endpoint = Endpoint::new().unwrap();
+    endpoint.compare(true);
+    let port = endpoint.port().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve_until(&mut endpoint, &stop, Rest::Sleep));
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = "POST /x?b=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+        stream.write_all(format!("{head}????").as_bytes()).unwrap();
+        // It ends the connection; whether by a reset or not does not matter.
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).ok();
+        assert_eq!(String::from_utf8_lossy(&reply), "");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

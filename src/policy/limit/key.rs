@@ -84,7 +84,7 @@ impl CellKey {
         (self.0 >> 64) as usize & mask
     }
 
-    /// Bits that are not of its place.
+    /// The bits by which a worker keeps a cell at hand.
     #[must_use]
     pub(super) fn tag(self) -> u64 {
         self.0 as u64

@@ -26,39 +26,75 @@ pub struct Counted {
 pub struct WorkerLimits {
     node: Arc<NodeCells>,
     /// Node-wide cells that were found.
-    kept: Vec<KeptSet>,
+    kept: Kept,
     own: OwnCells,
 }
 
-/// Places of the node-wide cells whose keys have one place.
-const KEPT_WAYS: usize = 4;
+/// Places that a node-wide cell may be kept in: its own, and those that follow.
+const KEPT_WINDOW: usize = 16;
+/// Places for node-wide cells once the first is kept.
+const KEPT_FIRST: usize = 64;
+const _: () = assert!(KEPT_FIRST.is_power_of_two() && KEPT_FIRST <= KEPT_CELLS_MAX);
 
-/// Cells whose keys have one place, one line of the cache; a newcomer pushes the last one out.
+/// Node-wide cells that were found, in a table that grows with their number: what is empty of it takes no room in the cache.
 ///
-/// A cell goes by 64 bits of its key beside those of its place (77 of 128): two that agree in them are met once in a million years.
+/// A cell goes by 64 bits of its key: with as many kept as may be, a request meets another's cell once in five hundred million
+/// million, and nobody can aim at that.
 #[derive(Debug, Default)]
-#[repr(align(64))]
-struct KeptSet {
-    tags: [u64; KEPT_WAYS],
-    cells: [Option<Arc<Cell>>; KEPT_WAYS],
+struct Kept {
+    /// Open-addressed, a power of two or none; no more than five eighths full, as long as it may grow.
+    places: Vec<KeptCell>,
+    used: usize,
 }
 
-const _: () = assert!(size_of::<KeptSet>() == 64);
+#[derive(Debug, Default)]
+struct KeptCell {
+    tag: u64,
+    cell: Option<Arc<Cell>>,
+}
 
-impl KeptSet {
-    fn find(&self, key: CellKey) -> Option<&Cell> {
-        let mut places = self.tags.iter().zip(&self.cells);
-        places.find_map(|(tag, cell)| cell.as_deref().filter(|_| *tag == key.tag()))
+const _: () = assert!(size_of::<KeptCell>() == 16);
+
+impl Kept {
+    #[inline]
+    fn find(&self, tag: u64) -> Option<&Cell> {
+        // Nothing is ever taken out: a free place ends the search.
+        let places = self.window(tag).map_while(|at| self.places.get(at));
+        let mut taken = places.map_while(|place| Some((place.tag, place.cell.as_deref()?)));
+        taken.find_map(|(here, cell)| (here == tag).then_some(cell))
     }
 
-    fn keep(&mut self, key: CellKey, cell: Arc<Cell>) {
-        let same = self.tags.iter().position(|tag| *tag == key.tag()).unwrap_or(KEPT_WAYS - 1);
-        if let (Some(tags), Some(cells)) = (self.tags.get_mut(..=same), self.cells.get_mut(..=same)) {
-            tags.rotate_right(1);
-            cells.rotate_right(1);
+    fn keep(&mut self, tag: u64, cell: Arc<Cell>) {
+        if self.places.len() < KEPT_CELLS_MAX && self.used * 8 >= self.places.len() * 5 {
+            let larger = (self.places.len() * 2).max(KEPT_FIRST);
+            let mut places = Vec::new();
+            places.resize_with(larger, KeptCell::default);
+            let old = std::mem::replace(&mut self.places, places);
+            self.used = 0;
+            old.into_iter()
+                .for_each(|KeptCell { tag, cell }| cell.into_iter().for_each(|cell| self.put(tag, cell)));
         }
-        let ([tag, ..], [place, ..]) = (&mut self.tags, &mut self.cells);
-        (*tag, *place) = (key.tag(), Some(cell));
+        self.put(tag, cell);
+    }
+
+    /// Puts it where its key stands already, in the first free place of its own, or else in that of another.
+    fn put(&mut self, tag: u64, cell: Arc<Cell>) {
+        let mine =
+            |at: &usize| self.places.get(*at).is_some_and(|here| here.cell.is_none() || here.tag == tag);
+        let any = (tag >> 32) as usize % KEPT_WINDOW;
+        let Some(at) = self.window(tag).find(mine).or_else(|| self.window(tag).nth(any)) else { return };
+        if let Some(place) = self.places.get_mut(at) {
+            self.used += usize::from(place.cell.is_none());
+            *place = KeptCell { tag, cell: Some(cell) };
+        }
+    }
+
+    /// The places of a tag, in the order in which they are tried.
+    #[inline]
+    fn window(&self, tag: u64) -> impl Iterator<Item = usize> + use<> {
+        let places = self.places.len();
+        (0..KEPT_WINDOW.min(places))
+            .map(move |step| (tag as usize).wrapping_add(step) & places.wrapping_sub(1))
     }
 }
 
@@ -66,7 +102,7 @@ impl WorkerLimits {
     /// Of a worker on the node that `node` belongs to. Memory for cells is taken when the first limit is met.
     #[must_use]
     pub fn new(node: Arc<NodeCells>) -> Self {
-        Self { node, kept: Vec::new(), own: OwnCells::default() }
+        Self { node, kept: Kept::default(), own: OwnCells::default() }
     }
 
     /// The node's table.
@@ -97,7 +133,7 @@ impl WorkerLimits {
     }
 
     fn take_kept(&self, key: CellKey, gcra: &Gcra, now_ns: u64) -> Option<Counted> {
-        let cell = self.kept.get(key.place(KEPT_CELLS_MAX / KEPT_WAYS - 1))?.find(key)?;
+        let cell = self.kept.find(key.tag())?;
         counted(cell.take(gcra, now_ns), key)
     }
 
@@ -113,20 +149,11 @@ impl WorkerLimits {
                 continue;
             };
             let taken = cell.take(gcra, now_ns);
-            self.keep(key, cell);
+            self.kept.keep(key.tag(), cell);
             // Stale: retired or replaced since it was found. Each further turn takes another such event.
             if let Some(counted) = counted(taken, key) {
                 return counted;
             }
-        }
-    }
-
-    fn keep(&mut self, key: CellKey, cell: Arc<Cell>) {
-        if self.kept.is_empty() {
-            self.kept.resize_with(KEPT_CELLS_MAX / KEPT_WAYS, KeptSet::default);
-        }
-        if let Some(set) = self.kept.get_mut(key.place(KEPT_CELLS_MAX / KEPT_WAYS - 1)) {
-            set.keep(key, cell);
         }
     }
 
