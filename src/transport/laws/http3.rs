@@ -443,11 +443,11 @@ fn closed_with(error: &ConnectionError) -> u64 {
 fn silence(choice: DriverChoice) {
     worker(choice, || async {
         // Never a request.
-        let pair = Pair::new(Patience { head_ns: PATIENCE_NS, idle_ns: SECOND / 5 }, echo);
+        let pair = Pair::new(Patience { head_ns: SECOND / 5, idle_ns: PATIENCE_NS }, echo);
         let connection = pair.connect().await;
         assert_eq!(closed_with(&connection.closed().await), Error::NoError.number());
         // One request, and then none: it has to come in time, on any machine.
-        let pair = Pair::new(Patience { head_ns: PATIENCE_NS, idle_ns: 3 * SECOND }, echo);
+        let pair = Pair::new(Patience { head_ns: 10 * SECOND, idle_ns: 3 * SECOND }, echo);
         let calling = pair.call().await;
         let call = calling.call(Method::Get).await.unwrap();
         let mut sender = call.sender;
@@ -458,8 +458,8 @@ fn silence(choice: DriverChoice) {
         drop(sender);
         assert_eq!(closed_with(&calling.connection().closed().await), Error::NoError.number());
         assert_eq!(calling.going_away(), Some(4));
-        // A head that does not come.
-        let pair = Pair::new(Patience { head_ns: SECOND / 5, idle_ns: PATIENCE_NS }, echo);
+        // A head that does not come, though it has begun in time.
+        let pair = Pair::new(Patience { head_ns: 3 * SECOND, idle_ns: PATIENCE_NS }, echo);
         let connection = pair.connect().await;
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
         send.write_all(&[1]).await.unwrap();
