@@ -143,7 +143,7 @@ pub struct UpArgs {
     #[arg(long)]
     pub workers: Option<u16>,
     /// I/O driver of the gateway.
-    #[arg(long, value_name = "auto|uring|epoll")]
+    #[arg(long, value_name = "auto|uring|uring-coop|epoll")]
     pub driver: Option<String>,
 }
 
@@ -166,8 +166,8 @@ pub struct GatewayArgs {
     /// Cores to pin the workers to, such as 0,2,3.
     #[arg(long, value_delimiter = ',')]
     pub cores: Option<Vec<usize>>,
-    /// I/O driver: auto, uring or epoll.
-    #[arg(long, value_name = "auto|uring|epoll", default_value = "auto")]
+    /// I/O driver: auto (io_uring as this kernel has it, else epoll), uring (or none), uring-coop (without DEFER_TASKRUN, or none), epoll.
+    #[arg(long, value_name = "auto|uring|uring-coop|epoll", default_value = "auto")]
     pub driver: String,
     /// End with the process that started this one.
     #[arg(long, hide = true)]

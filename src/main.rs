@@ -68,9 +68,10 @@ fn gateway(arguments: &GatewayArgs) -> ExitCode {
     let driver = match arguments.driver.as_str() {
         "auto" => DriverChoice::Auto,
         "uring" => DriverChoice::Uring,
+        "uring-coop" => DriverChoice::UringCoop,
         "epoll" => DriverChoice::Epoll,
         other => {
-            tracing::error!(driver = other, "no such driver: write auto, uring or epoll");
+            tracing::error!(driver = other, "no such driver: write auto, uring, uring-coop or epoll");
             return ExitCode::FAILURE;
         }
     };

@@ -11,7 +11,7 @@ pub struct NodeReport {
     pub version: String,
     /// Worker threads.
     pub workers: u32,
-    /// I/O driver that the workers run on: `uring-…` or `epoll`.
+    /// I/O driver that the workers run on: `io_uring_…` or `epoll`.
     pub driver: String,
     /// Bound addresses of its listeners, with the ports that the system chose.
     pub listeners: Vec<String>,

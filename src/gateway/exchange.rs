@@ -10,6 +10,7 @@ mod reply;
 mod upload;
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 
 use ringway_record::Outcome;
@@ -148,7 +149,11 @@ pub(crate) async fn run(
             entry.waited_since(now_ns);
         }
         let attempted = match way {
-            Way::Http1(leased) => over_http1(job, entry, source, sink, leased, now_ns).await,
+            Way::Http1(leased) => {
+                // Awaited by value, all of its room would be copied first.
+                let attempt = pin!(over_http1(job, entry, source, sink, leased, now_ns));
+                attempt.await
+            }
             Way::Http2(slot) => Box::pin(over_http2(job, entry, source, sink, slot, now_ns)).await,
         };
         if entry.status != 0 {
@@ -182,7 +187,10 @@ async fn over_http1(
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
-    let came = carry(job, entry, source, sink, &mut up, wait).await;
+    let came = {
+        let carrying = pin!(carry(job, entry, source, sink, &mut up, wait));
+        carrying.await
+    };
     let whole = up.settle();
     drop(up);
     if came.repeat == Repeat::Idempotent && may_repeat && source.rewind() {
@@ -261,7 +269,8 @@ async fn carry(
     match forwarded {
         Ok(true) => {
             wait.sent_ns = ringway_rt::now().mono_ns;
-            reply::relay_reply(job, entry, sink, wait).await
+            let relaying = pin!(reply::relay_reply(job, entry, sink, wait));
+            relaying.await
         }
         // Two directions at once are twice the state; most requests are there whole and have no need of it.
         Ok(false) => Box::pin(upload::beside(job, entry, source, sink, up, wait)).await,

@@ -19,11 +19,13 @@ use ringway_transport::{
     Alpn, Certificate, ClientAuth, ClientProfile, ClientTls, PrivateKey, QuicKeys, QuicLimits, QuicTls,
     ServerProfile, ServerTls, TicketSeed, Verify, Version,
 };
+use ringway_wire::http1::ReplyAhead;
 use ringway_wire::limits::HeadLimits;
 
 use crate::error::GenerationError;
 use crate::limits::{HTTP3_STREAMS_MAX, QUIC_SILENCE_MS_MAX};
 use crate::resolver::Resolver;
+use crate::turn::written_ahead;
 use crate::upstream::prepared::PreparedUpstream;
 
 /// How long a generation waits for the addresses of its new endpoints.
@@ -51,6 +53,8 @@ pub(crate) struct Generation {
     pub(crate) head_limits: HeadLimits,
     /// From a head's first byte to its last.
     pub(crate) head_read_ns_max: u64,
+    /// Fixed responses that were written ahead, by their action's index in the snapshot.
+    replies_ahead: Vec<Option<ReplyAhead>>,
 }
 
 /// What a generation is made with: secrets and helpers of the node.
@@ -113,8 +117,14 @@ impl Generation {
             },
             head_read_ns_max: u64::from(settings.head_read_ms_max) * 1_000_000,
             settings,
+            replies_ahead: written_ahead(&snapshot),
             snapshot,
         })
+    }
+
+    /// The fixed response of this action, if it was written ahead.
+    pub(crate) fn reply_ahead(&self, action: u32) -> Option<&ReplyAhead> {
+        self.replies_ahead.get(action as usize)?.as_ref()
     }
 
     /// The listener configured at this address, and its TLS.

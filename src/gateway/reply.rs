@@ -88,6 +88,11 @@ pub(crate) fn offer_http3(head: &RequestHead, overlay: &mut Overlay) {
 /// The port of a host that names none.
 const HTTPS_PORT: u16 = 443;
 
+/// What the head of a reply of ours says of content of this length.
+pub(crate) fn own_framing(status: u16, length: u64) -> Framing {
+    if status == 204 || status == 304 { Framing::Empty } else { Framing::Length(length) }
+}
+
 /// Writes an answer and flushes it. `head` is none when no request could be parsed.
 ///
 /// # Errors
@@ -102,9 +107,9 @@ pub(crate) async fn send(
     close: bool,
 ) -> Result<(), SinkEnd> {
     let length = answer.body.len() as u64;
-    let bodyless = answer.status == 204 || answer.status == 304;
-    let framing = if bodyless { Framing::Empty } else { Framing::Length(length) };
-    let silent = bodyless || length == 0 || head.is_some_and(|head| head.method() == Method::Head);
+    let framing = own_framing(answer.status, length);
+    let silent =
+        framing == Framing::Empty || length == 0 || head.is_some_and(|head| head.method() == Method::Head);
     let coding = if silent { Coding::None } else { Coding::Length(length) };
     let date = connection.worker.date(entry.started_unix_ms());
     let version = head.map_or(Version::Http11, RequestHead::version);

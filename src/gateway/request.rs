@@ -1,5 +1,6 @@
 //! The request's page: every request, whatever its protocol, goes this way from parsed head to filed record.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use ringway_policy::chain::Verdict;
@@ -15,6 +16,7 @@ use crate::malformed;
 use crate::turn::{Turn, path_policy};
 
 /// Serves one request: find the route, run its chain, carry out its action, file the record.
+/// What takes long is pinned where it is made: awaited by value, all of its room is copied first.
 pub(crate) async fn serve(
     connection: &Rc<Connection>,
     head: &mut RequestHead,
@@ -66,7 +68,7 @@ pub(crate) async fn serve(
 
         // Action.
         match snapshot.actions().get(found.row.action as usize) {
-            Some(Action::Respond { .. }) => return turn.respond(pinned, found.row.action).await,
+            Some(Action::Respond { .. }) => return pin!(turn.respond(pinned, found.row.action)).await,
             Some(Action::Redirect { status, scheme, authority, path }) => {
                 turn.redirect(*status, scheme.as_deref(), authority.as_deref(), path.as_deref())
             }
@@ -78,7 +80,7 @@ pub(crate) async fn serve(
                 let timeout = *timeout;
                 // What waits for an upstream pins no generation: the turn lets go of its own hold before it asks.
                 drop(pinned);
-                return turn.proxy(upstream, &rewritten, &timeout).await;
+                return pin!(turn.proxy(upstream, &rewritten, &timeout)).await;
             }
             None => turn.refuse(Outcome::Internal),
         }

@@ -1,5 +1,9 @@
 //! One request's turn: its head, its record, its two halves of the connection, and the steps of the page.
 
+mod fixed;
+
+pub(crate) use self::fixed::written_ahead;
+
 use std::borrow::Cow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -11,7 +15,7 @@ use ringway_policy::problem::Problem;
 use ringway_policy::route::{AllowedMethods, Found};
 use ringway_record::{Kind, Outcome};
 use ringway_rt::Now;
-use ringway_snapshot::model::{Action, Rewrite, RouteTimeout, UpstreamProtocol};
+use ringway_snapshot::model::{Rewrite, RouteTimeout, UpstreamProtocol};
 use ringway_snapshot::rows::flag;
 use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::grpc::Form;
@@ -37,8 +41,6 @@ use crate::upstream::prepared::Timeouts;
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// And for no longer than this: the request holds its generation meanwhile.
 const DRAIN_NS_MAX: u64 = 5_000_000_000;
-/// A larger fixed response holds no generation while it is read.
-const HELD_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// One request's turn.
 pub(crate) struct Turn<'r> {
@@ -90,8 +92,8 @@ pub(crate) fn path_policy(tables: &Tables<'_>, host: Option<HostIndex>) -> PathP
 }
 
 impl<'r> Turn<'r> {
-    /// Begins: opens the record and names the request.
-    #[inline(always)]
+    /// Begins: opens the record and names the request. It is large, and made where it stays: a function by itself writes it there.
+    #[inline(never)]
     pub(crate) fn begin(
         connection: &'r Connection,
         pinned: Rc<Pinned>,
@@ -123,7 +125,6 @@ impl<'r> Turn<'r> {
         let offers_http3 = connection.tls
             && head.version() != Version::Http3
             && pinned.generation.quic(connection.configured).is_some();
-        // It is large: what goes into it is made where it stays, and changed there.
         let mut turn = Self {
             connection,
             head,
@@ -382,36 +383,6 @@ impl<'r> Turn<'r> {
         Some(self.finish(Ended { outcome, reply: Reply::None }).await)
     }
 
-    /// Answers with a fixed response. A large one is copied out of its generation, which its reader would keep alive for as long as
-    /// it likes to read; a small one is read, or its reader cut, within a minute.
-    pub(crate) async fn respond(&mut self, pinned: Rc<Pinned>, action: u32) -> Next {
-        let action = pinned.generation.snapshot.actions().get(action as usize);
-        let Some(Action::Respond { status, fields, body }) = action else {
-            return self.refuse(Outcome::Internal).await;
-        };
-        if body.len() <= HELD_BODY_BYTES_MAX {
-            return self.answer_with(*status, fields, body).await;
-        }
-        let (status, fields, body) = (*status, fields.clone(), body.clone());
-        self.edit_reply();
-        self.pinned = None;
-        drop(pinned);
-        self.answer_with(status, &fields, &body).await
-    }
-
-    async fn answer_with(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
-        if self.head.framing() != Framing::Empty
-            && let Some(next) = Box::pin(self.refuse_spoilt()).await
-        {
-            return next;
-        }
-        self.entry.outcome = Outcome::Served;
-        let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
-        let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
-        self.edit_reply();
-        self.answer(&answer, false).await
-    }
-
     /// Answers with a redirect; what is not given is the request's own.
     #[cold]
     pub(crate) fn redirect<'t>(
@@ -464,10 +435,14 @@ impl<'r> Turn<'r> {
     }
 
     fn edit_reply(&mut self) {
+        self.edit_by_chain();
+        self.name_reply();
+    }
+
+    fn edit_by_chain(&mut self) {
         if let Some(pinned) = self.pinned.as_ref().filter(|_| self.decided) {
             reply::reply_edits(pinned, self.chain, &self.decisions, &mut self.reply_overlay);
         }
-        self.name_reply();
     }
 
     /// The request line and host that the upstream gets.
@@ -701,24 +676,37 @@ impl<'r> Turn<'r> {
             Ok(()) if !close => self.source.is_done() || Box::pin(self.drain()).await,
             _ => false,
         };
-        self.account();
         match sent {
-            Ok(()) if drained => self.next(),
-            Ok(()) => Next::Close,
-            Err(end) => {
-                match end {
-                    SinkEnd::Closed if self.source.is_malformed() => {}
-                    SinkEnd::Closed => self.entry.outcome = Outcome::ClientClosed,
-                    SinkEnd::Stalled => self.entry.outcome = Outcome::ClientStalled,
-                    SinkEnd::TooLarge if self.entry.outcome == Outcome::Served => {
-                        self.entry.outcome = Outcome::UpstreamHeadTooLarge;
-                        self.entry.detail = reply::OVER_THE_CALLERS_LIMIT;
-                    }
-                    SinkEnd::TooLarge => {}
-                }
-                Next::Abort
+            Ok(()) if drained => self.answered(),
+            Ok(()) => {
+                self.account();
+                Next::Close
             }
+            Err(end) => self.unanswered(end),
         }
+    }
+
+    /// A reply of ours went out whole, and the connection goes on.
+    fn answered(&mut self) -> Next {
+        self.account();
+        self.next()
+    }
+
+    /// A reply of ours did not go out whole.
+    #[cold]
+    fn unanswered(&mut self, end: SinkEnd) -> Next {
+        self.account();
+        match end {
+            SinkEnd::Closed if self.source.is_malformed() => {}
+            SinkEnd::Closed => self.entry.outcome = Outcome::ClientClosed,
+            SinkEnd::Stalled => self.entry.outcome = Outcome::ClientStalled,
+            SinkEnd::TooLarge if self.entry.outcome == Outcome::Served => {
+                self.entry.outcome = Outcome::UpstreamHeadTooLarge;
+                self.entry.detail = reply::OVER_THE_CALLERS_LIMIT;
+            }
+            SinkEnd::TooLarge => {}
+        }
+        Next::Abort
     }
 
     /// Reads what is left of the request's body. `false`: it does not end soon, or not in order.

@@ -4,25 +4,21 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 
-use io_uring::{IoUring, opcode, types};
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
 use crate::deadline::Table;
 use crate::local::{self, Worker};
 use crate::outbox::{self, Outbox};
 use crate::pipe::Pipes;
-use crate::sys;
+use crate::ring::{self, Completions};
 use crate::task::{Failure, Tasks, panic_message, spawn};
 use crate::timer::{self, Timers};
 use crate::turn::{self, Turns};
 
-/// Entries of the completion queue: monoio ignores the error of a full one, so it must not fill up. 512 KiB.
-const COMPLETIONS: u32 = 32_768;
 /// The kernel's limit for the submission queue.
 const ENTRIES_MAX: u32 = 16_384;
 
@@ -32,8 +28,10 @@ pub enum DriverChoice {
     /// io_uring with the best flags, then with fewer, then epoll.
     #[default]
     Auto,
-    /// io_uring, or an error.
+    /// io_uring with the best flags, then with fewer, or an error.
     Uring,
+    /// io_uring without DEFER_TASKRUN, or an error.
+    UringCoop,
     /// epoll.
     Epoll,
 }
@@ -41,6 +39,9 @@ pub enum DriverChoice {
 /// Which driver it became. io_uring with default flags is not among them: it is dearer than epoll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
+    /// io_uring with SINGLE_ISSUER and DEFER_TASKRUN (kernel 6.1 and later): completions are worked off in a row, where the worker asks for
+    /// them, and not behind each of its sends.
+    UringSingleIssuerDefer,
     /// io_uring with SINGLE_ISSUER and COOP_TASKRUN (kernel 6.0 and later).
     UringSingleIssuerCoop,
     /// io_uring with COOP_TASKRUN (5.19 and later).
@@ -52,6 +53,7 @@ pub enum Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::UringSingleIssuerDefer => "io_uring_single_issuer_defer",
             Self::UringSingleIssuerCoop => "io_uring_single_issuer_coop",
             Self::UringCoop => "io_uring_coop",
             Self::Epoll => "epoll",
@@ -110,10 +112,11 @@ pub fn run<F: Future<Output = T>, T>(
     options: &Options,
     main: impl FnOnce(Driver) -> F,
 ) -> Result<Ended<T>, StartError> {
-    let (runtime, driver) = build(options)?;
+    let Built { runtime, driver, completions } = build(options)?;
     local::set_driver(driver);
     let mut runtime = ManuallyDrop::new(runtime);
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(live(options.on_panic, main, driver))));
+    let life = live(options.on_panic, completions, || main(driver));
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(life)));
     match ended {
         Ok(result) => {
             local::set_worker(None);
@@ -135,11 +138,12 @@ pub fn run<F: Future<Output = T>, T>(
 /// The life of a worker, inside its runtime.
 async fn live<F: Future<Output = T>, T>(
     on_panic: fn(&str),
-    main: impl FnOnce(Driver) -> F,
-    driver: Driver,
+    completions: Completions,
+    main: impl FnOnce() -> F,
 ) -> io::Result<T> {
     let worker = Rc::new(Worker {
         tasks: Tasks::default(),
+        completions,
         timers: Timers::new()?,
         turns: Turns::new()?,
         outbox: Outbox::default(),
@@ -152,7 +156,7 @@ async fn live<F: Future<Output = T>, T>(
     spawn(timer::tick(worker.clone()));
     spawn(turn::keep(worker.clone()));
     spawn(outbox::keep(worker.clone()));
-    let mut main = pin!(main(driver));
+    let mut main = pin!(main());
     let finished = poll_fn(|cx| worker.failure.poll_main(main.as_mut(), cx)).await;
     worker.tasks.drain().await;
     local::set_worker(None);
@@ -161,65 +165,37 @@ async fn live<F: Future<Output = T>, T>(
 
 type Runtime = FusionRuntime<IoUringDriver, LegacyDriver>;
 
-fn build(options: &Options) -> Result<(Runtime, Driver), StartError> {
+struct Built {
+    runtime: Runtime,
+    driver: Driver,
+    completions: Completions,
+}
+
+fn build(options: &Options) -> Result<Built, StartError> {
     let entries = options.entries.clamp(256, ENTRIES_MAX);
+    let rings: &[Driver] = match options.driver {
+        DriverChoice::Auto | DriverChoice::Uring => {
+            &[Driver::UringSingleIssuerDefer, Driver::UringSingleIssuerCoop, Driver::UringCoop]
+        }
+        DriverChoice::UringCoop => &[Driver::UringSingleIssuerCoop, Driver::UringCoop],
+        DriverChoice::Epoll => &[],
+    };
     let mut refused = None;
-    if options.driver != DriverChoice::Epoll {
-        for driver in [Driver::UringSingleIssuerCoop, Driver::UringCoop] {
-            match build_ring(driver, entries) {
-                Ok(runtime) => return Ok((runtime, driver)),
-                Err(error) => {
-                    tracing::warn!(%driver, %error, "this driver is refused");
-                    refused = Some(error);
-                }
+    for &driver in rings {
+        match ring::build(driver, entries) {
+            Ok((runtime, asked)) => {
+                return Ok(Built { runtime: runtime.into(), driver, completions: Completions::new(asked) });
+            }
+            Err(error) => {
+                tracing::warn!(%driver, %error, "this driver is refused");
+                refused = Some(error);
             }
         }
     }
-    if let (DriverChoice::Uring, Some(error)) = (options.driver, refused) {
+    if let (DriverChoice::Uring | DriverChoice::UringCoop, Some(error)) = (options.driver, refused) {
         return Err(StartError::Uring(error));
     }
     let runtime = RuntimeBuilder::<LegacyDriver>::new().with_entries(entries).build();
-    Ok((runtime.map_err(StartError::Epoll)?.into(), Driver::Epoll))
-}
-
-fn build_ring(driver: Driver, entries: u32) -> io::Result<Runtime> {
-    let flags = ring_flags(driver, entries);
-    probe(&flags)?;
-    Ok(RuntimeBuilder::<IoUringDriver>::new().uring_builder(flags).with_entries(entries).build()?.into())
-}
-
-fn ring_flags(driver: Driver, entries: u32) -> io_uring::Builder {
-    let mut flags = IoUring::builder();
-    flags.setup_coop_taskrun().setup_cqsize(COMPLETIONS.max(entries));
-    if driver == Driver::UringSingleIssuerCoop {
-        flags.setup_single_issuer();
-    }
-    flags
-}
-
-/// Whether a worker could have this driver here: a ring with its flags is made and used once. epoll is always to be had.
-pub fn try_driver(driver: Driver) -> io::Result<()> {
-    match driver {
-        Driver::Epoll => Ok(()),
-        ring => probe(&ring_flags(ring, Options::default().entries)),
-    }
-}
-
-/// Makes a ring with these flags and carries one poll operation through it: a sandbox may allow the one and refuse the
-/// other.
-fn probe(flags: &io_uring::Builder) -> io::Result<()> {
-    let mut ring = flags.build(8)?;
-    if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    let event = sys::eventfd()?;
-    sys::eventfd_write(&event);
-    let poll = opcode::PollAdd::new(types::Fd(event.as_raw_fd()), sys::POLL_IN).build();
-    sys::push_pinless(&mut ring, &poll)?;
-    ring.submit_and_wait(1)?;
-    match ring.completion().next() {
-        Some(completion) if completion.result() > 0 => Ok(()),
-        Some(completion) => Err(io::Error::from_raw_os_error(-completion.result())),
-        None => Err(io::ErrorKind::Unsupported.into()),
-    }
+    let runtime = runtime.map_err(StartError::Epoll)?.into();
+    Ok(Built { runtime, driver: Driver::Epoll, completions: Completions::new(None) })
 }

@@ -1,6 +1,7 @@
-//! The laws of the seam. Each runs on both drivers, and fails if a driver silently became another.
+//! The laws of the seam. Each runs on io_uring with DEFER_TASKRUN, without it, and on epoll, and fails if a driver silently became another.
 
 mod accepting;
+mod completions;
 mod cost;
 mod deadlines;
 mod endings;
@@ -24,12 +25,17 @@ use crate::{
 };
 
 /// One test per driver from one function that takes the `DriverChoice`; `in_child`: in a process of its own.
-macro_rules! on_both {
+macro_rules! on_each {
     ($($law:ident => $check:ident;)*) => {$(
         mod $law {
             #[test]
             fn on_the_ring() {
                 super::$check(crate::DriverChoice::Uring);
+            }
+
+            #[test]
+            fn on_a_ring_without_defer() {
+                super::$check(crate::DriverChoice::UringCoop);
             }
 
             #[test]
@@ -47,6 +53,12 @@ macro_rules! on_both {
             }
 
             #[test]
+            fn on_a_ring_without_defer() {
+                let name = concat!(module_path!(), "::on_a_ring_without_defer");
+                crate::laws::in_a_process_of_its_own(name, || super::$check(crate::DriverChoice::UringCoop));
+            }
+
+            #[test]
             fn on_epoll() {
                 let name = concat!(module_path!(), "::on_epoll");
                 crate::laws::in_a_process_of_its_own(name, || super::$check(crate::DriverChoice::Epoll));
@@ -54,7 +66,7 @@ macro_rules! on_both {
         }
     )*};
 }
-pub(crate) use on_both;
+pub(crate) use on_each;
 
 thread_local! {
     /// What tasks on this thread said when they panicked: a failed assertion in a task fails the test.
@@ -80,11 +92,12 @@ fn worker_that_panics<F: Future<Output = T>, T>(
     let options = Options { driver: choice, entries: 256, on_panic };
     let _watchdog = Watchdog::start();
     let ended = run(&options, |driver| {
-        assert_eq!(
-            driver == Driver::Epoll,
-            choice == DriverChoice::Epoll,
-            "the driver fell back to {driver}"
-        );
+        let wanted = match choice {
+            DriverChoice::Auto | DriverChoice::Uring => Driver::UringSingleIssuerDefer,
+            DriverChoice::UringCoop => Driver::UringSingleIssuerCoop,
+            DriverChoice::Epoll => Driver::Epoll,
+        };
+        assert_eq!(driver, wanted, "the driver fell back");
         main()
     });
     (ended.expect("the driver can be had"), PANICS.take())

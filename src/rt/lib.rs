@@ -4,7 +4,7 @@
 //! does a task wait, by a poll operation. So the kernel never owns a buffer of a waiting connection, nothing has to be
 //! cancelled, and no byte is lost when a wait is given up. The one exception is [`Stream::read_pinned`].
 //!
-//! The laws of all this are in `laws/`, each on both drivers; each fails when its cure is taken away.
+//! The laws of all this are in `laws/`, each on every driver; each fails when its cure is taken away.
 //!
 //! A worker is one thread inside [`run`]. Everything else here, but [`Doorbell::ring`], [`now`] and the thread settings,
 //! must be called on a worker.
@@ -21,6 +21,7 @@
 //! | `accept` under EMFILE is a hot loop | a reserve descriptor sheds one caller, then a back-off of 10 to 100 ms, counted ([`counters`]) |
 //! | a dropped read loses bytes that were already delivered | reads are synchronous; a given-up wait holds no bytes |
 //! | a runtime dropped with operations in flight | at the end of [`run`] every task is dropped inside the runtime and pinned reads are awaited |
+//! | while a task is ready, or other threads wake some, a ring with DEFER_TASKRUN is not asked for completions | it is asked here, once in so many polls and before each [`turn`] |
 //! | each drop of a descriptor submits a close and a cancel | an idle descriptor is taken back and closed by `close`; a given-up wait stays armed for the next one |
 //! | a closed descriptor number is reused while an operation on it waits in the submission queue | while anything is in flight the close goes through the ring, behind it |
 //! | on epoll the driver believes in readiness that our own reads have used up | each wait first asks the kernel once |
@@ -46,6 +47,7 @@ mod outbox;
 mod pinned;
 mod pipe;
 pub mod probe;
+mod ring;
 mod stream;
 mod sys;
 mod task;

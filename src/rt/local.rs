@@ -8,6 +8,7 @@ use crate::deadline::Table;
 use crate::driver::Driver;
 use crate::outbox::Outbox;
 use crate::pipe::Pipes;
+use crate::ring::Completions;
 use crate::task::{Failure, Tasks};
 use crate::timer::Timers;
 use crate::turn::Turns;
@@ -15,6 +16,7 @@ use crate::turn::Turns;
 /// The state of the worker on this thread.
 pub(crate) struct Worker {
     pub(crate) tasks: Tasks,
+    pub(crate) completions: Completions,
     pub(crate) timers: Timers,
     pub(crate) turns: Turns,
     pub(crate) outbox: Outbox,

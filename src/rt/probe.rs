@@ -11,7 +11,7 @@ use std::ptr;
 
 use libc::{c_int, socklen_t};
 
-pub use crate::driver::try_driver;
+pub use crate::ring::try_driver;
 
 /// A limit of this process: what holds now, and how far it may be raised without privilege. `u64::MAX`: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -146,6 +146,18 @@ pub(crate) fn push_pinless(ring: &mut io_uring::IoUring, entry: &io_uring::squeu
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)
 }
 
+/// Has the kernel put what is complete into the ring's completion queue: IORING_ENTER_GETEVENTS, for none at least. Fails where the
+/// descriptor is no ring, or one with DEFER_TASKRUN of another thread.
+pub(crate) fn ring_events(ring: RawFd) -> io::Result<()> {
+    const NONE: c_int = 0;
+    const GET_EVENTS: c_int = 1;
+    let no_mask = ptr::null::<c_void>();
+    // SAFETY: no memory is passed. What the kernel writes is the ring's own completion queue, behind what its reader has seen.
+    let submitted =
+        unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, NONE, NONE, GET_EVENTS, no_mask, 0_usize) };
+    if submitted < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 // Sockets.
 
 /// A TCP socket for the family of `address`: CLOEXEC, non-blocking.

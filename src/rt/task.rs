@@ -204,6 +204,7 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
         if this.key.is_none() {
             this.key = Some(this.worker.tasks.add(cx.waker().clone()));
         }
+        this.worker.completions.count_poll();
         // SAFETY: `this` came out of a pin, and `future` moves with it only.
         let future = unsafe { Pin::new_unchecked(&mut *this.future) };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {

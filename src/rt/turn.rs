@@ -97,6 +97,7 @@ pub(crate) async fn keep(worker: Rc<Worker>) {
             Poll::Ready(())
         })
         .await;
+        worker.completions.ask();
         if let Err(error) = turns.round().await {
             tracing::error!(%error, "waiting for a turn failed");
         }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use ringway_rt as rt;
@@ -74,7 +75,9 @@ impl Stream {
     pub async fn read_soon(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(io) => {
-                let (read, buffer) = io.read_pinned(std::mem::take(into)).await;
+                // Pinned where it is made: awaited by value, all of its room is copied first.
+                let reading = pin!(io.read_pinned(std::mem::take(into)));
+                let (read, buffer) = reading.await;
                 *into = buffer;
                 read
             }
@@ -90,7 +93,8 @@ impl Stream {
     pub async fn read_warm(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(io) => {
-                let (read, buffer) = io.read_warm(std::mem::take(into)).await;
+                let reading = pin!(io.read_warm(std::mem::take(into)));
+                let (read, buffer) = reading.await;
                 *into = buffer;
                 read
             }

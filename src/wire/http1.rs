@@ -1,6 +1,7 @@
 //! HTTP/1.1 (RFC 9112) as pure cores: heads, bodies and their writers. Heads of the common form are read in words; httparse
 //! reads the others, and whatever it lets pass and the contract does not is refused by a strict pass after it.
 
+mod ahead;
 mod body;
 mod chunk;
 mod connection;
@@ -12,6 +13,7 @@ mod response;
 mod words;
 mod write;
 
+pub use ahead::ReplyAhead;
 pub use body::{BodyEvent, BodyReader, BytesIn};
 pub use connection::websocket_key;
 pub use interim::{Interim, Interims, WantsContinue};

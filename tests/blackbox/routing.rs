@@ -67,6 +67,41 @@ fn fixed_responses_and_redirects_are_made_here() {
     node.assert_outcome("served");
 }
 
+/// A fixed response is written with its generation, where nothing of the request changes it: neither the caller nor the record may
+/// see a difference.
+#[test]
+fn a_fixed_response_is_the_same_however_it_is_asked_for() {
+    let node = Node::start(
+        &Site::bare().route("/fixed: {respond: {status: 418, body: teapot, headers: {X-Kind: pot}}}"),
+    );
+    let mut caller = node.connect();
+    let asked = [
+        ("GET", "HTTP/1.1", "", None),
+        ("HEAD", "HTTP/1.1", "", None),
+        ("POST", "HTTP/1.1", "Content-Length: 3\r\n\r\nabc", None),
+        ("GET", "HTTP/1.0", "Connection: keep-alive\r\n", Some("keep-alive")),
+        ("GET", "HTTP/1.1", "", None),
+        ("GET", "HTTP/1.1", "Connection: close\r\n", Some("close")),
+    ];
+    for (method, version, rest, connection) in asked {
+        let end = if rest.ends_with("abc") { "" } else { "\r\n" };
+        caller.send(format!("{method} /fixed {version}\r\nHost: api.test\r\n{rest}{end}"));
+        let reply = caller.reply_to(method);
+        let content = if method == "HEAD" { "" } else { "teapot" };
+        assert_eq!((reply.status, reply.text(), reply.field("x-kind")), (418, content, Some("pot")));
+        assert_eq!((reply.field("content-length"), reply.field("connection")), (Some("6"), connection));
+        assert!(reply.field("date").is_some_and(|date| date.ends_with(" GMT")), "{method} {version}");
+        let record = node.assert_outcome("served");
+        assert_eq!(
+            (&record["status"], &record["body_out_bytes"]),
+            (&418.into(), &content.len().into()),
+            "{record}"
+        );
+        assert_eq!(reply.field("x-request-id"), record["request_id"].as_str());
+    }
+    caller.assert_ends_in_order();
+}
+
 #[test]
 fn a_listener_may_send_everyone_to_https() {
     let site = Site::bare()

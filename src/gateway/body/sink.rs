@@ -11,9 +11,10 @@ use std::task::{Context, Poll};
 
 use ringway_rt::{Pipe, Side};
 use ringway_transport::{After, MessageEnd, Sender, Stream};
+use ringway_wire::date::FixDate;
 use ringway_wire::grpc::{Form, web};
 use ringway_wire::head::{Framing, RequestHead, ResponseHead};
-use ringway_wire::http1::{self as text, RequestExtra, RequestLine, ResponseExtra};
+use ringway_wire::http1::{self as text, ReplyAhead, RequestExtra, RequestLine, ResponseExtra};
 use ringway_wire::message::{OutgoingHead, OwnField};
 use ringway_wire::overlay::{BadEdit, Overlay};
 use ringway_wire::trailers::Trailers;
@@ -261,6 +262,23 @@ impl<'s> Sink<'s> {
         }
     }
 
+    /// Takes a whole reply of ours that was written ahead, or its head alone, on an HTTP/1 connection. `false`: nothing was taken.
+    pub(crate) fn own_ahead(
+        &mut self,
+        ahead: &ReplyAhead,
+        id: &[u8; 36],
+        date: &FixDate,
+        with_content: bool,
+    ) -> bool {
+        let To::Http1(writer) = &mut self.to else { return false };
+        writer.head(|out| ahead.write(out, id, date, with_content));
+        self.coding = Coding::None;
+        if with_content {
+            self.body_bytes += ahead.content_bytes() as u64;
+        }
+        true
+    }
+
     /// Takes the head of a request to an upstream that speaks HTTP/1; content follows in `coding`.
     pub(crate) fn request_text(
         &mut self,
@@ -454,6 +472,14 @@ impl<'s> Sink<'s> {
                 self.flush().await
             }
         }
+    }
+
+    /// Writes what is gathered on an HTTP/1 connection if all of it goes at once. `false`: [`Self::flush`] is due.
+    #[inline]
+    pub(crate) fn flush_now(&mut self) -> bool {
+        let To::Http1(writer) = &mut self.to else { return false };
+        self.written_bytes += writer.try_flush().unwrap_or(0);
+        writer.is_empty()
     }
 
     /// Writes what is gathered.

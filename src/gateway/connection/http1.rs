@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::rc::Rc;
 
 use ringway_record::Outcome;
@@ -152,7 +153,12 @@ enum After {
 async fn requests(on: On<'_>, mut rest: Option<Buffer>) -> After {
     let mut pipelined = 0u32;
     loop {
-        match one(on, rest.take()).await {
+        // Here and below, what is awaited is pinned where it is made: awaited by value, all of its room is copied first.
+        let next = {
+            let one = pin!(one(on, rest.take()));
+            one.await
+        };
+        match next {
             Next::Again(Some(bytes)) => {
                 rest = Some(bytes);
                 pipelined += 1;
@@ -161,12 +167,18 @@ async fn requests(on: On<'_>, mut rest: Option<Buffer>) -> After {
                     ringway_rt::turn().await;
                 }
             }
-            Next::Again(None) => match warm(on).await {
-                Some(Woken::Bytes(bytes)) => (rest, pipelined) = (Some(bytes), 0),
-                Some(Woken::Readable) => pipelined = 0,
-                Some(Woken::Ended) => return After::End,
-                None => return After::Silence,
-            },
+            Next::Again(None) => {
+                let woken = {
+                    let warm = pin!(warm(on));
+                    warm.await
+                };
+                match woken {
+                    Some(Woken::Bytes(bytes)) => (rest, pipelined) = (Some(bytes), 0),
+                    Some(Woken::Readable) => pipelined = 0,
+                    Some(Woken::Ended) => return After::End,
+                    None => return After::Silence,
+                }
+            }
             Next::Close => return After::Close,
             Next::Abort => return After::Abort,
         }
@@ -210,7 +222,10 @@ async fn warm(on: On<'_>) -> Option<Woken> {
     worker.warm.set(worker.warm.get() + 1);
     on.http1.warm_since_ns.set(since_ns);
     let mut buffer = Buffer::take(on.http1.class());
-    let read = on.stream.read_warm(buffer.vec_mut()).await;
+    let read = {
+        let read = pin!(on.stream.read_warm(buffer.vec_mut()));
+        read.await
+    };
     on.http1.warm_since_ns.set(0);
     worker.warm.set(worker.warm.get().saturating_sub(1));
     end_rest(on);
@@ -259,8 +274,15 @@ fn last_look(stream: &Stream) -> Woken {
 /// Serves one request.
 async fn one(on: On<'_>, rest: Option<Buffer>) -> Next {
     let started = ringway_rt::now();
-    match read_head(on, rest, started).await {
-        Ok(mut head) => request::serve(on.connection, &mut head, Channel::Http1(on.stream), started).await,
+    let head = {
+        let reading = pin!(read_head(on, rest, started));
+        reading.await
+    };
+    match head {
+        Ok(mut head) => {
+            let serving = pin!(request::serve(on.connection, &mut head, Channel::Http1(on.stream), started));
+            serving.await
+        }
         Err(next) => next,
     }
 }

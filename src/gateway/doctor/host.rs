@@ -28,7 +28,8 @@ pub(super) struct Answers {
 impl Answers {
     /// Asks this host.
     pub(super) fn ask() -> Self {
-        let drivers = [Driver::UringSingleIssuerCoop, Driver::UringCoop, Driver::Epoll];
+        let drivers =
+            [Driver::UringSingleIssuerDefer, Driver::UringSingleIssuerCoop, Driver::UringCoop, Driver::Epoll];
         Self {
             drivers: drivers.into_iter().map(|driver| (driver, probe::try_driver(driver).err())).collect(),
             clock_reading_ns: clock_reading_ns(),

@@ -11,7 +11,8 @@ const CLOCK_READING_NS_MAX: u64 = 250;
 pub(super) fn version(host: &Host) -> Finding {
     let release = host.text("proc/sys/kernel/osrelease").unwrap_or_default();
     match host.kernel_version() {
-        Some(version) if version >= (6, 0) => Finding::ok(release),
+        Some(version) if version >= (6, 1) => Finding::ok(release),
+        Some((6, 0)) => Finding::note(format!("{release}: a ring that is a little dearer than from 6.1 on")),
         Some(version) if version >= (5, 10) => {
             Finding::warning(format!("{release}: epoll at best, or a dearer ring"))
         }
@@ -23,7 +24,10 @@ pub(super) fn version(host: &Host) -> Finding {
 pub(super) fn ring(host: &Host) -> Finding {
     let given = host.answers.drivers.iter().find(|(_, refused)| refused.is_none()).map(|(driver, _)| *driver);
     match given {
-        Some(Driver::UringSingleIssuerCoop) => Finding::ok("granted, with SINGLE_ISSUER and COOP_TASKRUN"),
+        Some(Driver::UringSingleIssuerDefer) => Finding::ok("granted, with SINGLE_ISSUER and DEFER_TASKRUN"),
+        Some(Driver::UringSingleIssuerCoop) => {
+            Finding::note("granted without DEFER_TASKRUN, which needs kernel 6.1")
+        }
         Some(Driver::UringCoop) => Finding::note("granted without SINGLE_ISSUER, which needs kernel 6.0"),
         _ => ring_refused(host),
     }

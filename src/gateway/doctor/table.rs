@@ -53,8 +53,8 @@ pub(super) const ROWS: &[Row] = &[
         "kernel_version",
         kernel::version,
         [
-            "6.0 or later; 5.10 at the least",
-            "The ring's flags that make io_uring cheaper than epoll came with 6.0. Before 5.19 workers run on epoll; before 5.10 nothing is tested.",
+            "6.1 or later; 5.10 at the least",
+            "The ring's flags that make io_uring cheaper than epoll came with 6.0, the best one with 6.1. Before 5.19 workers run on epoll; before 5.10 nothing is tested.",
             "install a newer kernel of your distribution, and reboot",
         ],
     ),
@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
         "io_uring",
         kernel::ring,
         [
-            "granted, with SINGLE_ISSUER and COOP_TASKRUN",
+            "granted, with SINGLE_ISSUER and DEFER_TASKRUN",
             "A worker whose ring is refused runs on epoll, at 5 to 10 % more CPU a request. A ring is really made and used here, so seccomp counts too.",
             "sysctl -w kernel.io_uring_disabled=0",
         ],

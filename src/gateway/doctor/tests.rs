@@ -10,7 +10,7 @@ use super::*;
 
 fn answers() -> Answers {
     Answers {
-        drivers: vec![(Driver::UringSingleIssuerCoop, None)],
+        drivers: vec![(Driver::UringSingleIssuerDefer, None)],
         clock_reading_ns: 40,
         clock_is_synchronised: Ok(true),
         descriptors: Ok(ProcessLimit { soft: 1 << 20, hard: 1 << 20 }),
@@ -87,7 +87,7 @@ fn kernels_are_told_apart_by_number() {
 fn who_refuses_the_ring_decides_what_to_type() {
     let refused = || Answers {
         drivers: vec![
-            (Driver::UringSingleIssuerCoop, Some(io::ErrorKind::PermissionDenied.into())),
+            (Driver::UringSingleIssuerDefer, Some(io::ErrorKind::PermissionDenied.into())),
             (Driver::Epoll, None),
         ],
         ..answers()

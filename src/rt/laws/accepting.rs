@@ -7,16 +7,16 @@ use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
-use super::{accepted_at_once, descriptors, in_ms, listener, on_both, peer_is_told, read_exactly, worker};
+use super::{accepted_at_once, descriptors, in_ms, listener, on_each, peer_is_told, read_exactly, worker};
 use crate::{BindOptions, Doorbell, DriverChoice, Listener, counters, now, sleep_until_ns, spawn, turn};
 
-on_both! {
+on_each! {
     accepted_and_connected_streams_send_at_once => nodelay;
     a_stopped_listener_wakes_its_accept_and_leaves_the_backlog => stop;
     listeners_share_a_port_and_families_do_not => sharing;
 }
 
-on_both! { in_child
+on_each! { in_child
     running_out_of_descriptors_degrades_and_recovers => exhausted;
 }
 

@@ -5,10 +5,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use super::{in_ms, listener, on_both, worker};
+use super::{in_ms, listener, on_each, worker};
 use crate::{DriverChoice, Side, Stream, now, spawn};
 
-on_both! {
+on_each! {
     a_warm_stream_allocates_nothing => nothing_allocated;
 }
 

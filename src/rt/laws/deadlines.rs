@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 
-use super::{in_ms, on_both, pair, read_exactly, worker};
+use super::{in_ms, on_each, pair, read_exactly, worker};
 use crate::{BindOptions, DriverChoice, Listener, Side, Stream, counters, now};
 
-on_both! {
+on_each! {
     a_read_ends_at_its_deadline_and_a_reply_can_still_be_sent => read;
     a_pinned_read_ends_at_its_deadline => pinned;
     a_write_ends_at_its_deadline => write;

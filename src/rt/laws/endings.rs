@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::{descriptors, in_ms, on_both, pair, peer_is_told, read_exactly, worker, worker_that_panics};
+use super::{descriptors, in_ms, on_each, pair, peer_is_told, read_exactly, worker, worker_that_panics};
 use crate::{
     DriverChoice, Ended, Stream, sleep_until_ns, spawn, spawn_foreign, spawn_vital, tasks_panicked, turn,
 };
 
-on_both! {
+on_each! {
     a_panicking_task_dies_alone => neighbours_live;
     a_panic_in_the_drop_of_a_task_is_contained => panic_in_drop;
     a_panic_outside_a_task_ends_the_worker_and_its_streams => panic_outside;
@@ -20,7 +20,7 @@ on_both! {
     a_task_may_spawn_while_it_is_ended => spawn_at_the_end;
 }
 
-on_both! { in_child
+on_each! { in_child
     a_worker_ends_with_operations_in_flight => ends_in_flight;
 }
 

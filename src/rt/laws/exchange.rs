@@ -3,10 +3,10 @@
 use std::io::{IoSlice, Read, Write};
 use std::rc::Rc;
 
-use super::{in_ms, listener, on_both, pair, read_exactly, worker};
+use super::{in_ms, listener, on_each, pair, read_exactly, worker};
 use crate::{Doorbell, Driver, DriverChoice, Ended, Options, Stream, now, run, sleep_until_ns, spawn};
 
-on_both! {
+on_each! {
     bytes_come_back_from_an_echo => echo;
     a_pinned_read_appends => pinned;
     a_pinned_read_waits_on_a_connected_stream_too => pinned_after_connect;
@@ -155,7 +155,7 @@ fn a_reset_reaches_the_peer() {
 fn auto_takes_the_ring_where_there_is_one() {
     let options = Options { driver: DriverChoice::Auto, ..Options::default() };
     let ended = run(&options, |driver| async move { driver }).unwrap();
-    assert_eq!(ended, Ended::Finished(Driver::UringSingleIssuerCoop));
+    assert_eq!(ended, Ended::Finished(Driver::UringSingleIssuerDefer));
 }
 
 /// A panic must unwind: with `abort` one connection would take the process.

@@ -2,10 +2,10 @@
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 
-use super::{on_both, pair, worker};
+use super::{on_each, pair, worker};
 use crate::{DriverChoice, Pipe, Stream};
 
-on_both! {
+on_each! {
     what_one_stream_receives_another_sends => relayed;
     a_pipe_that_holds_bytes_is_not_used_again => given_up;
     an_end_and_a_lost_peer_are_told => ended;

@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 
-use super::{in_ms, listener, on_both, pair, worker};
+use super::{in_ms, listener, on_each, pair, worker};
 use crate::{DriverChoice, sleep_until_ns, turn};
 
-on_both! {
+on_each! {
     what_is_sent_at_the_turns_end_is_not_sent_before => at_the_end;
     what_is_written_later_does_not_overtake_it => in_order;
     a_stream_that_is_dropped_has_sent_it => dropped;

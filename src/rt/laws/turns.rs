@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 
-use super::{in_ms, listener, on_both, pair, read_exactly, worker};
+use super::{in_ms, listener, on_each, pair, read_exactly, worker};
 use crate::{Doorbell, DriverChoice, sleep_until_ns, spawn, spawn_foreign, turn};
 
-on_both! {
+on_each! {
     a_foreign_task_that_wakes_itself_starves_nobody => self_waking;
     a_task_that_gives_its_turn_away_starves_nobody => turning;
     timers_and_io_run_while_the_queue_is_never_empty => busy_queue;
@@ -20,7 +20,7 @@ on_both! {
 }
 
 /// What must go on beside `busy`: another task, a timer, and I/O. Fails (never ends) if one of them does not.
-async fn others_go_on() {
+pub(super) async fn others_go_on() {
     let (stream, mut peer) = pair().await;
     let turns = Rc::new(Cell::new(0u32));
     let counted = turns.clone();
@@ -68,20 +68,24 @@ fn turning(choice: DriverChoice) {
     });
 }
 
-/// Two tasks that wake each other: there is always one in the queue.
+/// Starts two tasks that wake each other: from now on there is always one in the queue.
+pub(super) fn keep_the_queue_busy() {
+    let wakers = Rc::new([const { Cell::new(None::<Waker>) }; 2]);
+    for me in [0, 1] {
+        let wakers = wakers.clone();
+        spawn(poll_fn(move |cx| {
+            wakers[me].set(Some(cx.waker().clone()));
+            if let Some(other) = wakers[1 - me].take() {
+                other.wake();
+            }
+            Poll::Pending
+        }));
+    }
+}
+
 fn busy_queue(choice: DriverChoice) {
     worker(choice, || async {
-        let wakers = Rc::new([const { Cell::new(None::<Waker>) }; 2]);
-        for me in [0, 1] {
-            let wakers = wakers.clone();
-            spawn(poll_fn(move |cx| {
-                wakers[me].set(Some(cx.waker().clone()));
-                if let Some(other) = wakers[1 - me].take() {
-                    other.wake();
-                }
-                Poll::Pending
-            }));
-        }
+        keep_the_queue_busy();
         others_go_on().await;
     });
 }

@@ -8,13 +8,13 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::{in_ms, on_both, worker};
+use super::{in_ms, on_each, worker};
 use crate::{DriverChoice, Segments, Timer, UdpSocket, now, sleep_until_ns, spawn, spawn_foreign, turn};
 
-on_both! {
+on_each! {
     a_datagram_wakes_who_waits_for_it => datagram;
     a_group_is_steered_by_the_connection_id => steered;
-    segments_go_out_one_by_one_on_both_families => segments;
+    segments_go_out_one_by_one_on_each_families => segments;
     all_who_wait_to_send_are_told => blocked;
     a_timer_that_moves_fires_once_at_its_last_instant => moving;
     a_timer_moved_earlier_fires_early => earlier;

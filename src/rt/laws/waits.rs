@@ -6,12 +6,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::{
-    accepted_at_once, closed_down_to, descriptors, listener, on_both, pair, peer_is_told, read_exactly,
+    accepted_at_once, closed_down_to, descriptors, listener, on_each, pair, peer_is_told, read_exactly,
     worker,
 };
 use crate::{Doorbell, DriverChoice, Stream, spawn, turn};
 
-on_both! {
+on_each! {
     a_given_up_wait_loses_no_byte => no_byte_lost;
     a_given_up_wait_keeps_no_waker => no_waker_kept;
     a_stream_closed_under_a_wait_ends_for_its_peer => closed_under_a_wait;
@@ -20,7 +20,7 @@ on_both! {
     a_warm_read_that_is_called_off_loses_no_byte => called_off;
 }
 
-on_both! { in_child
+on_each! { in_child
     a_dropped_accept_leaks_no_descriptor => dropped_accept;
     a_pinned_read_that_was_given_up_takes_nothing_from_the_next_owner_of_the_number => no_wrong_reader;
     streams_closed_under_waits_leak_no_descriptor => dropped_streams;
