@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     async fn pair(listener: &TcpListener) -> (Stream, TcpStream) {
-        let until_ns = ringway_rt::now().mono_ns + 5_000_000_000;
+        let until_ns = ringway_rt::now().mono_ns + 60_000_000_000;
         let ours = ringway_rt::Stream::connect(listener.local_addr().unwrap(), until_ns).await.unwrap();
         (Stream::Plain(ours), listener.accept().unwrap().0)
     }
@@ -339,6 +339,7 @@ mod tests {
             let (upstream, mut sender) = pair(&listener).await;
             // The caller says no more and reads nothing; the endpoint sends for as long as it is let.
             caller.shutdown(Shutdown::Write).unwrap();
+            sender.write_all(&[7; 1024]).unwrap();
             let flood = std::thread::spawn(move || while sender.write_all(&[7; 65536]).is_ok() {});
             let tunnelled = join(&downstream, &upstream, b"", b"", 200_000_000).await;
             assert_eq!(tunnelled.end, TunnelEnd::Idle);

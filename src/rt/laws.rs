@@ -20,7 +20,9 @@ use std::os::fd::RawFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::{BindOptions, Driver, DriverChoice, Ended, Listener, Options, Stream, now, run, sleep_until_ns};
+use crate::{
+    BindOptions, Driver, DriverChoice, Ended, Listener, Options, Stream, now, run, sleep_until_ns, turn,
+};
 
 /// One test per driver from one function that takes the `DriverChoice`; `in_child`: in a process of its own.
 macro_rules! on_each {
@@ -140,6 +142,25 @@ fn descriptors() -> Vec<RawFd> {
         listed.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
     open.retain(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
     open
+}
+
+/// Waits until no more than so many descriptors are open: closes, and the cancellations before them, take some rounds of the driver.
+async fn closed_down_to(count: usize) {
+    let until_ns = in_ms(60_000);
+    while descriptors().len() != count {
+        assert!(now().mono_ns < until_ns, "{} descriptors stay open, not {count}", descriptors().len());
+        turn().await;
+    }
+}
+
+/// What has connected to `listener`, without a turn of the driver's: the kernel may hand it over a moment after it has told the caller.
+fn accepted_at_once(listener: &Listener) -> (Stream, SocketAddr) {
+    loop {
+        match listener.try_accept().unwrap() {
+            Some(accepted) => return accepted,
+            None => std::thread::yield_now(),
+        }
+    }
 }
 
 /// A listener on a free port of the loopback.

@@ -63,7 +63,8 @@ fn refused(call: &str, code: &str, details: &str, outcome: &'static str) -> Expe
     Expected { told: json!({"call": call, "code": code, "details": details}), outcome, cancelled: false }
 }
 
-/// Which of caller and gateway was the first to give up is not known: they watch the same clock.
+/// Which of caller and gateway was the first to give up is not known: they watch the same clock. Where a deadline comes, so does the
+/// service, whose own status is then passed on.
 fn given_up(told: Value) -> Expected {
     Expected { told, outcome: "", cancelled: true }
 }
@@ -137,7 +138,9 @@ fn call_all(node: &Node, address: SocketAddr, service: &mut Running, more: &[&st
         let record = node.record();
         if outcome.is_empty() {
             let ended = record["outcome"].as_str().unwrap();
-            assert!(["deadline_exceeded", "client_closed", "client_reset"].contains(&ended), "{record}");
+            let given_up = ["deadline_exceeded", "client_closed", "client_reset"].contains(&ended);
+            let by_the_service = wanted["code"] == "DEADLINE_EXCEEDED" && ended == "served";
+            assert!(given_up || by_the_service, "{record}");
         } else {
             assert_eq!(record["outcome"], outcome, "{record}");
         }
@@ -281,7 +284,7 @@ fn has_status(section: &caller::Frame, status: &[u8]) -> bool {
     section.payload.windows(field.len()).any(|window| window == field)
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(50);
 
 #[test]
 fn a_deadline_that_comes_is_a_status_before_a_reply_and_malformed_ones_are_refused() {

@@ -256,7 +256,7 @@ fn a_caller_that_leaves_a_resting_stream_ends_it_upstream() {
                 socket2::SockRef::from(client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
             }
             drop(client);
-            assert_eq!(resets.recv_timeout(Duration::from_secs(20)), Ok(frames::CANCEL), "{content_type}");
+            assert_eq!(resets.recv_timeout(Duration::from_secs(50)), Ok(frames::CANCEL), "{content_type}");
             node.assert_outcome("client_closed");
         }
     }

@@ -205,13 +205,13 @@ fn a_cancelled_stream_cancels_its_upstream_work() {
     client.send(HEADERS, WHOLE, 1, get("/head"));
     upstream.head();
     client.send(RST_STREAM, 0, 1, 8u32.to_be_bytes());
-    went.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    went.recv_timeout(std::time::Duration::from_secs(50)).unwrap();
     node.assert_outcome("client_closed");
     client.send(HEADERS, WHOLE, 3, get("/body"));
     assert_eq!(client.next_of_stream().status(), 200);
     assert_eq!(client.next_of_stream().payload, b"some");
     client.send(RST_STREAM, 0, 3, 8u32.to_be_bytes());
-    went.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    went.recv_timeout(std::time::Duration::from_secs(50)).unwrap();
     node.assert_outcome("client_closed");
     node.wait_metric("ringway_streams_open", "", |open| open == 0.0);
 }
@@ -294,7 +294,7 @@ fn a_tunnel_whose_stream_is_reset_closes_its_upstream() {
     client.send(HEADERS, END_HEADERS, 1, request("CONNECT", "/ws/x", &more));
     assert_eq!(client.next_of_stream().status(), 200);
     client.send(RST_STREAM, 0, 1, 8u32.to_be_bytes());
-    went.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    went.recv_timeout(std::time::Duration::from_secs(50)).unwrap();
     node.assert_outcome("tunnel_cut");
 }
 

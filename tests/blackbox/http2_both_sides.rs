@@ -23,7 +23,7 @@ also_on_epoll!(
     each_event_arrives_before_the_next_is_made
 );
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// HTTP/2 on both sides.
 fn site(upstream: SocketAddr) -> Site {

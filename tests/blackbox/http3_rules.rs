@@ -631,7 +631,7 @@ fn a_request_that_is_taken_back_cancels_its_upstream_work() {
         assert_eq!(client.next()["said"], "sent");
         upstream.head();
         client.go_on();
-        went.recv_timeout(Duration::from_secs(20)).unwrap();
+        went.recv_timeout(Duration::from_secs(50)).unwrap();
         node.assert_outcome(outcome);
     }
     node.wait_metric("ringway_streams_open", "", |open| open == 0.0);

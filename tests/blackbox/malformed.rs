@@ -328,8 +328,7 @@ fn a_higher_minor_version_is_taken_for_the_highest_that_is_known() {
 #[test]
 fn an_empty_line_after_a_request_is_no_request() {
     let upstream = Scripted::ok();
-    let node =
-        Node::start(&Site::to(upstream.address).settings("timeouts: {head: 300ms, keep_alive: 300ms}"));
+    let node = Node::start(&Site::to(upstream.address).settings("timeouts: {head: 2s, keep_alive: 2s}"));
     let post = "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1\r\n\r\na";
     for end in ["\r\n", "\r"] {
         let mut client = node.connect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::ClientConnection;
 
 /// How long any single read may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// A connection that sends raw bytes.
 pub(crate) struct Raw {

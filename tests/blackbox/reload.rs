@@ -314,7 +314,7 @@ fn status_shows_what_each_node_serves_and_when_it_was_seen() {
     // Nothing but heartbeats makes it say more.
     let began = std::time::Instant::now();
     while status()["heard_at"] == first["heard_at"] {
-        assert!(began.elapsed() < std::time::Duration::from_secs(20), "no heartbeat came");
+        assert!(began.elapsed() < std::time::Duration::from_secs(50), "no heartbeat came");
     }
     assert!(status()["silent_ms"].as_u64().unwrap() < 20_000);
 }
@@ -357,7 +357,7 @@ fn an_admin_port_that_is_taken_is_seen_in_status() {
     let shows = |wanted: bool| {
         let began = std::time::Instant::now();
         while status().contains(&format!("the admin listener is not bound to {}:", own_address())) != wanted {
-            assert!(began.elapsed() < std::time::Duration::from_secs(20), "{}", status());
+            assert!(began.elapsed() < std::time::Duration::from_secs(50), "{}", status());
         }
     };
     shows(true);

@@ -87,7 +87,7 @@ impl Scripted {
         self.heads
             .lock()
             .unwrap()
-            .recv_timeout(Duration::from_secs(20))
+            .recv_timeout(Duration::from_secs(50))
             .expect("a request reached the endpoint")
     }
 

@@ -155,7 +155,7 @@ fn a_certificate_that_is_replaced_on_disk_is_served_and_a_bad_one_is_not() {
     std::fs::write(node.state().join("a.pem"), &next.chain).unwrap();
     let changed = std::time::Instant::now();
     while served() != next.der {
-        assert!(changed.elapsed() < std::time::Duration::from_secs(20), "it is not noticed");
+        assert!(changed.elapsed() < std::time::Duration::from_secs(50), "it is not noticed");
     }
     std::fs::write(node.state().join("a.pem"), "no certificate").unwrap();
     let status = || {
@@ -168,7 +168,7 @@ fn a_certificate_that_is_replaced_on_disk_is_served_and_a_bad_one_is_not() {
     };
     let changed = std::time::Instant::now();
     while !status().contains("a.pem has changed and is not applied") {
-        assert!(changed.elapsed() < std::time::Duration::from_secs(20), "{}", status());
+        assert!(changed.elapsed() < std::time::Duration::from_secs(50), "{}", status());
     }
     assert_eq!(served(), next.der);
 }

@@ -241,7 +241,7 @@ fn idle_connections_are_kept_as_long_as_their_own_upstream_says() {
     };
     let began = std::time::Instant::now();
     while idle() != [0, 1] || began.elapsed() < std::time::Duration::from_millis(1500) {
-        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", idle());
+        assert!(began.elapsed() < std::time::Duration::from_secs(50), "{:?}", idle());
     }
 }
 

@@ -400,7 +400,7 @@ fn a_tunnel_lives_while_anything_moves_and_ends_when_nothing_does() {
             assert_eq!(tunnel.exactly(ping.len()), ping);
         }
         let (rest, in_order) = tunnel.rest();
-        assert!(rest.is_empty() && moved.elapsed() >= IDLE, "{over:?}: {:?}", moved.elapsed());
+        assert!(rest.is_empty() && moved.elapsed() >= IDLE * 9 / 10, "{over:?}: {:?}", moved.elapsed());
         // A stream is broken off, so that nobody takes it for a close.
         assert_eq!(in_order, over == Over::Http1, "{over:?}");
         node.assert_outcome("tunnel_idle");

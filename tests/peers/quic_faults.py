@@ -28,7 +28,7 @@ from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
 
-PATIENCE = 20
+PATIENCE = 60
 PARAMETERS = tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS
 
 

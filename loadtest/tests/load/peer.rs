@@ -116,9 +116,16 @@ impl Peer {
         self.received.lock().unwrap()
     }
 
-    /// Connections that were accepted so far.
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+    /// Connections that were accepted so far; so many are waited for, which may be accepted after their client has gone.
+    pub(crate) fn connections(&self, wanted: usize) -> usize {
+        let began = Instant::now();
+        loop {
+            let accepted = self.connections.load(Ordering::SeqCst);
+            if accepted >= wanted || began.elapsed() > Duration::from_secs(60) {
+                return accepted;
+            }
+            thread::yield_now();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ fn with_stream(law: impl FnOnce(&Stream)) {
     let address = listener.local_addr().unwrap();
     let options = Options { driver: DriverChoice::Epoll, ..Options::default() };
     let ended = ringway_rt::run(&options, |_| async move {
-        let until_ns = ringway_rt::now().mono_ns + 5_000_000_000;
+        let until_ns = ringway_rt::now().mono_ns + 60_000_000_000;
         law(&Stream::Plain(ringway_rt::Stream::connect(address, until_ns).await.unwrap()));
     });
     assert_eq!(ended.unwrap(), Ended::Finished(()));
@@ -62,7 +62,7 @@ fn all_of_a_body_shown_leaves_no_rest() {
 
 /// Two connections, each with the other end of it for the test to play the peer.
 async fn connection(listener: &TcpListener) -> (Stream, TcpStream) {
-    let until_ns = ringway_rt::now().mono_ns + 5_000_000_000;
+    let until_ns = ringway_rt::now().mono_ns + 60_000_000_000;
     let ours = ringway_rt::Stream::connect(listener.local_addr().unwrap(), until_ns).await.unwrap();
     (Stream::Plain(ours), listener.accept().unwrap().0)
 }

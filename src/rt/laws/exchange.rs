@@ -130,12 +130,15 @@ fn sleepers(choice: DriverChoice) {
 
 fn short_sleeps(choice: DriverChoice) {
     worker(choice, || async {
-        let start_ns = now().mono_ns;
-        for _ in 0..500 {
+        // At the sweeps' pace each would take 100 ms, but for the first. A busy machine makes many of them late, but not all.
+        let mut shortest_ns = u64::MAX;
+        sleep_until_ns(in_ms(1)).await;
+        for _ in 0..200 {
+            let start_ns = now().mono_ns;
             sleep_until_ns(in_ms(1)).await;
+            shortest_ns = shortest_ns.min(now().mono_ns - start_ns);
         }
-        // At the sweeps' pace it would be 50 s.
-        assert!(now().mono_ns - start_ns < 30_000_000_000);
+        assert!(shortest_ns < 50_000_000, "{shortest_ns} ns");
     });
 }
 

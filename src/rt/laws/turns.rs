@@ -50,7 +50,10 @@ fn self_waking(choice: DriverChoice) {
             Poll::Pending
         }));
         others_go_on().await;
-        assert!(polls.get() > 100, "the foreign task itself ran {} times", polls.get());
+        // And goes on itself.
+        while polls.get() < 100 {
+            turn().await;
+        }
     });
 }
 

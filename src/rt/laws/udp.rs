@@ -210,6 +210,9 @@ fn busy_timer(choice: DriverChoice) {
         for _ in 0..10 {
             sleep_until_ns(in_ms(1)).await;
         }
-        assert!(fired.get() >= 10, "it ran {} times", fired.get());
+        // And goes on itself.
+        while fired.get() < 10 {
+            turn().await;
+        }
     });
 }

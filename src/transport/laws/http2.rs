@@ -13,11 +13,11 @@ use ringway_wire::limits::HeadLimits;
 use ringway_wire::message::OutgoingHead;
 use ringway_wire::{Framing, Overlay};
 
-use super::{SECOND, listener, on_both, pattern, worker};
+use super::{PATIENCE_NS, SECOND, listener, on_both, pattern, worker};
 use crate::http2::{Accepting, Arrived, Ending, Incoming, Patience};
 use crate::{After, Code, MessageEnd, Received, Stream};
 
-const PATIENCE: Patience = Patience { head_ns: 4 * SECOND, idle_ns: 20 * SECOND, stall_ns: 20 * SECOND };
+const PATIENCE: Patience = Patience { head_ns: PATIENCE_NS, idle_ns: PATIENCE_NS, stall_ns: PATIENCE_NS };
 
 /// Sends a stream's content back, and its trailers.
 async fn echo(incoming: Incoming) -> Result<(), MessageEnd> {
@@ -53,6 +53,7 @@ async fn echo(incoming: Incoming) -> Result<(), MessageEnd> {
 /// Serves so many connections, one after the other, to their ends; how the last one ended, and the client's result.
 fn meet<C: Send + 'static>(
     choice: DriverChoice,
+    patience: Patience,
     connections: usize,
     client: impl FnOnce(TcpStream, std::net::SocketAddr) -> C + Send + 'static,
 ) -> (Ending, C) {
@@ -62,7 +63,7 @@ fn meet<C: Send + 'static>(
         let mut ending = Ending::Closed;
         for _ in 0..connections {
             let (io, _) = listener.accept().await.unwrap();
-            let mut accepting = Accepting::new(Stream::Plain(io), None, PATIENCE, HeadLimits::DEFAULT);
+            let mut accepting = Accepting::new(Stream::Plain(io), None, patience, HeadLimits::DEFAULT);
             while let Some(arrived) = poll_fn(|cx| accepting.poll_next(cx)).await {
                 let Arrived::Request(incoming) = arrived else { continue };
                 spawn(async move {
@@ -89,7 +90,7 @@ const POST: &[u8] = b"\x83\x87\x84\x41\x01a";
 
 /// Type, flags, stream and payload of each frame until the end.
 fn frames_to_end(mut socket: TcpStream) -> Vec<(u8, u8, u32, Vec<u8>)> {
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_nanos(PATIENCE_NS))).unwrap();
     let mut frames = Vec::new();
     let mut header = [0; 9];
     while socket.read_exact(&mut header).is_ok() {
@@ -104,7 +105,7 @@ fn frames_to_end(mut socket: TcpStream) -> Vec<(u8, u8, u32, Vec<u8>)> {
 fn a_megabyte_goes_both_ways_with_curl(choice: DriverChoice) {
     let content = pattern(3_000_000);
     let sent = content.clone();
-    let (ending, back) = meet(choice, 2, move |first, address| {
+    let (ending, back) = meet(choice, PATIENCE, 2, move |first, address| {
         drop(first);
         let mut curl = Command::new("curl")
             .args(["-s", "--http2-prior-knowledge", "--data-binary", "@-", &format!("http://{address}/")])
@@ -124,7 +125,7 @@ fn a_megabyte_goes_both_ways_with_curl(choice: DriverChoice) {
 }
 
 fn a_flood_ends_with_enhance_your_calm(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, 1, |mut socket, _| {
+    let (ending, frames) = meet(choice, PATIENCE, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         for _ in 0..10_000 {
@@ -139,7 +140,7 @@ fn a_flood_ends_with_enhance_your_calm(choice: DriverChoice) {
 }
 
 fn trailers_come_back_and_a_reset_is_told(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, 1, |mut socket, _| {
+    let (ending, frames) = meet(choice, PATIENCE, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         bytes.extend(frame(1, 4, 1, POST));
@@ -157,7 +158,8 @@ fn trailers_come_back_and_a_reset_is_told(choice: DriverChoice) {
 }
 
 fn a_head_that_never_ends_is_given_its_time_and_no_more(choice: DriverChoice) {
-    let (ending, frames) = meet(choice, 1, |mut socket, _| {
+    let patience = Patience { head_ns: SECOND, ..PATIENCE };
+    let (ending, frames) = meet(choice, patience, 1, |mut socket, _| {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(4, 0, 0, b""));
         bytes.extend(frame(1, 0, 1, POST));
