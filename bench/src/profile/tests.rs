@@ -30,7 +30,7 @@ impl Folder {
     /// The arguments that rustc gets for these, in a toolchain, and with counters to go to where a place is named.
     fn arguments(&self, arguments: &[&str], toolchain: Option<&str>, counts: Option<&str>) -> Vec<String> {
         // Read by the shell and not executed: a file just written may still be open in a child of another test.
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.arg(self.0.path().join("rustc")).args(["printf", "%s\\n"]).args(arguments);
         command.env_remove("RUSTUP_TOOLCHAIN").env_remove(super::INTO);
         command.envs(toolchain.map(|name| ("RUSTUP_TOOLCHAIN", name)));
@@ -85,6 +85,13 @@ fn counters_take_the_place_of_the_profile() {
 fn an_exit_code_is_passed_on() {
     let status = Command::new(wrapper()).args(["sh", "-c", "exit 101"]).status().unwrap();
     assert_eq!(status.code(), Some(101));
+}
+
+/// Cargo tells tests where programs are by names such as `CARGO_BIN_EXE_ringway-load`, which dash, for one, drops.
+#[test]
+fn variables_that_no_shell_could_name_are_passed_on() {
+    let output = Command::new(wrapper()).arg("env").env("CARGO_BIN_EXE_a-b", "c").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().lines().any(|line| line == "CARGO_BIN_EXE_a-b=c"));
 }
 
 #[test]
