@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -264,9 +265,8 @@ impl Node {
             let mut bound = *configured;
             if configured.port() != 0 {
                 // A process of this user that listens there with SO_REUSEPORT would silently share the
-                // connections: binding without it first finds out.
-                let alone = BindOptions { reuseport: false, ..options };
-                drop(bind_alone(bound, alone).map_err(failed)?);
+                // connections: binding without it first finds out. Who connects in that moment is refused, as before.
+                drop(hold(bound, options.v6only).map_err(failed)?);
             }
             let (mut sockets, mut handles) = (Vec::new(), Vec::new());
             for _ in 0..self.mailboxes.len() {
@@ -355,10 +355,10 @@ impl Node {
 }
 
 /// Binds, and waits a moment where the address is in use: a listener that was just removed is still being emptied.
-fn bind_alone(address: SocketAddr, options: BindOptions) -> std::io::Result<TcpListener> {
+fn hold(address: SocketAddr, v6only: bool) -> std::io::Result<OwnedFd> {
     let until = Instant::now() + BIND_PATIENCE;
     loop {
-        match ringway_rt::Listener::bind(address, options) {
+        match ringway_rt::Listener::hold(address, v6only) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -61,6 +61,15 @@ impl Listener {
         Ok(std::net::TcpListener::from(socket))
     }
 
+    /// Binds without listening and without SO_REUSEPORT, so that nobody can connect: `AddrInUse` where another socket listens, one that
+    /// would share the address included. The address is given back when the descriptor is dropped.
+    pub fn hold(address: SocketAddr, v6only: bool) -> io::Result<OwnedFd> {
+        let socket = sys::stream_socket(&address)?;
+        sys::set_listener_options(&socket, &address, false, v6only)?;
+        sys::bind(&socket, &address)?;
+        Ok(socket)
+    }
+
     /// Takes a listening socket over, and makes it non-blocking. The socket itself may live on in a clone.
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;

@@ -212,10 +212,14 @@ pub(crate) fn set_listener_options(
     Ok(())
 }
 
-pub(crate) fn bind_and_listen(socket: &OwnedFd, address: &SocketAddr, backlog: u32) -> io::Result<()> {
+pub(crate) fn bind(socket: &OwnedFd, address: &SocketAddr) -> io::Result<()> {
     let (storage, length) = to_storage(address);
     // SAFETY: `storage` holds an address of `length` bytes.
-    check(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&storage).cast(), length) })?;
+    check(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&storage).cast(), length) }).map(drop)
+}
+
+pub(crate) fn bind_and_listen(socket: &OwnedFd, address: &SocketAddr, backlog: u32) -> io::Result<()> {
+    bind(socket, address)?;
     let backlog = c_int::try_from(backlog).unwrap_or(c_int::MAX);
     // SAFETY: no memory is passed.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)

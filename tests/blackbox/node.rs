@@ -192,6 +192,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.records.dump(Duration::from_secs(1));
+        }
         let mut gateway = self.gateway.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if matches!(gateway.try_wait(), Ok(None)) {
             // Most tests leave connections open: there is nothing to drain for.
@@ -208,7 +211,7 @@ impl Drop for Node {
             let _ = std::fs::remove_dir_all(format!("/dev/shm/ringway-{}", id.trim()));
         }
         if std::thread::panicking() {
-            self.log.dump();
+            self.log.dump(Duration::ZERO);
         }
     }
 }
@@ -258,11 +261,13 @@ impl Lines {
         }
     }
 
-    fn dump(&self) {
+    /// Prints all, for whoever looks for the cause of a failure; what comes within so long included.
+    fn dump(&self, patience: Duration) {
         let Ok(mut seen) = self.seen.lock() else { return };
         let Ok(coming) = self.coming.lock() else { return };
+        seen.extend(coming.recv_timeout(patience));
         seen.extend(coming.try_iter());
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), seen.join("\n").as_bytes());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), (seen.join("\n") + "\n").as_bytes());
     }
 }
 

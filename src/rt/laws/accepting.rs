@@ -20,6 +20,20 @@ on_each! { in_child
     running_out_of_descriptors_degrades_and_recovers => exhausted;
 }
 
+#[test]
+fn nobody_reaches_an_address_that_is_held_and_a_listener_there_is_found_out() {
+    let held = Listener::hold(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+    let held = std::net::TcpListener::from(held);
+    let address = held.local_addr().unwrap();
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    drop(held);
+    // One that would share the address with its like shares it with no other.
+    let options = BindOptions { reuseport: true, backlog: 16, v6only: false };
+    let listening = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), options).unwrap();
+    let taken = listening.local_addr().unwrap();
+    assert_eq!(Listener::hold(taken, false).unwrap_err().kind(), ErrorKind::AddrInUse);
+}
+
 fn option_of(fd: i32, level: i32, option: i32) -> i32 {
     let (mut value, mut length) = (0i32, size_of::<i32>() as u32);
     // SAFETY: `value` is writable for `length` bytes.
