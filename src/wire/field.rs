@@ -1,13 +1,20 @@
 //! Field names that mean something to a gateway: a closed list, found without hashing the name's every byte.
 
+use crate::lanes;
+use crate::syntax::each;
+
 /// Nothing special about it.
 const PLAIN: u8 = 0;
 /// Hop-by-hop by definition (RFC 9110 §7.6.1): never forwarded.
-const HOP: u8 = 1;
+pub(crate) const HOP: u8 = 1;
 /// Says where the message ends: never forwarded, written by us.
 const FRAMING: u8 = 2;
 /// A peer may not nominate it in `Connection`, nor send it as a trailer (contract, rules 8 and 15).
 const PROTECTED: u8 = 4;
+/// Forwarded as the authority, and never as the line that came.
+const AUTHORITY: u8 = 8;
+/// None of these is sent on.
+pub(crate) const ENDS_HERE: u8 = HOP | FRAMING | AUTHORITY;
 
 macro_rules! field_table {
     ($($variant:ident, $name:literal, $class:expr;)*) => {
@@ -26,7 +33,7 @@ macro_rules! field_table {
 }
 
 field_table! {
-    Host, "host", PROTECTED;
+    Host, "host", AUTHORITY | PROTECTED;
     ContentLength, "content-length", FRAMING | PROTECTED;
     TransferEncoding, "transfer-encoding", FRAMING | HOP | PROTECTED;
     Connection, "connection", HOP;
@@ -106,83 +113,127 @@ field_table! {
     Pragma, "pragma", PROTECTED;
 }
 
-/// Slots of the look-up table.
-const SLOTS: usize = 512;
-/// Room for the longest name; a longer row does not compile.
+/// Slots of the look-up table, and the bits of a hash that name one.
+const SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 9;
+/// No name is as long; a longer row does not compile.
 const NAME_BYTES_MAX: usize = 32;
 
-/// What a name is compared with: four words, whatever its length.
+/// Sixteen bytes of a name, and the bits of them that count: not those beyond the name, and not the case of a letter.
 #[derive(Clone, Copy)]
-struct Known {
+struct Letters {
+    bytes: u128,
+    mask: u128,
+}
+
+/// What a name is compared with: its last sixteen bytes, and its first sixteen where it has more than that.
+#[derive(Clone, Copy)]
+struct Spelt {
+    last: Letters,
+    first: Letters,
+}
+
+/// Which name may be the one of a hash.
+#[derive(Clone, Copy)]
+struct Slot {
     id: FieldId,
     len: u8,
-    class: u8,
-    /// The lower-case name, then zeros.
-    words: [u64; 4],
-    /// The bits that count: not those beyond the name, and not the case of a letter.
-    masks: [u64; 4],
 }
 
-static KNOWN: [Known; ROWS.len()] = known();
+static SPELT: [Spelt; ROWS.len()] = spelt();
 
-/// Index into `KNOWN` by hash; a collision does not compile.
-static BY_HASH: [u8; SLOTS] = table();
+/// By hash; a collision does not compile.
+static BY_HASH: [Slot; SLOTS] = slots();
 
-const _: () = assert!(ROWS.len() <= 128, "FieldSet is a u128");
+/// By id.
+static CLASSES: [u8; ROWS.len()] = classes();
 
-/// Mixes length and four bytes of a name, their case folded. The multipliers were searched for.
+const _: () = assert!(ROWS.len() <= 128, "a FieldSet has two words");
+
+/// Of the last eight bytes of a name of each length, the bits that are its own, but the case of its letters.
+static OWN: [u64; NAME_BYTES_MAX] = own();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn own() -> [u64; NAME_BYTES_MAX] {
+    let mut table = [each(!0x20); NAME_BYTES_MAX];
+    let mut len = 0;
+    while len < 8 {
+        // The last byte is the highest.
+        table[len] = if len == 0 { 0 } else { each(!0x20) << (64 - 8 * len) };
+        len += 1;
+    }
+    table
+}
+
+/// Mixes the length of a name and what is its own of its last eight bytes. The multiplier was searched for.
 #[inline]
-const fn slot(len: usize, first: u8, middle: u8, before_last: u8, last: u8) -> usize {
-    let [first, middle, before_last, last] =
-        [first as usize | 0x20, middle as usize | 0x20, before_last as usize | 0x20, last as usize | 0x20];
-    (len + first * 13 + last * 47 + before_last * 7 + middle) & (SLOTS - 1)
+const fn slot(len: usize, own: u64) -> usize {
+    let hash = own.wrapping_add(len as u64).wrapping_mul(0xa9b2_f7ac_8b5b_2517);
+    (hash >> (u64::BITS - SLOT_BITS)) as usize
+}
+
+/// Sixteen bytes of a name from `from` on, which may lie before it.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn letters(name: &[u8], from: isize) -> Letters {
+    let mut letters = Letters { bytes: 0, mask: 0 };
+    let mut place = 0;
+    while place < 16 {
+        let at = from + place;
+        if at >= 0 && at < name.len() as isize {
+            let byte = name[at as usize];
+            let mask = if byte.is_ascii_lowercase() { !0x20u8 } else { 0xff };
+            letters.bytes |= (byte as u128) << (place * 8);
+            letters.mask |= (mask as u128) << (place * 8);
+        }
+        place += 1;
+    }
+    letters
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
-const fn known() -> [Known; ROWS.len()] {
-    let none = Known { id: FieldId::Other, len: 0, class: PLAIN, words: [0; 4], masks: [0; 4] };
-    let mut table = [none; ROWS.len()];
+const fn spelt() -> [Spelt; ROWS.len()] {
+    let none = Letters { bytes: 0, mask: 0 };
+    let mut table = [Spelt { last: none, first: none }; ROWS.len()];
     let mut row = 0;
     while row < ROWS.len() {
-        let (id, name, class) = ROWS[row];
-        let name = name.as_bytes();
-        table[row].id = id;
-        table[row].len = name.len() as u8;
-        table[row].class = class;
-        let mut at = 0;
-        while at < name.len() {
-            let mask = if name[at].is_ascii_lowercase() { !0x20u8 } else { 0xff };
-            table[row].words[at / 8] |= (name[at] as u64) << (at % 8 * 8);
-            table[row].masks[at / 8] |= (mask as u64) << (at % 8 * 8);
-            at += 1;
-        }
+        let name = ROWS[row].1.as_bytes();
+        assert!(name.len() < NAME_BYTES_MAX);
+        table[row] = Spelt { last: letters(name, name.len() as isize - 16), first: letters(name, 0) };
         row += 1;
     }
     table
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
-const fn table() -> [u8; SLOTS] {
-    let mut table = [0u8; SLOTS];
+const fn slots() -> [Slot; SLOTS] {
+    let (spelt, own) = (spelt(), own());
+    let mut table = [Slot { id: FieldId::Other, len: 0 }; SLOTS];
     let mut row = 1;
     while row < ROWS.len() {
-        let name = ROWS[row].1.as_bytes();
-        let at = slot(name.len(), name[0], name[name.len() / 2], name[name.len() - 2], name[name.len() - 1]);
-        assert!(table[at] == 0, "two field names share a slot");
-        table[at] = row as u8;
+        let (id, name, _) = ROWS[row];
+        let at = slot(name.len(), (spelt[row].last.bytes >> 64) as u64 & own[name.len()]);
+        assert!(table[at].len == 0, "two field names share a slot");
+        table[at] = Slot { id, len: name.len() as u8 };
         row += 1;
     }
     table
 }
 
-impl Known {
-    /// Whether the first `len` of these bytes are this name in any case.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault is a build error")]
+const fn classes() -> [u8; ROWS.len()] {
+    let mut table = [PLAIN; ROWS.len()];
+    let mut row = 0;
+    while row < ROWS.len() {
+        table[row] = ROWS[row].2;
+        row += 1;
+    }
+    table
+}
+
+impl Letters {
     #[inline]
-    fn is(&self, text: &[u8; NAME_BYTES_MAX], len: usize) -> bool {
-        let words = text.as_chunks::<8>().0.iter().zip(&self.words).zip(&self.masks);
-        let differs = words
-            .fold(0, |differs, ((bytes, word), mask)| differs | (u64::from_le_bytes(*bytes) ^ word) & mask);
-        differs == 0 && len == self.len as usize
+    fn are(&self, bytes: u128) -> bool {
+        (bytes ^ self.bytes) & self.mask == 0
     }
 }
 
@@ -191,43 +242,40 @@ impl FieldId {
     #[must_use]
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        let mut text = [0; NAME_BYTES_MAX];
-        match text.get_mut(..name.len()) {
-            Some(place) => place.copy_from_slice(name),
-            None => return Self::Other,
-        }
-        Self::of_first(&text, name.len())
-    }
-
-    /// As [`Self::of`] for the name between two places in a head, whose bytes behind the name are compared as well where there are
-    /// enough, and do not count.
-    #[inline]
-    pub(crate) fn within(bytes: &[u8], start: usize, end: usize) -> Self {
-        match bytes.get(start..).and_then(<[u8]>::first_chunk) {
-            Some(text) => Self::of_first(text, end.saturating_sub(start)),
-            None => Self::of(bytes.get(start..end).unwrap_or_default()),
-        }
-    }
-
-    #[inline]
-    fn of_first(text: &[u8; NAME_BYTES_MAX], len: usize) -> Self {
-        let at = |at: usize| text.get(at).copied();
-        let (Some(before_last), Some(last), Some(middle)) =
-            (at(len.wrapping_sub(2)), at(len.wrapping_sub(1)), at(len / 2))
-        else {
-            return Self::Other;
+        let last = match name.last_chunk() {
+            Some(last) => u128::from_le_bytes(*last),
+            None => lanes::few(name).wrapping_shl(u128::BITS - 8 * name.len() as u32),
         };
-        let [first, ..] = *text;
-        let row = BY_HASH.get(slot(len, first, middle, before_last, last)).copied().unwrap_or(0);
-        match KNOWN.get(row as usize) {
-            Some(known) if known.is(text, len) => known.id,
-            _ => Self::Other,
+        Self::by_last(name, last)
+    }
+
+    /// As [`Self::of`] for a name that `head` ends with: bytes before it are compared as well where there are enough, and do not count.
+    #[inline]
+    pub(crate) fn ending(name: &[u8], head: &[u8]) -> Self {
+        match head.last_chunk() {
+            Some(last) => Self::by_last(name, u128::from_le_bytes(*last)),
+            None => Self::of(name),
         }
     }
 
+    /// The id of a name that ends as these sixteen bytes end.
     #[inline]
-    fn class(self) -> u8 {
-        KNOWN.get(self as usize).map_or(PLAIN, |known| known.class)
+    fn by_last(name: &[u8], last: u128) -> Self {
+        let Some(own) = OWN.get(name.len()) else { return Self::Other };
+        let slot = BY_HASH.get(slot(name.len(), (last >> 64) as u64 & own));
+        let Some(Slot { id, len }) = slot.copied() else { return Self::Other };
+        let Some(spelt) = SPELT.get(id as usize) else { return Self::Other };
+        let same = name.len() == len as usize
+            && spelt.last.are(last)
+            && (name.len() <= 16
+                || name.first_chunk().is_some_and(|first| spelt.first.are(u128::from_le_bytes(*first))));
+        if same { id } else { Self::Other }
+    }
+
+    /// What it is to a gateway, in bits: [`HOP`] and its like.
+    #[inline]
+    pub(crate) fn class(self) -> u8 {
+        CLASSES.get(self as usize).copied().unwrap_or(PLAIN)
     }
 
     /// Its lower-case name; empty for `Other`.
@@ -276,7 +324,7 @@ impl FieldId {
         let place = text.get_mut(..name.len())?;
         place.copy_from_slice(name);
         place.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
-        let id = Self::of_first(&text, name.len());
+        let id = Self::of(place);
         let id = if is_forwarded(&text) { Self::XForwardedFor } else { id };
         (id.is_ours_to_write() || id.is_protected()).then_some(id)
     }
@@ -295,43 +343,56 @@ pub(crate) fn is_forwarded(name: &[u8]) -> bool {
 
 /// A set of field ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FieldSet(u128);
+pub struct FieldSet([u64; 2]);
 
 impl FieldSet {
     /// None.
-    pub const EMPTY: Self = Self(0);
+    pub const EMPTY: Self = Self([0; 2]);
 
     /// Adds one.
     #[inline]
     pub fn insert(&mut self, id: FieldId) {
-        self.0 |= 1 << (id as u8);
+        *self = self.with(id);
     }
 
     /// Adds all of another set.
     #[inline]
     pub fn insert_all(&mut self, others: Self) {
-        self.0 |= others.0;
+        let (Self([low, high]), Self([low2, high2])) = (*self, others);
+        *self = Self([low | low2, high | high2]);
     }
 
     /// With one more.
     #[must_use]
     #[inline]
     pub const fn with(self, id: FieldId) -> Self {
-        Self(self.0 | 1 << (id as u8))
+        let Self([low, high]) = self;
+        let bit = 1 << (id as u8 % 64);
+        if (id as u8) < 64 { Self([low | bit, high]) } else { Self([low, high | bit]) }
     }
 
     /// Whether it holds this one.
     #[must_use]
     #[inline]
     pub fn contains(self, id: FieldId) -> bool {
-        self.0 >> (id as u8) & 1 != 0
+        let Self([low, high]) = self;
+        let word = if (id as u8) < 64 { low } else { high };
+        word >> (id as u8 % 64) & 1 != 0
+    }
+
+    /// Whether both hold some id.
+    #[must_use]
+    #[inline]
+    pub fn meets(self, other: Self) -> bool {
+        let (Self([low, high]), Self([low2, high2])) = (self, other);
+        low & low2 | high & high2 != 0
     }
 
     /// Whether it holds none.
     #[must_use]
     #[inline]
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self == Self::EMPTY
     }
 }
 

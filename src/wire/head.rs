@@ -6,6 +6,7 @@ mod request;
 mod response;
 
 pub use assemble::{Content, RequestAssembler, ResponseAssembler};
+pub(crate) use fields::Line;
 pub use fields::{Field, Fields, Span};
 pub(crate) use request::RequestParts;
 pub use request::{RequestHead, TargetForm, Upgrade};

@@ -2,8 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::lanes;
 use crate::limits::HOST_BYTES_MAX;
-use crate::syntax::is_unreserved;
 
 /// A valid authority's parts, as lengths of what was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Authority {
     pub len: usize,
     /// The port.
     pub port: Option<u16>,
+    /// It may have capital letters.
+    pub(crate) has_capitals: bool,
 }
 
 /// Reads an authority without user information. The host is an IPv6 address in brackets, or a name of `unreserved`
@@ -27,27 +29,40 @@ pub fn parse_authority(bytes: &[u8]) -> Option<Authority> {
         address.parse::<Ipv6Addr>().ok()?;
         return with_port(bytes, end + 1, end + 1);
     }
-    let name_len = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
-    if name_len == 0 || name_len > HOST_BYTES_MAX {
-        return None;
+    let (name_len, has_capitals) = name(bytes)?;
+    let rooted = bytes.get(name_len.checked_sub(1)?) == Some(&b'.');
+    let authority = with_port(bytes, name_len - usize::from(rooted), name_len)?;
+    Some(Authority { has_capitals, ..authority })
+}
+
+/// The length of the name that these bytes begin with, and whether it has capital letters. A dot is `unreserved`; it may not follow
+/// another one, nor begin the name.
+fn name(bytes: &[u8]) -> Option<(usize, bool)> {
+    let (mut len, mut has_capitals) = (0, false);
+    // Whether the byte before is a dot, or as good as one.
+    let mut dotted = 1;
+    loop {
+        let chunk = lanes::first(bytes.get(len..)?);
+        let good = lanes::unreserved(&chunk).trailing_ones();
+        let dots = lanes::each_of(&chunk, b'.') & !(u32::MAX << good);
+        if dots & (dots << 1 | dotted) != 0 {
+            return None;
+        }
+        dotted = dots >> 15;
+        has_capitals |= lanes::capitals(&chunk) != 0;
+        len += good as usize;
+        if good < 16 {
+            return (len <= HOST_BYTES_MAX).then_some((len, has_capitals));
+        }
     }
-    // A dot is `unreserved`; it may not follow another one, nor begin the name. Nothing branches on a byte.
-    let name = bytes.get(..name_len)?;
-    let (good, last) = name.iter().fold((true, b'.'), |(good, before), byte| {
-        (good & is_unreserved(*byte) & !(*byte == b'.' && before == b'.'), *byte)
-    });
-    if !good {
-        return None;
-    }
-    with_port(bytes, name_len - usize::from(last == b'.'), name_len)
 }
 
 fn with_port(bytes: &[u8], host_len: usize, name_len: usize) -> Option<Authority> {
     match bytes.get(name_len..)? {
-        [] | [b':'] => Some(Authority { host_len, len: name_len, port: None }),
+        [] | [b':'] => Some(Authority { host_len, len: name_len, port: None, has_capitals: true }),
         [b':', digits @ ..] => {
             let port = crate::syntax::decimal(digits, 5).and_then(|port| u16::try_from(port).ok())?;
-            Some(Authority { host_len, len: bytes.len(), port: Some(port) })
+            Some(Authority { host_len, len: bytes.len(), port: Some(port), has_capitals: true })
         }
         _ => None,
     }
@@ -69,6 +84,30 @@ mod tests {
         assert_eq!(parts("[::1]:443"), Some(("[::1]", "[::1]:443", Some(443))));
         assert_eq!(parts("[2001:db8::1]"), Some(("[2001:db8::1]", "[2001:db8::1]", None)));
         assert_eq!(parts("a_b-c~:"), Some(("a_b-c~", "a_b-c~", None)));
+    }
+
+    #[test]
+    fn a_byte_that_no_name_holds_is_found_in_any_place() {
+        for len in 1..40 {
+            let name = "a".repeat(len);
+            assert_eq!(parts(&name), Some((&name[..], &name[..], None)));
+            assert_eq!(
+                parts(&format!("{name}:80")).map(|(host, _, port)| (host.len(), port)),
+                Some((len, Some(80)))
+            );
+            assert_eq!(
+                parts(&format!("{name}.")).map(|(host, all, _)| (host.len(), all.len())),
+                Some((len, len + 1))
+            );
+            assert!(parts(&format!("{name}.b")).is_some());
+            for bad in ["/", "..", "..b", "@b", "\0", ":b"] {
+                assert_eq!(parts(&format!("{name}{bad}")), None, "{len} {bad}");
+            }
+        }
+        for capital in ["A", "Z", "aaaaaaaaaaaaaaaaaaaB", "[::A]"] {
+            assert!(parse_authority(capital.as_bytes()).is_some_and(|authority| authority.has_capitals));
+        }
+        assert!(parse_authority(b"a-z09.example:80").is_some_and(|authority| !authority.has_capitals));
     }
 
     #[test]

@@ -9,15 +9,43 @@
 )]
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use bytewise::{beyond_target, beyond_text, colons, controls};
+pub(crate) use bytewise::{beyond_target, beyond_text, capitals, colons, controls, each_of, unreserved};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use sse2::{beyond_target, beyond_text, colons, controls};
+pub(crate) use sse2::{beyond_target, beyond_text, capitals, colons, controls, each_of, unreserved};
+
+/// The first sixteen bytes; zeros behind them where there are fewer.
+#[inline]
+pub(crate) fn first(bytes: &[u8]) -> [u8; 16] {
+    bytes.first_chunk().copied().unwrap_or_else(|| few(bytes).to_le_bytes())
+}
+
+/// Fewer than sixteen bytes as one number, the first byte lowest; of more, no matter what.
+#[inline]
+pub(crate) fn few(bytes: &[u8]) -> u128 {
+    let (first, last) = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => return u128::from(few_of_eight(bytes)),
+    };
+    u128::from(first) | u128::from(last).wrapping_shl(8 * (bytes.len() as u32 - 8))
+}
+
+/// The same of fewer than eight.
+#[inline]
+fn few_of_eight(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last).wrapping_shl(8 * (bytes.len() as u32 - 4))
+        }
+        _ => bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set1_epi8,
+        _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
     };
 
     #[inline]
@@ -58,10 +86,41 @@ mod sse2 {
         unsafe { _mm_or_si128(these, those) }
     }
 
+    /// From the one to the other.
+    #[inline]
+    fn between(bytes: __m128i, first: u8, last: u8) -> __m128i {
+        // SAFETY: SSE2 is a part of x86-64.
+        let above = unsafe { _mm_sub_epi8(bytes, _mm_set1_epi8(first.cast_signed())) };
+        at_most(above, last - first)
+    }
+
+    /// Each of this byte.
+    #[inline]
+    pub(crate) fn each_of(bytes: &[u8; 16], byte: u8) -> u32 {
+        bits(equal(load(bytes), byte))
+    }
+
     /// Each `:`.
     #[inline]
     pub(crate) fn colons(bytes: &[u8; 16]) -> u32 {
-        bits(equal(load(bytes), b':'))
+        each_of(bytes, b':')
+    }
+
+    /// Capital letters.
+    #[inline]
+    pub(crate) fn capitals(bytes: &[u8; 16]) -> u32 {
+        bits(between(load(bytes), b'A', b'Z'))
+    }
+
+    /// What is `unreserved` (RFC 3986 §2.3): letters, digits, `-`, `.`, `_`, `~`.
+    #[inline]
+    pub(crate) fn unreserved(bytes: &[u8; 16]) -> u32 {
+        let bytes = load(bytes);
+        // SAFETY: SSE2 is a part of x86-64.
+        let small = unsafe { _mm_or_si128(bytes, _mm_set1_epi8(0x20)) };
+        let alphanumeric = either(between(small, b'a', b'z'), between(bytes, b'0', b'9'));
+        let marks = either(between(bytes, b'-', b'.'), either(equal(bytes, b'_'), equal(bytes, b'~')));
+        bits(either(alphanumeric, marks))
     }
 
     /// What ends a field's value: below SP, or DEL.
@@ -93,9 +152,24 @@ mod bytewise {
         bytes.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(marked(*byte)))
     }
 
+    /// Each of this byte.
+    pub(crate) fn each_of(bytes: &[u8; 16], this: u8) -> u32 {
+        bits(bytes, |byte| byte == this)
+    }
+
     /// Each `:`.
     pub(crate) fn colons(bytes: &[u8; 16]) -> u32 {
         bits(bytes, |byte| byte == b':')
+    }
+
+    /// Capital letters.
+    pub(crate) fn capitals(bytes: &[u8; 16]) -> u32 {
+        bits(bytes, |byte| byte.is_ascii_uppercase())
+    }
+
+    /// What is `unreserved` (RFC 3986 §2.3): letters, digits, `-`, `.`, `_`, `~`.
+    pub(crate) fn unreserved(bytes: &[u8; 16]) -> u32 {
+        bits(bytes, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
     }
 
     /// What ends a field's value: below SP, or DEL.
@@ -116,13 +190,31 @@ mod bytewise {
 
 #[cfg(test)]
 mod tests {
-    use super::{beyond_target, beyond_text, bytewise, colons, controls};
+    use super::{
+        beyond_target, beyond_text, bytewise, capitals, colons, controls, each_of, few, first, unreserved,
+    };
+
+    #[test]
+    fn few_bytes_are_filled_up_with_zeros() {
+        let all: Vec<u8> = (1..=40).collect();
+        for len in 0..40 {
+            let mut expected = [0; 16];
+            expected.iter_mut().zip(&all[..len]).for_each(|(place, byte)| *place = *byte);
+            assert_eq!(first(&all[..len]), expected, "{len}");
+            if len < 16 {
+                assert_eq!(few(&all[..len]), u128::from_le_bytes(expected), "{len}");
+            }
+        }
+    }
 
     #[test]
     fn sixteen_bytes_at_once_are_marked_as_one_by_one() {
         type Marks = fn(&[u8; 16]) -> u32;
-        let both: [(Marks, Marks); 4] = [
+        let both: [(Marks, Marks); 7] = [
             (colons, bytewise::colons),
+            (|bytes| each_of(bytes, b'.'), |bytes| bytewise::each_of(bytes, b'.')),
+            (capitals, bytewise::capitals),
+            (unreserved, bytewise::unreserved),
             (controls, bytewise::controls),
             (beyond_text, bytewise::beyond_text),
             (beyond_target, bytewise::beyond_target),

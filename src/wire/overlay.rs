@@ -307,6 +307,12 @@ impl Overlay {
         self.touched.contains(id)
     }
 
+    /// Whether some edit names one of these.
+    #[inline]
+    pub(crate) fn touches_any(&self, ids: FieldSet) -> bool {
+        self.touched.meets(ids)
+    }
+
     /// The name under which a field of the head is written; `None`: it is not written.
     #[inline]
     pub(crate) fn name_of<'a>(&'a self, id: FieldId, name: &'a [u8]) -> Option<&'a [u8]> {

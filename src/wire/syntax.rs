@@ -87,7 +87,7 @@ pub(crate) enum Spelling {
 }
 
 /// As [`is_token`], and whether there is a `_` in it: one look at each byte tells both.
-#[inline]
+#[inline(never)]
 pub(crate) fn spelling(name: &[u8]) -> Spelling {
     let (every, any) = name.iter().fold((TOKEN, 0), |(every, any), byte| {
         let class = class(*byte);
@@ -176,10 +176,17 @@ pub fn decimal(bytes: &[u8], digits_max: usize) -> Option<u64> {
     if bytes.is_empty() || bytes.len() > digits_max {
         return None;
     }
-    bytes.iter().try_fold(0u64, |sum, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
-        sum.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    // Nineteen digits cannot overflow.
+    if bytes.len() <= 19 {
+        return bytes.iter().try_fold(0, |sum, byte| Some(sum * 10 + decimal_digit(*byte)?));
+    }
+    bytes.iter().try_fold(0u64, |sum, byte| sum.checked_mul(10)?.checked_add(decimal_digit(*byte)?))
+}
+
+#[inline]
+fn decimal_digit(byte: u8) -> Option<u64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(u64::from(digit))
 }
 
 /// The value of a hex digit.

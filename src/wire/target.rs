@@ -77,7 +77,9 @@ pub(crate) fn lower_authority(
     let Some(span) = span else { return Ok((Span::default(), Span::default(), None)) };
     let text = span.of_mut(bytes);
     let parts = parse_authority(text).ok_or(Reject::HostSyntax)?;
-    text.make_ascii_lowercase();
+    if parts.has_capitals {
+        text.make_ascii_lowercase();
+    }
     let cut = |len: usize| Span { start: span.start, len: u16::try_from(len).unwrap_or(0) };
     Ok((cut(parts.len), cut(parts.host_len), parts.port))
 }

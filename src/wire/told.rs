@@ -78,8 +78,9 @@ impl Told<'_> {
         if !self.keeps_tracestate {
             ignore(FieldId::Tracestate);
         }
+        let lines = head.field_lines();
         let unknown = |field: &Field| field.id == FieldId::Other && is_forwarded(field.name.of(&head.buffer));
-        if !self.trusted && head.field_lines().all().iter().any(unknown) {
+        if !self.trusted && lines.present().contains(FieldId::Other) && lines.all().iter().any(unknown) {
             overlay.ignore_forwarded();
         }
         overlay.set_lines(ids, |out| {

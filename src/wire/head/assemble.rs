@@ -98,7 +98,7 @@ impl Assembly {
             if std::mem::take(&mut first) {
                 field.value = value;
             } else {
-                field.dropped = true;
+                field.drop();
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::field::{FieldId, FieldSet};
+use crate::field::{ENDS_HERE, FieldId, FieldSet, HOP};
 use crate::overlay::Overlay;
 
 /// A range of a head's buffer, in bytes.
@@ -49,25 +49,36 @@ pub struct Field {
     pub value: Span,
     /// Which name it is.
     pub id: FieldId,
-    /// Hop-by-hop: policies do not see it and it is never forwarded.
-    pub dropped: bool,
+    /// The class of its name, [`HOP`] too where the peer made it hop-by-hop, and [`CANONICAL`].
+    facts: u8,
 }
 
+/// A line that is byte for byte what writing it anew would give: `name: value CRLF`.
+const CANONICAL: u8 = 1 << 7;
+
 impl Field {
+    /// Whether it is hop-by-hop: policies do not see it and it is never forwarded.
+    #[must_use]
+    #[inline]
+    pub fn is_dropped(&self) -> bool {
+        self.facts & HOP != 0
+    }
+
+    #[inline]
+    pub(crate) fn drop(&mut self) {
+        self.facts |= HOP;
+    }
+
     /// Whether it is passed on: neither hop-by-hop nor framing nor Host, which are written by us.
     #[inline]
     pub(crate) fn is_sent(&self) -> bool {
-        !(self.dropped || self.id.is_ours_to_write() || self.id == FieldId::Host)
+        self.facts & ENDS_HERE == 0
     }
 
     /// Where its line stands in the buffer, if it is byte for byte what writing it anew would give.
     #[inline]
-    pub(crate) fn canonical_line(&self, bytes: &[u8]) -> Option<std::ops::Range<usize>> {
-        let (name_end, value_end) = (self.name.end(), self.value.end());
-        let canonical = self.value.start as usize == name_end + 2
-            && bytes.get(name_end..name_end + 2) == Some(b": ")
-            && bytes.get(value_end..value_end + 2) == Some(b"\r\n");
-        canonical.then_some(self.name.start as usize..value_end + 2)
+    pub(crate) fn canonical_line(&self) -> Option<std::ops::Range<usize>> {
+        (self.facts & CANONICAL != 0).then_some(self.name.start as usize..self.value.end() + 2)
     }
 }
 
@@ -78,6 +89,27 @@ pub struct Fields {
     present: FieldSet,
     /// Some name that is not in the table is written with `_`.
     underscored: bool,
+}
+
+/// How a field stands in its head's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Line {
+    /// In some way.
+    Other = 0,
+    /// `name: value CRLF`, as we would write it.
+    Canonical = CANONICAL,
+}
+
+impl Line {
+    /// How the field of these spans stands in the buffer.
+    pub(crate) fn of(name: Span, value: Span, bytes: &[u8]) -> Self {
+        let (name_end, value_end) = (name.end(), value.end());
+        let canonical = value.start as usize == name_end + 2
+            && bytes.get(name_end..name_end + 2) == Some(b": ")
+            && bytes.get(value_end..value_end + 2) == Some(b"\r\n");
+        if canonical { Self::Canonical } else { Self::Other }
+    }
 }
 
 /// Field vectors that a thread keeps.
@@ -97,10 +129,16 @@ impl Fields {
         }
     }
 
-    #[inline]
+    /// Adds a field that does not stand as a line in its head's buffer.
     pub(crate) fn push(&mut self, name: Span, value: Span, id: FieldId) {
+        self.push_line(name, value, id, Line::Other);
+    }
+
+    /// Adds a line.
+    #[inline]
+    pub(crate) fn push_line(&mut self, name: Span, value: Span, id: FieldId, line: Line) {
         self.present.insert(id);
-        self.list.push(Field { name, value, id, dropped: id.is_hop_by_hop() });
+        self.list.push(Field { name, value, id, facts: id.class() | line as u8 });
     }
 
     /// Notes that some name that is not in the table is written with `_`.
@@ -114,7 +152,9 @@ impl Fields {
     pub(crate) fn drop_disguised(&mut self, bytes: &[u8]) {
         if self.underscored {
             for field in self.list.iter_mut().filter(|field| field.id == FieldId::Other) {
-                field.dropped |= FieldId::disguised(field.name.of(bytes)).is_some();
+                if FieldId::disguised(field.name.of(bytes)).is_some() {
+                    field.drop();
+                }
             }
         }
     }
@@ -149,7 +189,10 @@ impl Fields {
         id: FieldId,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let lines = if self.present.contains(id) { self.list.as_slice() } else { &[] };
-        lines.iter().filter(move |field| field.id == id && !field.dropped).map(|field| field.value.of(bytes))
+        lines
+            .iter()
+            .filter(move |field| field.id == id && !field.is_dropped())
+            .map(|field| field.value.of(bytes))
     }
 
     /// The first line of this name that is not dropped.
@@ -158,7 +201,7 @@ impl Fields {
         if !self.present.contains(id) {
             return None;
         }
-        self.list.iter().find(|field| field.id == id && !field.dropped)
+        self.list.iter().find(|field| field.id == id && !field.is_dropped())
     }
 
     /// The values of all lines of a name, which the table may or may not know, that are not dropped.
@@ -182,7 +225,7 @@ impl Fields {
             .iter()
             .filter(move |field| {
                 field.id == id
-                    && !field.dropped
+                    && !field.is_dropped()
                     && (id != FieldId::Other || field.name.of(bytes).eq_ignore_ascii_case(name))
             })
             .map(|field| field.value.of(bytes))
@@ -208,7 +251,7 @@ impl Fields {
     pub(crate) fn kept<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8], FieldId)> {
         self.list
             .iter()
-            .filter(|field| !field.dropped)
+            .filter(|field| !field.is_dropped())
             .map(|field| (field.name.of(bytes), field.value.of(bytes), field.id))
     }
 }

@@ -58,7 +58,7 @@ fn nominate(bytes: &[u8], fields: &mut Fields, option: &[u8], count: usize) -> R
     }
     for field in fields.list_mut() {
         if field.id == id && (id != FieldId::Other || field.name.of(bytes).eq_ignore_ascii_case(option)) {
-            field.dropped = true;
+            field.drop();
         }
     }
     Ok(())

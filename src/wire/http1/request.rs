@@ -6,7 +6,7 @@ use super::lines::{Scan, StartLine, lower_minor, scan};
 use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
-use crate::head::{Fields, Framing, RequestHead, RequestParts, Span, Version};
+use crate::head::{Fields, Framing, Line, RequestHead, RequestParts, Span, Version};
 use crate::host::parse_authority;
 use crate::limits::{FIELDS_CEILING, HeadLimits, METHOD_BYTES_MAX};
 use crate::method::Method;
@@ -115,7 +115,7 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
         if id == FieldId::Other && spelling(line.name.as_bytes()) == Spelling::Underscored {
             fields.note_underscore();
         }
-        fields.push(name, value, id);
+        fields.push_line(name, value, id, Line::of(name, value, bytes));
     }
     Some(Tokens { fields, method, target, version, len: u16::try_from(len).ok()? })
 }

@@ -6,7 +6,7 @@ use super::lines::{Scan, StartLine, lower_minor, scan};
 use super::{Parse, connection, framing, words};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
-use crate::head::{Fields, ResponseHead, ResponseParts, Span, Version};
+use crate::head::{Fields, Line, ResponseHead, ResponseParts, Span, Version};
 use crate::limits::{FIELDS_CEILING, HeadLimits};
 use crate::method::Method;
 use crate::reject::ResponseReject;
@@ -117,7 +117,7 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
         if id == FieldId::Other && spelling(line.name.as_bytes()) == Spelling::Underscored {
             fields.note_underscore();
         }
-        fields.push(name, value, id);
+        fields.push_line(name, value, id, Line::of(name, value, bytes));
     }
     Some(Tokens { fields, status: reply.code?, reason, version, len: u16::try_from(len).ok()? })
 }

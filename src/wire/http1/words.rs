@@ -4,10 +4,10 @@
 //! goes their way. A head costs it half of what it costs them.
 
 use crate::field::FieldId;
-use crate::head::{Fields, Span, Version};
+use crate::head::{Fields, Line, Span, Version};
 use crate::lanes;
 use crate::limits::{HeadLimits, METHOD_BYTES_MAX};
-use crate::syntax::{Spelling, is_token, spelling};
+use crate::syntax::{Spelling, is_token, spelling, trim};
 
 /// The start line of a request.
 pub(super) struct RequestStart {
@@ -35,7 +35,7 @@ pub(super) fn request_start(bytes: &[u8], limits: &HeadLimits) -> Option<Request
     };
     let start = method_len + 1;
     // Whatever no target may hold ends it; only a space may.
-    let end = find(bytes, start, lanes::beyond_target)?;
+    let end = find(bytes, start, lanes::beyond_target);
     if end == start || end - start > limits.target_max() {
         return None;
     }
@@ -73,8 +73,8 @@ pub(super) fn reply_start(bytes: &[u8]) -> Option<ReplyStart> {
         return None;
     }
     let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    let end = find(bytes, 13, lanes::beyond_text)?;
-    if bytes.get(end..end + 2) != Some(b"\r\n") {
+    let end = find(bytes, 13, lanes::beyond_text);
+    if bytes.get(end..)?.first_chunk() != Some(b"\r\n") {
         return None;
     }
     let reason = if end == 13 { Span::default() } else { Span::new(13, end - 13)? };
@@ -87,38 +87,51 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option
     let most = limits.head_max().min(usize::from(u16::MAX));
     let bytes = bytes.get(..most).unwrap_or(bytes);
     let mut fields = Fields::take();
-    for _ in 0..=limits.field_count_max() {
-        let rest = bytes.get(at..)?;
-        if rest.first_chunk() == Some(b"\r\n") {
-            return Some((fields, within_spans(at + 2)));
-        }
-        let colon = find(bytes, at, lanes::colons)?;
-        let id = FieldId::within(bytes, at, colon);
-        // A name of the table is a token.
-        if id == FieldId::Other {
-            match spelling(bytes.get(at..colon)?) {
-                Spelling::Bad => return None,
-                Spelling::Underscored => fields.note_underscore(),
-                Spelling::Plain => {}
-            }
-        }
-        let mut start = colon + 1;
-        while bytes.get(start) == Some(&b' ') {
-            start += 1;
-        }
-        let line_end = find(bytes, start, lanes::controls)?;
-        if bytes.get(line_end..)?.first_chunk() != Some(b"\r\n") {
+    while bytes.get(at..)?.first_chunk() != Some(b"\r\n") {
+        if fields.all().len() == limits.field_count_max() {
             return None;
         }
-        let mut end = line_end;
-        while end > start && bytes.get(end - 1) == Some(&b' ') {
-            end -= 1;
+        let colon = find(bytes, at, lanes::colons);
+        let named = bytes.get(..colon)?;
+        let name = named.get(at..)?;
+        let id = FieldId::ending(name, named);
+        // A name of the table is a token.
+        if id == FieldId::Other {
+            match spelling(name) {
+                Spelling::Plain => {}
+                Spelling::Underscored => fields.note_underscore(),
+                Spelling::Bad => return None,
+            }
         }
-        let value = if end == start { Span::default() } else { span(start, end) };
-        fields.push(span(at, colon), value, id);
+        let line_end = find(bytes, colon + 1, lanes::controls);
+        let (line, rest) = bytes.split_at_checked(line_end)?;
+        if rest.first_chunk() != Some(b"\r\n") {
+            return None;
+        }
+        let (value, line) = value(line.get(colon + 1..)?, colon + 1);
+        fields.push_line(span(at, colon), value, id, line);
         at = line_end + 2;
     }
-    None
+    Some((fields, within_spans(at + 2)))
+}
+
+/// Where a value stands: what follows the colon, without spaces around it.
+#[inline]
+fn value(after: &[u8], start: usize) -> (Span, Line) {
+    match after {
+        [b' ', value @ ..] if !matches!(value, [] | [b' ', ..] | [.., b' ']) => {
+            (span(start + 1, start + after.len()), Line::Canonical)
+        }
+        _ => (trimmed(after, start), Line::Other),
+    }
+}
+
+/// The same where not exactly one space goes before it and none follows.
+#[cold]
+#[inline(never)]
+fn trimmed(after: &[u8], start: usize) -> Span {
+    let (value, before) = (trim(after), after.iter().take_while(|byte| **byte == b' ').count());
+    if value.is_empty() { Span::default() } else { span(start + before, start + before + value.len()) }
 }
 
 /// The span of two places in a head.
@@ -136,25 +149,40 @@ fn within_spans(at: usize) -> u16 {
     place
 }
 
-/// Where the first byte from `at` on is that `marks` marks: bit by bit for sixteen bytes. `None` as well where there are not as many.
+/// Found nowhere: beyond all bytes.
+const NOWHERE: usize = usize::MAX;
+
+/// Where the first byte from `at` on is that `marks` marks: bit by bit for sixteen bytes. Nowhere as well where there are not as many.
 #[inline]
-fn find(bytes: &[u8], mut at: usize, marks: impl Fn(&[u8; 16]) -> u32) -> Option<usize> {
-    while let Some(chunk) = bytes.get(at..)?.first_chunk() {
+fn find(bytes: &[u8], at: usize, marks: impl Fn(&[u8; 16]) -> u32) -> usize {
+    match bytes.get(at..).and_then(<[u8]>::first_chunk).map(&marks) {
+        None => find_further(bytes, at, marks),
+        Some(0) => find_further(bytes, at + 16, marks),
+        Some(found) => at + found.trailing_zeros() as usize,
+    }
+}
+
+/// The same, where it is further away or few bytes are left.
+#[inline(never)]
+fn find_further(bytes: &[u8], mut at: usize, marks: impl Fn(&[u8; 16]) -> u32) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let found = marks(chunk);
         if found != 0 {
-            return Some(at + found.trailing_zeros() as usize);
+            return at + found.trailing_zeros() as usize;
         }
         at += 16;
     }
-    // The last sixteen, of which those before `at` do not count.
-    let before = at - (bytes.len().checked_sub(16)?);
-    let found = marks(bytes.last_chunk()?) >> before;
-    (found != 0).then(|| at + found.trailing_zeros() as usize)
+    let (Some(last), Some(before)) = (bytes.last_chunk(), (at + 16).checked_sub(bytes.len())) else {
+        return NOWHERE;
+    };
+    // Of the last sixteen bytes, those before `at` do not count.
+    let found = marks(last).checked_shr(before as u32).unwrap_or(0);
+    if found != 0 { at + found.trailing_zeros() as usize } else { NOWHERE }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{find, lanes};
+    use super::{NOWHERE, find, lanes};
 
     #[test]
     fn a_byte_is_found_wherever_it_stands() {
@@ -163,11 +191,11 @@ mod tests {
                 let mut bytes = vec![b'a'; len];
                 bytes[place] = b':';
                 for from in 0..=len {
-                    let expected = Some(place).filter(|place| *place >= from);
+                    let expected = if place >= from { place } else { NOWHERE };
                     assert_eq!(find(&bytes, from, lanes::colons), expected, "{place} of {len} from {from}");
                 }
             }
         }
-        assert_eq!(find(b"a:", 0, lanes::colons), None, "too few bytes to look at");
+        assert_eq!(find(b"a:", 0, lanes::colons), NOWHERE, "too few bytes to look at");
     }
 }

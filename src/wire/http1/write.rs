@@ -233,17 +233,21 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Trailers>) {
 /// each byte of it checked) are copied together: a quarter of the writer's time went into copies of a few bytes.
 fn write_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &Fields, overlay: &Overlay) {
     let mut run = 0..0;
+    let touched = overlay.touches_any(fields.present());
     for field in fields.all() {
         if !field.is_sent() {
             continue;
         }
-        let line = if overlay.touches(field.id) { None } else { field.canonical_line(bytes) };
+        let line = if touched && overlay.touches(field.id) { None } else { field.canonical_line() };
         if let Some(line) = line {
-            if run.end != line.start {
-                out.extend_from_slice(bytes.get(run).unwrap_or_default());
-                run = line.start..line.start;
+            if run.end == line.start {
+                run.end = line.end;
+                continue;
             }
-            run.end = line.end;
+            if run.end > 0 {
+                out.extend_from_slice(bytes.get(run).unwrap_or_default());
+            }
+            run = line;
         } else if let Some(name) = overlay.name_of(field.id, field.name.of(bytes)) {
             out.extend_from_slice(bytes.get(run).unwrap_or_default());
             run = 0..0;
