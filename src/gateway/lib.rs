@@ -15,6 +15,7 @@
 
 mod access_log;
 mod admin;
+mod ahead;
 mod body;
 mod caller;
 mod connection;
