@@ -51,9 +51,15 @@ impl Told<'_> {
         overlay: &mut Overlay,
         standing: &mut Standing,
     ) -> Result<(), BadEdit> {
-        // INVARIANT: the other values are ours, or came out of a head that was parsed.
-        if !is_field_value(self.request_id) || !is_field_value(self.pseudonym.as_bytes()) {
+        // A trusted peer may say something else each time, and `Via` is continued whoever says it.
+        let alike = !self.trusted && head.field(FieldId::Via).is_none();
+        let stands = alike && standing.is_of(self, head);
+        // INVARIANT: the other values are ours, or came out of a head that was parsed. The name was checked before its lines were written.
+        if !is_field_value(self.request_id) || !(stands || is_field_value(self.pseudonym.as_bytes())) {
             return Err(BadEdit::Value);
+        }
+        if alike && !stands {
+            *standing = Standing::of(self, head);
         }
         let mut ids = OURS;
         let says = |id| self.trusted && head.field(id).is_some();
@@ -89,16 +95,9 @@ impl Told<'_> {
             write_id(self.request_id, out);
             out.extend_from_slice(b"traceparent: ");
             out.extend_from_slice(&self.trace.to_text());
-            // A trusted peer may say something else each time, and `Via` is continued whoever says it.
-            if self.trusted || head.field(FieldId::Via).is_some() {
-                return self.write(head, proto, host, out);
-            }
-            if !standing.is_of(self, head) {
-                *standing = Standing::of(self, head);
-            }
             match standing.lines() {
-                [] => self.write(head, proto, host, out),
-                lines => out.extend_from_slice(lines),
+                lines if alike && !lines.is_empty() => out.extend_from_slice(lines),
+                _ => self.write(head, proto, host, out),
             }
         });
         Ok(())
@@ -164,7 +163,7 @@ impl Standing {
         self.version == Some(head.version())
             && self.text.get(..self.authority_len) == Some(head.authority())
             && self.text.get(self.authority_len..self.lines_at) == Some(told.pseudonym.as_bytes())
-            && self.scheme == told.scheme
+            && std::ptr::eq(self.scheme, told.scheme)
             && self.peer == Some(told.peer)
     }
 
