@@ -25,7 +25,7 @@ use ringway_wire::limits::HeadLimits;
 use crate::error::GenerationError;
 use crate::limits::{HTTP3_STREAMS_MAX, QUIC_SILENCE_MS_MAX};
 use crate::resolver::Resolver;
-use crate::turn::written_ahead;
+use crate::turn::RepliesAhead;
 use crate::upstream::prepared::PreparedUpstream;
 
 /// How long a generation waits for the addresses of its new endpoints.
@@ -53,8 +53,8 @@ pub(crate) struct Generation {
     pub(crate) head_limits: HeadLimits,
     /// From a head's first byte to its last.
     pub(crate) head_read_ns_max: u64,
-    /// Fixed responses that were written ahead, by their action's index in the snapshot.
-    replies_ahead: Vec<Option<ReplyAhead>>,
+    /// Fixed responses that were written ahead.
+    replies_ahead: RepliesAhead,
 }
 
 /// What a generation is made with: secrets and helpers of the node.
@@ -117,14 +117,14 @@ impl Generation {
             },
             head_read_ns_max: u64::from(settings.head_read_ms_max) * 1_000_000,
             settings,
-            replies_ahead: written_ahead(&snapshot),
+            replies_ahead: RepliesAhead::of(snapshot.actions()),
             snapshot,
         })
     }
 
     /// The fixed response of this action, if it was written ahead.
     pub(crate) fn reply_ahead(&self, action: u32) -> Option<&ReplyAhead> {
-        self.replies_ahead.get(action as usize)?.as_ref()
+        self.replies_ahead.get(action)
     }
 
     /// The listener configured at this address, and its TLS.

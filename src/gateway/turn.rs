@@ -2,7 +2,7 @@
 
 mod fixed;
 
-pub(crate) use self::fixed::written_ahead;
+pub(crate) use self::fixed::RepliesAhead;
 
 use std::borrow::Cow;
 use std::pin::{Pin, pin};

@@ -15,7 +15,7 @@ use ringway_record::Outcome;
 use ringway_snapshot::keys::{Pepper, api_key_digest};
 use ringway_snapshot::model::{self, AuthenticatorKind, CredentialPlace};
 use ringway_snapshot::tables::{ApplicationIndex, CredentialIndex, Tables};
-use ringway_wire::{FieldId, RequestHead, cookie, query};
+use ringway_wire::{FieldId, FieldName, RequestHead, cookie, query};
 
 use crate::facts::Facts;
 use crate::headers::{self, EditError};
@@ -164,6 +164,8 @@ pub struct Authenticator {
     /// Name in the definition, and the realm.
     pub name: String,
     place: CredentialPlace,
+    /// The name of the field, where that is its place.
+    field: Option<FieldName>,
     hide: bool,
     challenge: Vec<u8>,
 }
@@ -197,7 +199,13 @@ impl Authenticator {
         }
         let mut challenge = b"ApiKey realm=".to_vec();
         crate::problem::write_string(&mut challenge, &authenticator.name);
-        Ok(Self { name: authenticator.name.clone(), place: place.clone(), hide: *hide, challenge })
+        let field = match place {
+            CredentialPlace::Header(name) => {
+                Some(FieldName::new(name.as_bytes()).map_err(|_| EditError::Name { name: name.clone() })?)
+            }
+            _ => None,
+        };
+        Ok(Self { name: authenticator.name.clone(), place: place.clone(), field, hide: *hide, challenge })
     }
 
     /// Its item of `WWW-Authenticate`: `ApiKey realm="…"`.
@@ -222,7 +230,9 @@ impl Authenticator {
     #[must_use]
     pub fn find<'a>(&'a self, head: &'a RequestHead) -> Found<'a> {
         match &self.place {
-            CredentialPlace::Header(name) => found(head.fields_named(name.as_bytes()).map(Cow::Borrowed)),
+            CredentialPlace::Header(_) => {
+                found(self.field.iter().flat_map(|name| head.fields_of(name)).map(Cow::Borrowed))
+            }
             CredentialPlace::Query(name) => {
                 found(shown_parameters(head.query(), name.as_bytes()).map(decoded))
             }

@@ -13,6 +13,7 @@ pub use refusal::ReplyField;
 
 use ringway_record::Outcome;
 use ringway_snapshot::model::Mode;
+use ringway_wire::overlay::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use ringway_wire::{BadEdit, Overlay};
 
 use crate::api_key::{self, Identity, Unproved};
@@ -251,10 +252,10 @@ pub fn run_response(
         return Ok(());
     }
     if !chain.rate_policy.is_empty() {
-        overlay.append(b"RateLimit-Policy", &chain.rate_policy)?;
+        overlay.append_with(&RATE_LIMIT_POLICY, |out| out.extend_from_slice(&chain.rate_policy))?;
         let counts = decisions.counts.as_slice();
         if !counts.is_empty() {
-            overlay.append_with(b"RateLimit", |out| rate_limit(prepared.limits(), counts, out))?;
+            overlay.append_with(&RATE_LIMIT, |out| rate_limit(prepared.limits(), counts, out))?;
         }
     }
     edit_reply(chain, overlay)

@@ -50,9 +50,14 @@ pub fn write_forwarded<'a>(out: &mut Vec<u8>, existing: impl Iterator<Item = &'a
             out.extend_from_slice(other.as_bytes());
         }
     }
-    if !hop.host.is_empty() {
+    write_host(out, hop.host);
+}
+
+/// Appends what an element says of the authority that was asked for; nothing where that is unknown.
+pub(crate) fn write_host(out: &mut Vec<u8>, host: &[u8]) {
+    if !host.is_empty() {
         out.extend_from_slice(b";host=");
-        write_word(out, hop.host);
+        write_word(out, host);
     }
 }
 

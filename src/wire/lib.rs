@@ -37,7 +37,7 @@ pub use head::{Field, Framing, RequestHead, ResponseHead, Span, TargetForm, Upgr
 pub use limits::{ChunkLimits, HeadLimits};
 pub use message::OutgoingHead;
 pub use method::Method;
-pub use overlay::{BadEdit, Overlay};
+pub use overlay::{BadEdit, FieldName, Overlay};
 pub use path::PathPolicy;
 pub use priority::Priority;
 pub use reject::{Reject, ResponseReject};

@@ -1,5 +1,6 @@
 //! Edits to a head's fields, applied when it is written. What is not edited is never copied into a string.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use crate::field::{FieldId, FieldSet, is_forwarded};
@@ -17,6 +18,35 @@ pub enum BadEdit {
     /// Framing, hop-by-hop fields and Host are written by the gateway alone.
     #[error("the field is written by the gateway alone")]
     Reserved,
+}
+
+/// The name of a field, looked at once: what is prepared for many requests goes by this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName {
+    id: FieldId,
+    text: Cow<'static, [u8]>,
+}
+
+/// `RateLimit`.
+pub static RATE_LIMIT: FieldName = FieldName { id: FieldId::RateLimit, text: Cow::Borrowed(b"RateLimit") };
+/// `RateLimit-Policy`.
+pub static RATE_LIMIT_POLICY: FieldName =
+    FieldName { id: FieldId::RateLimitPolicy, text: Cow::Borrowed(b"RateLimit-Policy") };
+
+impl FieldName {
+    /// Of a name, which is written as it is given.
+    ///
+    /// # Errors
+    /// [`BadEdit::Name`].
+    pub fn new(name: &[u8]) -> Result<Self, BadEdit> {
+        Ok(Self { id: known(name)?, text: Cow::Owned(name.to_vec()) })
+    }
+
+    /// Its id and its text.
+    #[inline]
+    pub(crate) fn parts(&self) -> (FieldId, &[u8]) {
+        (self.id, &self.text)
+    }
 }
 
 /// A range of the overlay's text.
@@ -153,8 +183,8 @@ impl Overlay {
     ///
     /// # Errors
     /// [`BadEdit`]; nothing changes then.
-    pub fn append_with(&mut self, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
-        self.add(Kind::Append, name, value)
+    pub fn append_with(&mut self, name: &FieldName, value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
+        self.begin().add_line(Kind::Append, unreserved(name.id)?, &name.text, value)
     }
 
     /// Removes all fields of this name.
@@ -162,11 +192,23 @@ impl Overlay {
     /// # Errors
     /// [`BadEdit::Name`], [`BadEdit::Reserved`]; nothing changes then.
     pub fn remove(&mut self, name: &[u8]) -> Result<(), BadEdit> {
-        let id = editable(name)?;
+        self.remove_id(editable(name)?, name);
+        Ok(())
+    }
+
+    /// As [`Self::remove`] of a name that was looked at before.
+    ///
+    /// # Errors
+    /// [`BadEdit::Reserved`]; nothing changes then.
+    pub fn remove_named(&mut self, name: &FieldName) -> Result<(), BadEdit> {
+        self.remove_id(unreserved(name.id)?, &name.text);
+        Ok(())
+    }
+
+    fn remove_id(&mut self, id: FieldId, name: &[u8]) {
         let edits = self.begin();
         let name = edits.keep(name);
         edits.push(Edit::of(Kind::Remove, id, name));
-        Ok(())
     }
 
     /// Gives all fields of this name another name. Fields that have that name already stay.
@@ -446,10 +488,49 @@ fn offset(at: usize) -> u32 {
 
 /// The id of a name that may be edited.
 fn editable(name: &[u8]) -> Result<FieldId, BadEdit> {
+    unreserved(known(name)?)
+}
+
+/// The id of a name.
+fn known(name: &[u8]) -> Result<FieldId, BadEdit> {
     let id = FieldId::of(name);
     // A name of the table is a token.
-    if id == FieldId::Other && !is_token(name) {
-        return Err(BadEdit::Name);
-    }
+    if id == FieldId::Other && !is_token(name) { Err(BadEdit::Name) } else { Ok(id) }
+}
+
+/// The id, where its field is not written by the gateway alone.
+#[inline]
+fn unreserved(id: FieldId) -> Result<FieldId, BadEdit> {
     if id.is_ours_to_write() || id == FieldId::Host { Err(BadEdit::Reserved) } else { Ok(id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadEdit, FieldName, Overlay, RATE_LIMIT, RATE_LIMIT_POLICY};
+
+    #[test]
+    fn a_name_that_was_looked_at_is_the_name_that_is_looked_at() {
+        assert_eq!(FieldName::new(b"RateLimit"), Ok(RATE_LIMIT.clone()));
+        assert_eq!(FieldName::new(b"RateLimit-Policy"), Ok(RATE_LIMIT_POLICY.clone()));
+        assert_eq!(FieldName::new(b"a b"), Err(BadEdit::Name));
+        for name in [&b"X-Key"[..], b"accept", b"Host", b"connection", b"content-length", b"x-forwarded-for"]
+        {
+            let prepared = FieldName::new(name).unwrap();
+            let (mut now, mut before) = (Overlay::take(), Overlay::take());
+            let value = |out: &mut Vec<u8>| out.extend_from_slice(b"1");
+            assert_eq!(before.append_with(&prepared, value), now.append(name, b"1"));
+            assert_eq!(before.remove_named(&prepared), now.remove(name));
+            assert_eq!(before.append_with(&prepared, value), now.append(name, b"1"));
+            let added = |overlay: &Overlay| {
+                let mut out = Vec::new();
+                overlay.write_added(&mut out);
+                out
+            };
+            let count = |overlay: &Overlay| overlay.edits.as_ref().map_or(0, |edits| edits.list.len());
+            assert_eq!((count(&before), added(&before)), (count(&now), added(&now)));
+        }
+        let mut overlay = Overlay::take();
+        assert_eq!(overlay.append_with(&RATE_LIMIT, |out| out.push(b'\n')), Err(BadEdit::Value));
+        assert!(overlay.is_empty());
+    }
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::field::{FieldId, FieldSet, is_forwarded};
-use crate::forwarded::{Hop, write_forwarded, write_via, write_x_forwarded_for};
+use crate::forwarded::{Hop, write_forwarded, write_host, write_via, write_x_forwarded_for};
 use crate::head::{Field, RequestHead, Version};
 use crate::overlay::{BadEdit, Overlay};
 use crate::request_id::place;
@@ -51,15 +51,9 @@ impl Told<'_> {
         overlay: &mut Overlay,
         standing: &mut Standing,
     ) -> Result<(), BadEdit> {
-        // A trusted peer may say something else each time, and `Via` is continued whoever says it.
-        let alike = !self.trusted && head.field(FieldId::Via).is_none();
-        let stands = alike && standing.is_of(self, head);
-        // INVARIANT: the other values are ours, or came out of a head that was parsed. The name was checked before its lines were written.
-        if !is_field_value(self.request_id) || !(stands || is_field_value(self.pseudonym.as_bytes())) {
+        // INVARIANT: the other values are ours, or came out of a head that was parsed.
+        if !is_field_value(self.request_id) || !is_field_value(self.pseudonym.as_bytes()) {
             return Err(BadEdit::Value);
-        }
-        if alike && !stands {
-            *standing = Standing::of(self, head);
         }
         let mut ids = OURS;
         let says = |id| self.trusted && head.field(id).is_some();
@@ -95,80 +89,141 @@ impl Told<'_> {
             write_id(self.request_id, out);
             out.extend_from_slice(b"traceparent: ");
             out.extend_from_slice(&self.trace.to_text());
-            match standing.lines() {
-                lines if alike && !lines.is_empty() => out.extend_from_slice(lines),
-                _ => self.write(head, proto, host, out),
+            // A trusted peer may say something else each time, and `Via` is continued whoever says it.
+            if self.trusted || head.field(FieldId::Via).is_some() {
+                return self.write(head, proto, host, out);
+            }
+            match standing.lines(self, head) {
+                Some(lines) => out.extend_from_slice(lines),
+                None => self.write(head, proto, host, out),
             }
         });
         Ok(())
     }
 
-    /// What is told alike of all requests of a connection for one authority, where nobody before us is believed or says anything.
+    /// What is told beside the request's own id and trace.
     fn write(&self, head: &RequestHead, proto: bool, host: bool, out: &mut Vec<u8>) {
-        let authority = head.authority();
-        let before = |id| head.values(id).filter(move |_| self.trusted);
+        self.write_hop(head, out);
+        write_host(out, head.authority());
+        self.write_between(head, proto, host, out);
+        if host {
+            out.extend_from_slice(head.authority());
+        }
+        self.write_via(head, out);
+    }
+
+    /// `Forwarded` as far as the authority.
+    fn write_hop(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\nforwarded: ");
-        let hop = Hop { address: self.peer, scheme: self.scheme, host: authority };
-        write_forwarded(out, before(FieldId::Forwarded), &hop);
+        let hop = Hop { address: self.peer, scheme: self.scheme, host: b"" };
+        write_forwarded(out, self.before(head, FieldId::Forwarded), &hop);
+    }
+
+    /// From behind the authority in `Forwarded` up to that in `X-Forwarded-Host`, if that is told.
+    fn write_between(&self, head: &RequestHead, proto: bool, host: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\nx-forwarded-for: ");
-        write_x_forwarded_for(out, before(FieldId::XForwardedFor), self.peer);
+        write_x_forwarded_for(out, self.before(head, FieldId::XForwardedFor), self.peer);
         if proto {
             out.extend_from_slice(b"\r\nx-forwarded-proto: ");
             out.extend_from_slice(self.scheme.as_bytes());
         }
         if host {
             out.extend_from_slice(b"\r\nx-forwarded-host: ");
-            out.extend_from_slice(authority);
         }
+    }
+
+    fn write_via(&self, head: &RequestHead, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\nvia: ");
         write_via(out, head.values(FieldId::Via), head.version(), self.pseudonym);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// What the peer says of those before it, where it is believed.
+    fn before<'h>(&self, head: &'h RequestHead, id: FieldId) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+        let trusted = self.trusted;
+        head.values(id).filter(move |_| trusted)
     }
 }
 
 /// An authority and a pseudonym of more bytes than this together are written anew each time.
 const STANDING_BYTES_MAX: usize = 128;
 
-/// What is told alike of each request of a connection, kept from one to the next for as long as they name the same authority: most of
-/// what is told is written once then.
+/// What is told alike of each request of a connection where nobody before us is believed or says anything, kept from one to the next: most
+/// of what is told is written once then, and the authority alone where the requests name several.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// What the lines were made of, then the lines.
+    /// The pseudonym, then what stands before the authority, between it and its second mention, and behind that.
+    frame: Vec<u8>,
+    /// Where these three begin.
+    cuts: [usize; 3],
+    /// The authority of the last request, then its lines.
     text: Vec<u8>,
     authority_len: usize,
-    /// Where the lines begin.
-    lines_at: usize,
     version: Option<Version>,
     peer: Option<IpAddr>,
     scheme: &'static str,
+    /// There was a request before: what may be told once is not kept.
+    follows: bool,
 }
 
 impl Standing {
-    fn of(told: &Told<'_>, head: &RequestHead) -> Self {
-        let (authority, pseudonym) = (head.authority(), told.pseudonym.as_bytes());
-        let lines_at = authority.len() + pseudonym.len();
-        if lines_at > STANDING_BYTES_MAX {
-            return Self::default();
+    /// The lines of this request; none where they are too long to be kept, or it is the first.
+    #[inline]
+    fn lines(&mut self, told: &Told<'_>, head: &RequestHead) -> Option<&[u8]> {
+        let names = |text: &[u8], len| text.get(..len) == Some(head.authority());
+        if !self.frames(told, head) || !names(&self.text, self.authority_len) {
+            self.renew(told, head)?;
         }
-        let mut text = Vec::with_capacity(256 + 3 * lines_at);
-        text.extend_from_slice(authority);
-        text.extend_from_slice(pseudonym);
-        told.write(head, true, true, &mut text);
-        let (version, peer) = (Some(head.version()), Some(told.peer));
-        Self { text, authority_len: authority.len(), lines_at, version, peer, scheme: told.scheme }
+        self.text.get(self.authority_len..)
     }
 
+    /// Whether the frame is what would be written around the authority.
     #[inline]
-    fn is_of(&self, told: &Told<'_>, head: &RequestHead) -> bool {
+    fn frames(&self, told: &Told<'_>, head: &RequestHead) -> bool {
+        let [pseudonym_end, ..] = self.cuts;
         self.version == Some(head.version())
-            && self.text.get(..self.authority_len) == Some(head.authority())
-            && self.text.get(self.authority_len..self.lines_at) == Some(told.pseudonym.as_bytes())
+            && self.frame.get(..pseudonym_end) == Some(told.pseudonym.as_bytes())
             && std::ptr::eq(self.scheme, told.scheme)
             && self.peer == Some(told.peer)
     }
 
-    fn lines(&self) -> &[u8] {
-        self.text.get(self.lines_at..).unwrap_or_default()
+    #[inline(never)]
+    fn renew(&mut self, told: &Told<'_>, head: &RequestHead) -> Option<()> {
+        let authority = head.authority();
+        let first = !std::mem::replace(&mut self.follows, true);
+        if first || authority.len() + told.pseudonym.len() > STANDING_BYTES_MAX {
+            return None;
+        }
+        if !self.frames(told, head) {
+            *self = Self::around(told, head);
+        }
+        let [hop, between, via] = self.cuts;
+        let part = |from: usize, to: usize| self.frame.get(from..to).unwrap_or_default();
+        let text = &mut self.text;
+        text.clear();
+        text.reserve(self.frame.len() + 4 * authority.len());
+        text.extend_from_slice(authority);
+        text.extend_from_slice(part(hop, between));
+        write_host(text, authority);
+        text.extend_from_slice(part(between, via));
+        text.extend_from_slice(authority);
+        text.extend_from_slice(part(via, self.frame.len()));
+        self.authority_len = authority.len();
+        Some(())
+    }
+
+    fn around(told: &Told<'_>, head: &RequestHead) -> Self {
+        let mut frame = Vec::with_capacity(160 + told.pseudonym.len());
+        frame.extend_from_slice(told.pseudonym.as_bytes());
+        let hop = frame.len();
+        told.write_hop(head, &mut frame);
+        let between = frame.len();
+        told.write_between(head, true, true, &mut frame);
+        let via = frame.len();
+        told.write_via(head, &mut frame);
+        let (version, peer, scheme) = (Some(head.version()), Some(told.peer), told.scheme);
+        let cuts = [hop, between, via];
+        Self { frame, cuts, version, peer, scheme, follows: true, ..Self::default() }
     }
 }
 
@@ -273,6 +328,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.exampl\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: other.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: a.example:80\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",

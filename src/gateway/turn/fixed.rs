@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use ringway_record::Outcome;
-use ringway_snapshot::Snapshot;
 use ringway_snapshot::model::Action;
 use ringway_wire::head::{Framing, Version};
 use ringway_wire::http1::ReplyAhead;
@@ -21,19 +20,49 @@ const HELD_BODY_BYTES_MAX: usize = 16 * 1024;
 /// A larger one is not written ahead: the first buffer of a connection holds a block and what else is gathered.
 const AHEAD_BODY_BYTES_MAX: usize = 2 * 1024;
 
-/// The fixed responses that can be written ahead, by their action's index in the snapshot.
-pub(crate) fn written_ahead(snapshot: &Snapshot) -> Vec<Option<ReplyAhead>> {
-    let ahead = |action: &Action| {
-        let Action::Respond { status, fields, body } = action else { return None };
-        if body.len() > AHEAD_BODY_BYTES_MAX {
-            return None;
+/// What all blocks of a generation may weigh: fixed responses beyond it are written when they are asked for, as larger ones are.
+const AHEAD_BYTES_MAX: usize = 4 << 20;
+
+/// The fixed responses of a generation that were written ahead: nothing for all other actions, of which there may be a million.
+#[derive(Debug, Default)]
+pub(crate) struct RepliesAhead {
+    /// By the action's index in the snapshot, ascending.
+    replies: Vec<(u32, ReplyAhead)>,
+}
+
+impl RepliesAhead {
+    /// Writes them, the first of them where there is no room for all.
+    pub(crate) fn of(actions: &[Action]) -> Self {
+        let (mut replies, mut bytes) = (Vec::new(), 0);
+        for (index, action) in (0..).zip(actions) {
+            let Some(reply) = ahead(action) else { continue };
+            bytes += size_of::<(u32, ReplyAhead)>() + reply.head_bytes() + reply.content_bytes();
+            if bytes > AHEAD_BYTES_MAX {
+                break;
+            }
+            replies.push((index, reply));
         }
-        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let framing = reply::own_framing(*status, body.len() as u64);
-        let content = if framing == Framing::Empty { &[] } else { body.as_slice() };
-        ReplyAhead::new(*status, fields, framing, content)
-    };
-    snapshot.actions().iter().map(ahead).collect()
+        replies.shrink_to_fit();
+        Self { replies }
+    }
+
+    /// That of the action with this index.
+    #[inline]
+    pub(crate) fn get(&self, action: u32) -> Option<&ReplyAhead> {
+        let at = self.replies.binary_search_by_key(&action, |(index, _)| *index).ok()?;
+        self.replies.get(at).map(|(_, reply)| reply)
+    }
+}
+
+fn ahead(action: &Action) -> Option<ReplyAhead> {
+    let Action::Respond { status, fields, body } = action else { return None };
+    if body.len() > AHEAD_BODY_BYTES_MAX {
+        return None;
+    }
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let framing = reply::own_framing(*status, body.len() as u64);
+    let content = if framing == Framing::Empty { &[] } else { body.as_slice() };
+    ReplyAhead::new(*status, fields, framing, content)
 }
 
 impl Turn<'_> {
@@ -64,7 +93,8 @@ impl Turn<'_> {
             return self.answer_with(*status, fields, body).await;
         }
         let (status, fields, body) = (*status, fields.clone(), body.clone());
-        self.edit_reply();
+        // The rest of its edits, its name, follows once the generation is let go of.
+        self.edit_by_chain();
         self.pinned = None;
         drop(pinned);
         self.answer_with(status, &fields, &body).await
@@ -113,5 +143,41 @@ impl Turn<'_> {
         let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
         let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
         self.answer(&answer, false).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringway_snapshot::model::{Rewrite, RouteTimeout};
+
+    use super::*;
+
+    fn respond(bytes: usize) -> Action {
+        Action::Respond { status: 200, fields: Vec::new(), body: vec![b'x'; bytes] }
+    }
+
+    fn proxy() -> Action {
+        Action::Proxy { upstream: 0, rewrite: Rewrite::default(), timeout: RouteTimeout::default() }
+    }
+
+    #[test]
+    fn small_fixed_responses_are_found_and_what_is_none_takes_no_room() {
+        let mut actions = vec![proxy(), respond(3), proxy(), respond(AHEAD_BODY_BYTES_MAX + 1), respond(0)];
+        actions.extend((0..1_000).map(|_| proxy()));
+        actions.push(respond(7));
+        let ahead = RepliesAhead::of(&actions);
+        let found: Vec<(u32, usize)> =
+            (0..2_000).filter_map(|at| Some((at, ahead.get(at)?.content_bytes()))).collect();
+        assert_eq!(found, [(1, 3), (4, 0), (1_005, 7)]);
+        assert_eq!(ahead.replies.capacity(), 3);
+    }
+
+    #[test]
+    fn what_is_written_ahead_is_bounded_however_many_responses_there_are() {
+        let actions = vec![respond(AHEAD_BODY_BYTES_MAX); 2 * AHEAD_BYTES_MAX / AHEAD_BODY_BYTES_MAX];
+        let ahead = RepliesAhead::of(&actions);
+        let kept = ahead.replies.len();
+        assert!((1_000..AHEAD_BYTES_MAX / AHEAD_BODY_BYTES_MAX).contains(&kept), "{kept}");
+        assert!(ahead.get(0).is_some() && ahead.get(kept as u32).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Taking credentials out of what is forwarded.
 
 use ringway_snapshot::model::CredentialPlace;
-use ringway_wire::{BadEdit, FieldId, Overlay, RequestHead, cookie, query};
+use ringway_wire::{BadEdit, FieldId, FieldName, Overlay, RequestHead, cookie, query};
 
 use super::{Authenticator, shown_cookies, shown_parameters};
 use crate::chain::Query;
@@ -9,7 +9,7 @@ use crate::chain::Query;
 /// The places that are emptied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Hides {
-    fields: Vec<Vec<u8>>,
+    fields: Vec<FieldName>,
     parameters: Vec<Vec<u8>>,
     cookies: Vec<Vec<u8>>,
 }
@@ -18,12 +18,11 @@ impl Hides {
     /// Adds the place of an authenticator, if it hides what stands there.
     pub(crate) fn add(&mut self, authenticator: &Authenticator) {
         if authenticator.hides() {
-            let (list, name) = match authenticator.place() {
-                CredentialPlace::Header(name) => (&mut self.fields, name),
-                CredentialPlace::Query(name) => (&mut self.parameters, name),
-                CredentialPlace::Cookie(name) => (&mut self.cookies, name),
-            };
-            list.push(name.as_bytes().to_vec());
+            match authenticator.place() {
+                CredentialPlace::Header(_) => self.fields.extend(authenticator.field.clone()),
+                CredentialPlace::Query(name) => self.parameters.push(name.as_bytes().to_vec()),
+                CredentialPlace::Cookie(name) => self.cookies.push(name.as_bytes().to_vec()),
+            }
         }
     }
 
@@ -39,8 +38,8 @@ impl Hides {
         query: &mut Query,
     ) -> Result<(), BadEdit> {
         for name in &self.fields {
-            if head.field_named(name).is_some() {
-                overlay.remove(name)?;
+            if head.fields_of(name).next().is_some() {
+                overlay.remove_named(name)?;
             }
         }
         if !self.parameters.is_empty() {

@@ -210,7 +210,16 @@ impl Fields {
         bytes: &'a [u8],
         name: &'n [u8],
     ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let id = FieldId::of(name);
+        self.known_as(bytes, (FieldId::of(name), name))
+    }
+
+    /// As [`Self::named`] of a name whose id is known.
+    #[inline]
+    pub(crate) fn known_as<'a, 'n>(
+        &'a self,
+        bytes: &'a [u8],
+        (id, name): (FieldId, &'n [u8]),
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let lines = if self.present.contains(id) { self.list.as_slice() } else { &[] };
         lines
             .iter()

@@ -4,7 +4,7 @@ use super::{Fields, Framing, Span, Version};
 use crate::buffer::Buffer;
 use crate::field::FieldId;
 use crate::method::Method;
-use crate::overlay::Overlay;
+use crate::overlay::{FieldName, Overlay};
 
 /// The four forms of a request target (RFC 9112 §3.2) that are taken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +147,12 @@ impl RequestHead {
     /// The values of all fields of this name, in any case.
     pub fn fields_named<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.parts.fields.named(&self.buffer, name)
+    }
+
+    /// As [`Self::fields_named`] of a name that was looked at before.
+    #[inline]
+    pub fn fields_of<'a, 'n>(&'a self, name: &'n FieldName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.parts.fields.known_as(&self.buffer, name.parts())
     }
 
     /// The value of the first field of this name, in any case.
