@@ -35,7 +35,7 @@ pub(super) struct Tokens {
     len: u16,
 }
 
-fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>, Reject> {
+fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<Box<RequestParts>>, Reject> {
     let searched = buffer.searched();
     if searched > 0 {
         match scan(buffer, searched, StartLine::Request, limits) {
@@ -73,7 +73,8 @@ fn read_as_http11(buffer: &mut Buffer, limits: &HeadLimits) -> Option<Tokens> {
 /// A head of the common form.
 pub(super) fn in_words(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     let start = words::request_start(bytes, limits)?;
-    let (fields, len) = words::fields(bytes, start.end, limits)?;
+    let mut fields = Fields::take();
+    let len = words::fields(bytes, start.end, limits, &mut fields)?;
     Some(Tokens { fields, method: start.method, target: start.target, version: start.version, len })
 }
 
@@ -121,7 +122,7 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
 }
 
 /// The meaning of a head whose syntax is good.
-fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Reject> {
+fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<Box<RequestParts>, Reject> {
     let Tokens { mut fields, method: method_span, target, version, len } = tokens;
     let method = Method::from_token(method_span.of(buffer));
     let mut target = read_target(buffer, target, method)?;
@@ -148,7 +149,7 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
         .values(buffer, FieldId::Te)
         .flat_map(list_members)
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    Ok(RequestParts {
+    Ok(Box::new(RequestParts {
         fields,
         head_len: len,
         method,
@@ -166,7 +167,7 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
         expects_continue: expects && !matches!(framing, Framing::Empty | Framing::Length(0)),
         accepts_trailers,
         upgrade,
-    })
+    }))
 }
 
 /// The Host line, not yet checked: exactly one in HTTP/1.1, at most one in HTTP/1.0.
