@@ -9,9 +9,9 @@
 )]
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use bytewise::{beyond_target, beyond_text, capitals, colons, controls, each_of, unreserved};
+pub(crate) use bytewise::{beyond_target, beyond_text, capitals, colons, controls, each_of, hex, unreserved};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use sse2::{beyond_target, beyond_text, capitals, colons, controls, each_of, unreserved};
+pub(crate) use sse2::{beyond_target, beyond_text, capitals, colons, controls, each_of, hex, unreserved};
 
 /// The first sixteen bytes; zeros behind them where there are fewer.
 #[inline]
@@ -44,8 +44,9 @@ fn few_of_eight(bytes: &[u8]) -> u64 {
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_max_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
+        __m128i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_max_epu8,
+        _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_srli_epi16, _mm_storeu_si128, _mm_sub_epi8,
+        _mm_unpackhi_epi8, _mm_unpacklo_epi8,
     };
 
     #[inline]
@@ -92,6 +93,33 @@ mod sse2 {
         // SAFETY: SSE2 is a part of x86-64.
         let above = unsafe { _mm_sub_epi8(bytes, _mm_set1_epi8(first.cast_signed())) };
         at_most(above, last - first)
+    }
+
+    /// As lower-case hex.
+    #[inline]
+    pub(crate) fn hex(bytes: &[u8; 16]) -> [[u8; 16]; 2] {
+        let bytes = load(bytes);
+        // SAFETY: SSE2 is a part of x86-64.
+        unsafe {
+            let nibble = _mm_set1_epi8(0x0f);
+            let (high, low) =
+                (_mm_and_si128(_mm_srli_epi16::<4>(bytes), nibble), _mm_and_si128(bytes, nibble));
+            [_mm_unpacklo_epi8(high, low), _mm_unpackhi_epi8(high, low)].map(digits)
+        }
+    }
+
+    /// Sixteen numbers below sixteen as digits.
+    #[inline]
+    fn digits(numbers: __m128i) -> [u8; 16] {
+        let mut text = [0; 16];
+        // SAFETY: SSE2 is a part of x86-64; sixteen bytes are written where sixteen are, and need not be aligned.
+        unsafe {
+            let beyond_nine = _mm_cmpgt_epi8(numbers, _mm_set1_epi8(9));
+            let to_letters = _mm_and_si128(beyond_nine, _mm_set1_epi8((b'a' - b'0' - 10).cast_signed()));
+            let digits = _mm_add_epi8(_mm_add_epi8(numbers, _mm_set1_epi8(b'0'.cast_signed())), to_letters);
+            _mm_storeu_si128(text.as_mut_ptr().cast(), digits);
+        }
+        text
     }
 
     /// Each of this byte.
@@ -152,6 +180,16 @@ mod bytewise {
         bytes.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(marked(*byte)))
     }
 
+    /// As lower-case hex.
+    pub(crate) fn hex(bytes: &[u8; 16]) -> [[u8; 16]; 2] {
+        let digit = |at: usize| {
+            let byte = bytes.get(at / 2).copied().unwrap_or(0);
+            let digit = if at & 1 == 0 { byte >> 4 } else { byte & 0x0f };
+            digit + if digit > 9 { b'a' - 10 } else { b'0' }
+        };
+        [std::array::from_fn(digit), std::array::from_fn(|at| digit(16 + at))]
+    }
+
     /// Each of this byte.
     pub(crate) fn each_of(bytes: &[u8; 16], this: u8) -> u32 {
         bits(bytes, |byte| byte == this)
@@ -191,8 +229,19 @@ mod bytewise {
 #[cfg(test)]
 mod tests {
     use super::{
-        beyond_target, beyond_text, bytewise, capitals, colons, controls, each_of, few, first, unreserved,
+        beyond_target, beyond_text, bytewise, capitals, colons, controls, each_of, few, first, hex,
+        unreserved,
     };
+
+    #[test]
+    fn sixteen_bytes_have_the_hex_that_each_has() {
+        for first in (0..=255u8).step_by(16) {
+            let bytes: [u8; 16] = std::array::from_fn(|at| first + at as u8);
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex(&bytes).as_flattened(), text.as_bytes());
+            assert_eq!(bytewise::hex(&bytes), hex(&bytes));
+        }
+    }
 
     #[test]
     fn few_bytes_are_filled_up_with_zeros() {

@@ -97,21 +97,26 @@ impl Edit {
 
     /// Whether it is about this name.
     #[inline]
-    fn names(&self, overlay: &Overlay, id: FieldId, name: &[u8]) -> bool {
+    fn names(&self, edits: &Edits, id: FieldId, name: &[u8]) -> bool {
         match self.kind {
             Kind::Lines => self.ids.contains(id),
             _ if self.id != id => false,
-            _ => id != FieldId::Other || overlay.text(self.name).eq_ignore_ascii_case(name),
+            _ => id != FieldId::Other || edits.text(self.name).eq_ignore_ascii_case(name),
         }
     }
 }
 
-/// Edits in the order in which they were made: each sees what those before it left. Its memory comes from a free list of its
-/// thread, so that a request costs no allocation.
+/// Edits in the order in which they were made: each sees what those before it left. No memory until there is one: of the two that a
+/// request has, one is often left empty. The memory comes from a free list of its thread, so that a request costs no allocation.
 #[derive(Debug, Default)]
 pub struct Overlay {
+    edits: Option<Box<Edits>>,
+}
+
+#[derive(Debug)]
+struct Edits {
     text: Vec<u8>,
-    edits: Vec<Edit>,
+    list: Vec<Edit>,
     /// The ids that some edit names.
     touched: FieldSet,
     /// Fields of the head that are as if they had not come; edits of their names hold.
@@ -125,38 +130,29 @@ const FREE_MAX: usize = 256;
 /// A larger text is freed.
 const FREE_TEXT_BYTES_MAX: usize = 16 * 1024;
 
-type Memory = (Vec<u8>, Vec<Edit>);
-
 thread_local! {
-    static FREE: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "the boxes themselves are used again")]
+    static FREE: RefCell<Vec<Box<Edits>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Overlay {
-    /// No edits, and no memory until there is one: of the two that a request has, one is often left empty.
+    /// No edits.
     #[must_use]
     #[inline]
     pub fn take() -> Self {
         Self::default()
     }
 
-    /// Takes memory before the first edit.
+    /// The edits, in memory that is taken before the first one.
     #[inline]
-    fn begin(&mut self) {
-        if self.edits.capacity() == 0 {
-            self.take_memory();
-        }
-    }
-
-    #[inline(never)]
-    fn take_memory(&mut self) {
-        let free = FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten();
-        (self.text, self.edits) = free.unwrap_or_else(|| (Vec::with_capacity(512), Vec::with_capacity(8)));
+    fn begin(&mut self) -> &mut Edits {
+        self.edits.get_or_insert_with(Edits::take)
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.edits.is_empty()
+        self.edits.as_ref().is_none_or(|edits| edits.list.is_empty())
     }
 
     /// Replaces all fields of this name by one.
@@ -188,7 +184,7 @@ impl Overlay {
     /// # Errors
     /// [`BadEdit`]; nothing changes then.
     pub fn append_with(&mut self, name: &FieldName, value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
-        self.add_line(Kind::Append, unreserved(name.id)?, &name.text, value)
+        self.begin().add_line(Kind::Append, unreserved(name.id)?, &name.text, value)
     }
 
     /// Removes all fields of this name.
@@ -210,9 +206,9 @@ impl Overlay {
     }
 
     fn remove_id(&mut self, id: FieldId, name: &[u8]) {
-        self.begin();
-        let name = self.keep(name);
-        self.push(Edit::of(Kind::Remove, id, name));
+        let edits = self.begin();
+        let name = edits.keep(name);
+        edits.push(Edit::of(Kind::Remove, id, name));
     }
 
     /// Gives all fields of this name another name. Fields that have that name already stay.
@@ -222,18 +218,127 @@ impl Overlay {
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), BadEdit> {
         let id = editable(from)?;
         let operand_id = editable(to)?;
-        self.begin();
-        let name = self.keep(from);
-        let operand = self.keep(to);
-        self.push(Edit { operand, operand_id, ..Edit::of(Kind::Rename, id, name) });
+        let edits = self.begin();
+        let name = edits.keep(from);
+        let operand = edits.keep(to);
+        edits.push(Edit { operand, operand_id, ..Edit::of(Kind::Rename, id, name) });
         // A later edit of the new name must see the renamed field.
-        self.touched.insert(operand_id);
+        edits.touched.insert(operand_id);
         Ok(())
     }
 
     fn add(&mut self, kind: Kind, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
         let id = editable(name)?;
-        self.add_line(kind, id, name, value)
+        self.begin().add_line(kind, id, name, value)
+    }
+
+    /// Drops all fields of these names and adds whole lines (`name: value CRLF`): many fields of ours in one edit.
+    ///
+    /// INVARIANT: `write` writes lines of names in `ids` alone, in lower case, whose values are checked or ours. Nothing of it is
+    /// looked at again.
+    pub(crate) fn set_lines(&mut self, ids: FieldSet, write: impl FnOnce(&mut Vec<u8>)) {
+        let edits = self.begin();
+        let start = edits.text.len();
+        write(&mut edits.text);
+        let none = Text { start: 0, len: 0 };
+        let operand = Text { start: offset(start), len: offset(edits.text.len().saturating_sub(start)) };
+        edits.touched.insert_all(ids);
+        edits.list.push(Edit { operand, ids, ..Edit::of(Kind::Lines, FieldId::Other, none) });
+    }
+
+    /// Makes as if the head had no field of this name, whatever the edits before and after say of it: theirs stay.
+    pub(crate) fn ignore(&mut self, id: FieldId) {
+        let edits = self.begin();
+        edits.touched.insert(id);
+        edits.ignored.insert(id);
+    }
+
+    /// The same of `X-Forwarded-*` that the table does not know.
+    pub(crate) fn ignore_forwarded(&mut self) {
+        let edits = self.begin();
+        edits.touched.insert(FieldId::Other);
+        edits.ignores_forwarded = true;
+    }
+
+    /// Whether some edit names one of these.
+    #[inline]
+    pub(crate) fn touches_any(&self, ids: FieldSet) -> bool {
+        self.edits.as_ref().is_some_and(|edits| edits.touched.meets(ids))
+    }
+
+    /// Whether some edit names this one.
+    #[inline]
+    pub(crate) fn touches(&self, id: FieldId) -> bool {
+        self.edits.as_ref().is_some_and(|edits| edits.touched.contains(id))
+    }
+
+    /// The name under which a field of the head is written; `None`: it is not written.
+    #[inline]
+    pub(crate) fn name_of<'a>(&'a self, id: FieldId, name: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.edits {
+            Some(edits) => edits.name_of(id, name),
+            None => Some(name),
+        }
+    }
+
+    /// Name and value of each field that the edits add, in order.
+    pub(crate) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.edits.as_deref().into_iter().flat_map(Edits::added)
+    }
+
+    /// Writes the fields that the edits add, in order.
+    pub(crate) fn write_added(&self, out: &mut Vec<u8>) {
+        let Some(edits) = &self.edits else { return };
+        match edits.list.as_slice() {
+            // Most have this one edit.
+            [Edit { kind: Kind::Lines, operand, .. }] => out.extend_from_slice(edits.text(*operand)),
+            _ => edits.write_added(out),
+        }
+    }
+
+    /// An upper bound of what the edits add to a head, in bytes.
+    pub(crate) fn bytes_added(&self) -> usize {
+        self.edits.as_ref().map_or(0, |edits| edits.text.len() + edits.list.len() * 4)
+    }
+}
+
+impl Drop for Overlay {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(edits) = self.edits.take() {
+            edits.give_back();
+        }
+    }
+}
+
+impl Edits {
+    #[inline(never)]
+    fn take() -> Box<Self> {
+        FREE.try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_else(|| {
+            Box::new(Self {
+                text: Vec::with_capacity(512),
+                list: Vec::with_capacity(8),
+                touched: FieldSet::EMPTY,
+                ignored: FieldSet::EMPTY,
+                ignores_forwarded: false,
+            })
+        })
+    }
+
+    #[inline(never)]
+    fn give_back(mut self: Box<Self>) {
+        if self.text.capacity() > FREE_TEXT_BYTES_MAX {
+            return;
+        }
+        self.text.clear();
+        self.list.clear();
+        (self.touched, self.ignored, self.ignores_forwarded) = (FieldSet::EMPTY, FieldSet::EMPTY, false);
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < FREE_MAX {
+                free.push(self);
+            }
+        });
     }
 
     /// Keeps a field that is added as the line it will be written as, so that lines side by side are written as one.
@@ -244,7 +349,6 @@ impl Overlay {
         name: &[u8],
         value: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), BadEdit> {
-        self.begin();
         let before = self.text.len();
         let name = self.keep(name);
         self.text.extend_from_slice(b": ");
@@ -260,35 +364,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// Drops all fields of these names and adds whole lines (`name: value CRLF`): many fields of ours in one edit.
-    ///
-    /// INVARIANT: `write` writes lines of names in `ids` alone, in lower case, whose values are checked or ours. Nothing of it is
-    /// looked at again.
-    pub(crate) fn set_lines(&mut self, ids: FieldSet, write: impl FnOnce(&mut Vec<u8>)) {
-        self.begin();
-        let start = self.text.len();
-        write(&mut self.text);
-        let none = Text { start: 0, len: 0 };
-        let operand = Text { start: offset(start), len: offset(self.text.len().saturating_sub(start)) };
-        self.touched.insert_all(ids);
-        self.edits.push(Edit { operand, ids, ..Edit::of(Kind::Lines, FieldId::Other, none) });
-    }
-
-    /// Makes as if the head had no field of this name, whatever the edits before and after say of it: theirs stay.
-    pub(crate) fn ignore(&mut self, id: FieldId) {
-        self.touched.insert(id);
-        self.ignored.insert(id);
-    }
-
-    /// The same of `X-Forwarded-*` that the table does not know.
-    pub(crate) fn ignore_forwarded(&mut self) {
-        self.touched.insert(FieldId::Other);
-        self.ignores_forwarded = true;
-    }
-
     fn push(&mut self, edit: Edit) {
         self.touched.insert(edit.id);
-        self.edits.push(edit);
+        self.list.push(edit);
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Text {
@@ -301,21 +379,8 @@ impl Overlay {
         self.text.get(text.start as usize..text.end()).unwrap_or_default()
     }
 
-    /// Whether some edit names this one.
     #[inline]
-    pub(crate) fn touches(&self, id: FieldId) -> bool {
-        self.touched.contains(id)
-    }
-
-    /// Whether some edit names one of these.
-    #[inline]
-    pub(crate) fn touches_any(&self, ids: FieldSet) -> bool {
-        self.touched.meets(ids)
-    }
-
-    /// The name under which a field of the head is written; `None`: it is not written.
-    #[inline]
-    pub(crate) fn name_of<'a>(&'a self, id: FieldId, name: &'a [u8]) -> Option<&'a [u8]> {
+    fn name_of<'a>(&'a self, id: FieldId, name: &'a [u8]) -> Option<&'a [u8]> {
         match self.touched.contains(id) {
             false => Some(name),
             true if self.ignored.contains(id) => None,
@@ -326,7 +391,7 @@ impl Overlay {
 
     /// What the edits from `first` on make of a name.
     fn fate<'a>(&'a self, first: usize, mut id: FieldId, mut name: &'a [u8]) -> Option<&'a [u8]> {
-        for edit in self.edits.get(first..).unwrap_or_default() {
+        for edit in self.list.get(first..).unwrap_or_default() {
             if !edit.names(self, id, name) {
                 continue;
             }
@@ -342,9 +407,8 @@ impl Overlay {
         Some(name)
     }
 
-    /// Name and value of each field that the edits add, in order.
-    pub(crate) fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.edits.iter().enumerate().flat_map(move |(at, edit)| {
+    fn added(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list.iter().enumerate().flat_map(move |(at, edit)| {
             let one = match edit.kind {
                 Kind::Set | Kind::Append => {
                     let name = self.fate(at + 1, edit.id, self.text(edit.name));
@@ -359,10 +423,10 @@ impl Overlay {
         })
     }
 
-    /// Writes the fields that the edits add, in order: lines that no later edit touches are copied together.
-    pub(crate) fn write_added(&self, out: &mut Vec<u8>) {
+    /// Lines that no later edit touches are copied together.
+    fn write_added(&self, out: &mut Vec<u8>) {
         let mut run = 0..0;
-        for (at, edit) in self.edits.iter().enumerate() {
+        for (at, edit) in self.list.iter().enumerate() {
             let line = match edit.kind {
                 Kind::Set | Kind::Append => {
                     let name = self.text(edit.name);
@@ -377,7 +441,7 @@ impl Overlay {
                     }
                     edit.name.start as usize..edit.operand.end() + 2
                 }
-                Kind::Lines if self.edits.get(at + 1..).is_none_or(<[Edit]>::is_empty) => {
+                Kind::Lines if self.list.get(at + 1..).is_none_or(<[Edit]>::is_empty) => {
                     edit.operand.start as usize..edit.operand.end()
                 }
                 Kind::Lines => {
@@ -406,38 +470,6 @@ impl Overlay {
                 out.extend_from_slice(b"\r\n");
             }
         }
-    }
-
-    /// An upper bound of what the edits add to a head, in bytes.
-    pub(crate) fn bytes_added(&self) -> usize {
-        self.text.len() + self.edits.len() * 4
-    }
-}
-
-impl Drop for Overlay {
-    #[inline]
-    fn drop(&mut self) {
-        if self.edits.capacity() > 0 {
-            self.give_back();
-        }
-    }
-}
-
-impl Overlay {
-    fn give_back(&mut self) {
-        let mut text = std::mem::take(&mut self.text);
-        let mut edits = std::mem::take(&mut self.edits);
-        if text.capacity() > FREE_TEXT_BYTES_MAX {
-            return;
-        }
-        text.clear();
-        edits.clear();
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < FREE_MAX {
-                free.push((text, edits));
-            }
-        });
     }
 }
 
@@ -494,7 +526,8 @@ mod tests {
                 overlay.write_added(&mut out);
                 out
             };
-            assert_eq!((before.edits.len(), added(&before)), (now.edits.len(), added(&now)));
+            let count = |overlay: &Overlay| overlay.edits.as_ref().map_or(0, |edits| edits.list.len());
+            assert_eq!((count(&before), added(&before)), (count(&now), added(&now)));
         }
         let mut overlay = Overlay::take();
         assert_eq!(overlay.append_with(&RATE_LIMIT, |out| out.push(b'\n')), Err(BadEdit::Value));

@@ -1,6 +1,7 @@
 //! One normalised path for match, authorisation and forwarding (contract, rule 18), made in place: it never grows.
 
 use crate::head::{RequestHead, TargetForm};
+use crate::lanes;
 use crate::reject::Reject;
 use crate::syntax::{hex_digit, is_unreserved};
 
@@ -112,15 +113,18 @@ fn refuse_dots(segment_len: usize, only_dots: bool) -> Result<(), Reject> {
 
 /// Nothing to do: no escape, no backslash, no segment that begins with a dot, and no empty one where they merge.
 fn is_plain(path: &[u8], policy: PathPolicy) -> bool {
-    let merge = policy == PathPolicy::Merge;
-    let mut before = 0;
-    let mut plain = true;
-    for byte in path {
-        plain &= *byte != b'%' && *byte != b'\\';
-        plain &= before != b'/' || (*byte != b'.' && !(merge && *byte == b'/'));
-        before = *byte;
+    let (mut at, mut found, mut after_slash) = (0, 0, 0);
+    while let Some(rest) = path.get(at..).filter(|rest| !rest.is_empty()) {
+        let chunk = lanes::first(rest);
+        let slashes = lanes::each_of(&chunk, b'/');
+        let begins = slashes << 1 | after_slash;
+        let empty = if policy == PathPolicy::Merge { slashes } else { 0 };
+        found |= lanes::each_of(&chunk, b'%') | lanes::each_of(&chunk, b'\\');
+        found |= begins & (lanes::each_of(&chunk, b'.') | empty);
+        after_slash = slashes >> 15;
+        at += 16;
     }
-    plain
+    found == 0
 }
 
 /// One byte of the path's meaning.
@@ -197,5 +201,35 @@ impl Output<'_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PathPolicy, normalise};
+    use crate::reject::Reject;
+
+    #[test]
+    fn what_is_not_plain_is_found_in_any_place() {
+        for len in 1..40 {
+            let name = "a".repeat(len);
+            let made = |end: &str, policy| {
+                let mut path = format!("/{name}{end}").into_bytes();
+                let done = normalise(&mut path, policy)?;
+                Ok(String::from_utf8_lossy(&path[..done.len]).into_owned())
+            };
+            for (end, becomes) in
+                [("/./b", "/b"), ("%41", "A"), ("/.b", "/.b"), ("//b", "//b"), ("/b.", "/b.")]
+            {
+                assert_eq!(made(end, PathPolicy::Strict), Ok(format!("/{name}{becomes}")), "{len}");
+            }
+            assert_eq!(made("/../b", PathPolicy::Strict), Ok("/b".to_owned()), "{len}");
+            assert_eq!(made("//b", PathPolicy::Merge), Ok(format!("/{name}/b")), "{len}");
+            for policy in [PathPolicy::Strict, PathPolicy::Merge, PathPolicy::AsIs] {
+                assert_eq!(made("\\b", policy), Err(Reject::PathEncoded), "{len}");
+                assert_eq!(made("%00b", policy), Err(Reject::PathEncoded), "{len}");
+            }
+            assert_eq!(made("/.", PathPolicy::AsIs), Err(Reject::PathDots), "{len}");
+        }
     }
 }

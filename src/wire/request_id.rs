@@ -1,5 +1,7 @@
 //! Request ids: UUIDv7 (RFC 9562 §5.7) as text.
 
+use crate::lanes;
+
 /// A UUID and its text: 36 bytes of lower-case hex and hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
@@ -17,18 +19,15 @@ impl RequestId {
         let [a, b] = random;
         let high = unix_ms << 16 | 0x7000 | a & 0x0fff;
         let low = 0x8000_0000_0000_0000 | b >> 2;
+        let bytes = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
         let mut text = [b'-'; 36];
         // Time and version are 8, 4 and 4 digits, the rest 4 and 12.
-        let [a, b, c, d] = [high >> 32, high & 0xffff_ffff, low >> 32, low & 0xffff_ffff].map(hex8);
-        let [b1, b2] = halves(b);
-        let [c1, c2] = halves(c);
-        place(&mut text, 0, a);
-        place(&mut text, 9, b1);
-        place(&mut text, 14, b2);
-        place(&mut text, 19, c1);
-        place(&mut text, 24, c2);
-        place(&mut text, 28, d);
-        Self { bytes: (u128::from(high) << 64 | u128::from(low)).to_be_bytes(), text }
+        let [first, last] = lanes::hex(&bytes);
+        let ([a, b, c, d], [e, f, g, h]) = (fours(first), fours(last));
+        for (at, part) in [(0, a), (4, b), (9, c), (14, d), (19, e), (24, f), (28, g), (32, h)] {
+            place(&mut text, at, part);
+        }
+        Self { bytes, text }
     }
 
     /// Its text.
@@ -60,19 +59,6 @@ pub fn is_acceptable(id: &[u8]) -> bool {
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(byte))
 }
 
-/// The lower 32 bits as eight digits, all at once: a loop over digits cost more than reading a head's line.
-#[inline]
-pub(crate) fn hex8(value: u64) -> [u8; 8] {
-    // Each nibble in a byte of its own, the first one lowest.
-    let mut nibbles = value & 0xffff_ffff;
-    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
-    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
-    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    // 1 in each byte above nine, which is a letter then: 39 further on.
-    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    (nibbles + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
-}
-
 /// Copies a part of constant size.
 #[inline]
 pub(crate) fn place<const N: usize>(text: &mut [u8], at: usize, part: [u8; N]) {
@@ -82,13 +68,13 @@ pub(crate) fn place<const N: usize>(text: &mut [u8], at: usize, part: [u8; N]) {
 }
 
 #[inline]
-fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [[u8; 4]; 2] {
-    [[a, b, c, d], [e, f, g, h]]
+fn fours([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> [[u8; 4]; 4] {
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{RequestId, hex8, is_acceptable};
+    use super::{RequestId, is_acceptable};
 
     #[test]
     fn an_id_has_time_version_and_variant_in_their_places() {
@@ -103,7 +89,6 @@ mod tests {
         let id = RequestId::new(0x0fed_cba9_8765, random);
         let text: String = id.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(id.as_str().replace('-', ""), text);
-        assert_eq!(hex8(0x9abc_def0), *b"9abcdef0");
     }
 
     #[test]

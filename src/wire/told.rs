@@ -183,7 +183,7 @@ impl Standing {
         let [pseudonym_end, ..] = self.cuts;
         self.version == Some(head.version())
             && self.frame.get(..pseudonym_end) == Some(told.pseudonym.as_bytes())
-            && self.scheme == told.scheme
+            && std::ptr::eq(self.scheme, told.scheme)
             && self.peer == Some(told.peer)
     }
 

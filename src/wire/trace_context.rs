@@ -1,6 +1,7 @@
 //! W3C Trace Context: `traceparent` and the bounds of `tracestate`.
 
-use crate::request_id::{hex8, place};
+use crate::lanes;
+use crate::request_id::place;
 use crate::syntax::{hex_digit, list_members};
 
 /// A valid `traceparent`.
@@ -62,14 +63,12 @@ impl TraceParent {
     #[must_use]
     pub fn to_text(self) -> [u8; TRACEPARENT_BYTES] {
         let mut text = [b'-'; TRACEPARENT_BYTES];
-        let (high, low) = ((self.trace_id >> 64) as u64, self.trace_id as u64);
+        let [high, low] = lanes::hex(&self.trace_id.to_be_bytes());
+        let [_, parent] = lanes::hex(&u128::from(self.parent_id).to_be_bytes());
         place(&mut text, 0, *b"00");
-        place(&mut text, 3, hex8(high >> 32));
-        place(&mut text, 11, hex8(high));
-        place(&mut text, 19, hex8(low >> 32));
-        place(&mut text, 27, hex8(low));
-        place(&mut text, 36, hex8(self.parent_id >> 32));
-        place(&mut text, 44, hex8(self.parent_id));
+        place(&mut text, 3, high);
+        place(&mut text, 19, low);
+        place(&mut text, 36, parent);
         place(&mut text, 53, if self.flags & 1 == 0 { *b"00" } else { *b"01" });
         text
     }

@@ -212,7 +212,7 @@ impl RequestAssembler {
             accepts_trailers: true,
             upgrade,
         };
-        Ok(RequestHead::new(buffer, parts))
+        Ok(RequestHead::new(buffer, Box::new(parts)))
     }
 
     /// What a CONNECT asks for: a WebSocket, or it is refused.
@@ -311,7 +311,7 @@ impl ResponseAssembler {
             announced,
             persistent: true,
         };
-        Ok(ResponseHead::new(buffer, parts))
+        Ok(ResponseHead::new(buffer, Box::new(parts)))
     }
 }
 

@@ -57,8 +57,8 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    pub(crate) fn new(buffer: Buffer, parts: RequestParts) -> Self {
-        Self { buffer, parts: Box::new(parts), rest_taken: 0 }
+    pub(crate) fn new(buffer: Buffer, parts: Box<RequestParts>) -> Self {
+        Self { buffer, parts, rest_taken: 0 }
     }
 
     /// The method.

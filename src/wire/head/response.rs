@@ -28,8 +28,8 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    pub(crate) fn new(buffer: Buffer, parts: ResponseParts) -> Self {
-        Self { buffer, parts: Box::new(parts), rest_taken: 0 }
+    pub(crate) fn new(buffer: Buffer, parts: Box<ResponseParts>) -> Self {
+        Self { buffer, parts, rest_taken: 0 }
     }
 
     /// The status code, 100 to 999.

@@ -35,7 +35,7 @@ pub(super) struct Tokens {
     len: u16,
 }
 
-fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<RequestParts>, Reject> {
+fn read(buffer: &mut Buffer, limits: &HeadLimits) -> Result<Option<Box<RequestParts>>, Reject> {
     let searched = buffer.searched();
     if searched > 0 {
         match scan(buffer, searched, StartLine::Request, limits) {
@@ -73,7 +73,8 @@ fn read_as_http11(buffer: &mut Buffer, limits: &HeadLimits) -> Option<Tokens> {
 /// A head of the common form.
 pub(super) fn in_words(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     let start = words::request_start(bytes, limits)?;
-    let (fields, len) = words::fields(bytes, start.end, limits)?;
+    let mut fields = Fields::take();
+    let len = words::fields(bytes, start.end, limits, &mut fields)?;
     Some(Tokens { fields, method: start.method, target: start.target, version: start.version, len })
 }
 
@@ -121,7 +122,7 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
 }
 
 /// The meaning of a head whose syntax is good.
-fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Reject> {
+fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<Box<RequestParts>, Reject> {
     let Tokens { mut fields, method: method_span, target, version, len } = tokens;
     let method = Method::from_token(method_span.of(buffer));
     let mut target = read_target(buffer, target, method)?;
@@ -143,12 +144,10 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
     if upgrade.is_some() {
         framing = Framing::Empty;
     }
-    let expects = read_expect(buffer, &fields, version)?;
-    let accepts_trailers = fields
-        .values(buffer, FieldId::Te)
-        .flat_map(list_members)
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-    Ok(RequestParts {
+    let present = fields.present();
+    let expects = present.contains(FieldId::Expect) && read_expect(buffer, &fields, version)?;
+    let accepts_trailers = present.contains(FieldId::Te) && reads_trailers(buffer, &fields);
+    Ok(Box::new(RequestParts {
         fields,
         head_len: len,
         method,
@@ -166,7 +165,7 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<RequestParts, Rejec
         expects_continue: expects && !matches!(framing, Framing::Empty | Framing::Length(0)),
         accepts_trailers,
         upgrade,
-    })
+    }))
 }
 
 /// The Host line, not yet checked: exactly one in HTTP/1.1, at most one in HTTP/1.0.
@@ -179,6 +178,12 @@ fn read_host(fields: &Fields, version: Version) -> Result<Option<Span>, Reject> 
         return Err(Reject::HostTwice);
     }
     Ok(Some(host.value))
+}
+
+/// Whether TE says that its sender reads trailers.
+fn reads_trailers(bytes: &[u8], fields: &Fields) -> bool {
+    let mut codings = fields.values(bytes, FieldId::Te).flat_map(list_members);
+    codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether `100 Continue` is waited for; HTTP/1.0 may not ask (RFC 9110 §10.1.1).

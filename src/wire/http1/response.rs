@@ -48,7 +48,7 @@ fn read(
     buffer: &mut Buffer,
     facts: RequestFacts,
     limits: &HeadLimits,
-) -> Result<Option<ResponseParts>, ResponseReject> {
+) -> Result<Option<Box<ResponseParts>>, ResponseReject> {
     let searched = buffer.searched();
     if searched > 0 {
         match scan(buffer, searched, StartLine::Response, limits) {
@@ -80,7 +80,8 @@ fn read(
 /// A head of the common form.
 pub(super) fn in_words(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     let start = words::reply_start(bytes)?;
-    let (fields, len) = words::fields(bytes, start.end, limits)?;
+    let mut fields = Fields::take();
+    let len = words::fields(bytes, start.end, limits, &mut fields)?;
     Some(Tokens { fields, status: start.status, reason: start.reason, version: start.version, len })
 }
 
@@ -122,7 +123,11 @@ pub(super) fn tokenize(bytes: &[u8], limits: &HeadLimits) -> Option<Tokens> {
     Some(Tokens { fields, status: reply.code?, reason, version, len: u16::try_from(len).ok()? })
 }
 
-fn understand(bytes: &[u8], tokens: Tokens, facts: RequestFacts) -> Result<ResponseParts, ResponseReject> {
+fn understand(
+    bytes: &[u8],
+    tokens: Tokens,
+    facts: RequestFacts,
+) -> Result<Box<ResponseParts>, ResponseReject> {
     let Tokens { mut fields, status, reason, version, len } = tokens;
     if status < 100 {
         return Err(ResponseReject::Status);
@@ -141,7 +146,7 @@ fn understand(bytes: &[u8], tokens: Tokens, facts: RequestFacts) -> Result<Respo
         }
     }
     let kept_alive = !options.close && (version == Version::Http11 || options.keep_alive);
-    Ok(ResponseParts {
+    Ok(Box::new(ResponseParts {
         fields,
         head_len: len,
         status,
@@ -150,5 +155,5 @@ fn understand(bytes: &[u8], tokens: Tokens, facts: RequestFacts) -> Result<Respo
         framing: framed.framing,
         announced: framed.announced,
         persistent: kept_alive && framed.sound && status != 101,
-    })
+    }))
 }

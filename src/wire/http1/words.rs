@@ -81,12 +81,11 @@ pub(super) fn reply_start(bytes: &[u8]) -> Option<ReplyStart> {
     Some(ReplyStart { status, reason, version, end: end + 2 })
 }
 
-/// The field lines from `at` on: they, and the head's length.
-pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option<(Fields, u16)> {
+/// Reads the field lines from `at` on: the head's length.
+pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, fields: &mut Fields) -> Option<u16> {
     // What ends beyond this is no head that is taken; and spans reach no further.
     let most = limits.head_max().min(usize::from(u16::MAX));
     let bytes = bytes.get(..most).unwrap_or(bytes);
-    let mut fields = Fields::take();
     while bytes.get(at..)?.first_chunk() != Some(b"\r\n") {
         if fields.all().len() == limits.field_count_max() {
             return None;
@@ -112,7 +111,7 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits) -> Option
         fields.push_line(span(at, colon), value, id, line);
         at = line_end + 2;
     }
-    Some((fields, within_spans(at + 2)))
+    Some(within_spans(at + 2))
 }
 
 /// Where a value stands: what follows the colon, without spaces around it.
