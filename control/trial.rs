@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringway_policy::api_key::Identity;
-use ringway_policy::chain::{Verdict, run_request};
+use ringway_policy::chain::{Decisions, run_request};
 use ringway_policy::facts::Facts;
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_policy::memory::Memory;
@@ -228,12 +228,14 @@ impl Trials {
         let chain = chain.ok_or_else(|| TrialError::Request("its route has no chain".to_owned()))?;
         let cells = NodeCells::new(HashKey([0; 16]), CELLS_MAX);
         let mut memory = Memory::new(Arc::new(cells), HashKey([0; 16]));
-        let (mut overlay, mut trace) = (Overlay::take(), Trace::default());
-        let verdict = run_request(&self.prepared, chain, &facts, &mut memory, &mut overlay, Some(&mut trace));
+        let (mut overlay, mut decisions, mut trace) =
+            (Overlay::take(), Decisions::default(), Trace::default());
+        let (prepared, told) = (&self.prepared, Some(&mut trace));
+        let verdict = run_request(prepared, chain, &facts, &mut memory, &mut overlay, &mut decisions, told);
         trial.stages = trace.lines();
         match verdict {
-            Verdict::Refuse(refused) => trial.end(refused.outcome),
-            Verdict::Continue(_) => self.act(trial, found, head, &overlay),
+            Err(refused) => trial.end(refused.outcome),
+            Ok(()) => self.act(trial, found, head, &overlay),
         }
         Ok(())
     }

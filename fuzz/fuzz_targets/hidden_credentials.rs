@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use ringway_policy::api_key::{Found, Identity};
-use ringway_policy::chain::{Query, Verdict, run_request};
+use ringway_policy::chain::{Decisions, Query, run_request};
 use ringway_policy::facts::Facts;
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_policy::memory::Memory;
@@ -83,9 +83,9 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut memory = Memory::new(Arc::new(NodeCells::new(HashKey([1; 16]), 16)), HashKey([2; 16]));
     let mut overlay = Overlay::take();
-    let verdict = run_request(prepared, prepared.chain(1).unwrap(), &facts, &mut memory, &mut overlay, None);
-    let Verdict::Continue(passed) = verdict else { panic!("{verdict:?}") };
-    let line = match &passed.query {
+    let (chain, mut decisions) = (prepared.chain(1).unwrap(), Decisions::default());
+    run_request(prepared, chain, &facts, &mut memory, &mut overlay, &mut decisions, None).unwrap();
+    let line = match &decisions.query {
         Query::Kept => RequestLine::of(&head),
         Query::Removed => RequestLine::new(head.path(), None).unwrap(),
         Query::Replaced(query) => RequestLine::new(head.path(), Some(query)).unwrap(),

@@ -54,12 +54,17 @@ enum Shell {
 }
 
 /// How one request is read and answered.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, into the request's source and sink")]
 pub(crate) enum Channel<'c> {
     /// In turn with the connection's other requests, on its bytes.
     Http1(&'c Stream),
-    /// On a stream of its own.
-    Message(Receiver, Sender),
+    /// On a stream of its own. Its halves are large, and most requests have none.
+    Message(Box<Receiver>, Box<Sender>),
+}
+
+impl Channel<'_> {
+    fn message(receiver: impl Into<Receiver>, sender: Sender) -> Self {
+        Self::Message(Box::new(receiver.into()), Box::new(sender))
+    }
 }
 
 impl Connection {

@@ -54,7 +54,7 @@ pub(crate) struct Job<'r> {
     /// How long a peer may take no bytes.
     pub(crate) write_stall_ns_max: u64,
     /// What a tunnel would read from, where the request has a stream of its own.
-    pub(crate) receiver: Option<Receiver>,
+    pub(crate) receiver: Option<Box<Receiver>>,
     /// How the content is framed towards an HTTP/1 upstream, and what its head says of it.
     pub(crate) framing: Framing,
     /// The instant at which the exchange is given up, wherever it is.
@@ -109,13 +109,14 @@ pub(crate) async fn run(
     sink: &mut Sink<'_>,
 ) -> Ended {
     let worker = &job.connection.worker;
-    entry.upstream_id = job.upstream.prepared.id;
+    entry.record.upstream_id = job.upstream.prepared.id;
     let mut not = None;
     let mut last = Outcome::NoEndpoint;
-    while entry.attempts < ATTEMPTS_MAX {
+    while entry.record.attempts < ATTEMPTS_MAX {
         // The clock was read a microsecond ago, unless somebody was waited for since: a head that came slowly, a caller that
         // expects `100 Continue`. The times to connect and to answer begin now.
-        let fresh = entry.attempts == 0 && !job.connection.head_waited() && !job.head.expects_continue();
+        let fresh =
+            entry.record.attempts == 0 && !job.connection.head_waited() && !job.head.expects_continue();
         let now_ns = if fresh { entry.started_ns() } else { ringway_rt::now().mono_ns };
         let Some(choice) = job.upstream.choose(&worker.endpoints, now_ns, worker.random(), not) else {
             let named = job.upstream.prepared.has_names();
@@ -125,10 +126,10 @@ pub(crate) async fn run(
             // There is no other: asking the same once more would only double the wait.
             break;
         }
-        entry.attempts += 1;
-        entry.endpoint = Some(choice.endpoint.key.address);
+        entry.record.attempts += 1;
+        entry.record.endpoint = Some(choice.endpoint.key.address);
         let in_flight = choice.endpoint.begin();
-        let need = Need { tunnel: job.extra.upgrade.is_some(), pooled: entry.attempts == 1 };
+        let need = Need { tunnel: job.extra.upgrade.is_some(), pooled: entry.record.attempts == 1 };
         let way = match reach::reach(job, &choice, need, now_ns).await {
             Ok(way) => way,
             Err(outcome) => {
@@ -144,7 +145,7 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        entry.reused = way.reused();
+        entry.record.reused = way.reused();
         if !matches!(&way, Way::Http1(leased) if leased.pooled()) {
             entry.waited_since(now_ns);
         }
@@ -156,7 +157,7 @@ pub(crate) async fn run(
             }
             Way::Http2(slot) => Box::pin(over_http2(job, entry, source, sink, slot, now_ns)).await,
         };
-        if entry.status != 0 {
+        if entry.record.status != 0 {
             choice.endpoint.absolve();
         }
         match attempted {
@@ -180,19 +181,17 @@ async fn over_http1(
     leased: Leased,
     sent_ns: u64,
 ) -> Attempt {
-    let stream = leased.stream();
-    let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
-    let coding = coding_of(job.framing);
-    up.request_text(job.head, job.overlay, job.line, (job.framing, coding), &job.extra);
     let may_repeat = leased.pooled() && job.head.method().is_idempotent() && source.repeatable();
-    let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
-    let wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
-    let came = {
-        let carrying = pin!(carry(job, entry, source, sink, &mut up, wait));
-        carrying.await
+    let (came, whole) = {
+        let stream = leased.stream();
+        let mut up = Sink::http1(stream, job.write_stall_ns_max, 0);
+        let coding = coding_of(job.framing);
+        up.request_text(job.head, job.overlay, job.line, (job.framing, coding), &job.extra);
+        let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
+        let mut wait = Wait { from: From::Http1(stream), sent_ns, until_ns, beside: None };
+        let came = pin!(carry(job, entry, source, sink, &mut up, &mut wait)).await;
+        (came, up.settle())
     };
-    let whole = up.settle();
-    drop(up);
     if came.repeat == Repeat::Idempotent && may_repeat && source.rewind() {
         return Attempt::Again;
     }
@@ -229,11 +228,12 @@ async fn over_http2(
         Err(_) => return Attempt::Ended(Ended::before_reply(Outcome::Internal)),
     };
     source.keep();
-    let mut up = Sink::begun(requested.sender, coding, job.write_stall_ns_max);
+    let mut up = Sink::begun(Box::new(requested.sender), coding, job.write_stall_ns_max);
     let (reply, due_ns) = (RefCell::new(requested.reply), Cell::new(u64::MAX));
     let until_ns = sent_ns.saturating_add(job.timeouts.request_ns_max);
     let from = From::Http2 { reply: &reply, due_ns: &due_ns };
-    let came = carry(job, entry, source, sink, &mut up, Wait { from, sent_ns, until_ns, beside: None }).await;
+    let mut wait = Wait { from, sent_ns, until_ns, beside: None };
+    let came = carry(job, entry, source, sink, &mut up, &mut wait).await;
     if came.reusable {
         slot.ended_in_order();
     }
@@ -259,10 +259,11 @@ async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     up: &mut Sink<'_>,
-    mut wait: Wait<'_>,
+    wait: &mut Wait<'_>,
 ) -> Came {
     let forwarded = if job.framing == Framing::Empty && source.is_done() {
-        up.end(None).await.map(|()| true).map_err(RelayEnd::Sink)
+        let sent = if up.end_now() { Ok(()) } else { up.end(None).await };
+        sent.map(|()| true).map_err(RelayEnd::Sink)
     } else {
         source.forward_ready(up).await
     };
@@ -273,7 +274,7 @@ async fn carry(
             relaying.await
         }
         // Two directions at once are twice the state; most requests are there whole and have no need of it.
-        Ok(false) => Box::pin(upload::beside(job, entry, source, sink, up, wait)).await,
+        Ok(false) => Box::pin(upload::beside(job, entry, source, sink, up, *wait)).await,
         // It may have answered before it closed.
         Err(RelayEnd::Sink(end)) => {
             let came = reply::relay_reply(job, entry, sink, wait).await;

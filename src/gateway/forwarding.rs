@@ -158,12 +158,12 @@ fn trace(
     let (ours, continued) = match theirs {
         Some(theirs) if believed => (theirs.child(worker.random()), true),
         other => {
-            entry.linked_trace_id = other.map_or([0; 16], |theirs| theirs.trace_id.to_be_bytes());
+            entry.record.linked_trace_id = other.map_or([0; 16], |theirs| theirs.trace_id.to_be_bytes());
             (TraceParent::root([worker.random(), worker.random(), worker.random()], false), false)
         }
     };
-    entry.trace_id = ours.trace_id.to_be_bytes();
-    entry.span_id = ours.parent_id.to_be_bytes();
+    entry.record.trace_id = ours.trace_id.to_be_bytes();
+    entry.record.span_id = ours.parent_id.to_be_bytes();
     (ours, continued)
 }
 

@@ -123,8 +123,8 @@ pub(crate) async fn send(
         tracing::error!(status = answer.status, "a reply of ours holds a field that cannot be written");
         return Err(SinkEnd::Closed);
     };
-    entry.head_out_bytes = u32::try_from(written?).unwrap_or(u32::MAX);
-    entry.status = answer.status;
+    entry.record.head_out_bytes = u32::try_from(written?).unwrap_or(u32::MAX);
+    entry.record.status = answer.status;
     sink.data(&answer.body).await?;
     sink.end(None).await
 }
@@ -142,9 +142,9 @@ pub(crate) async fn refuse_unparsed(
     entry.detail = detail.unwrap_or_default();
     let id =
         RequestId::new(entry.started_unix_ms(), [connection.worker.random(), connection.worker.random()]);
-    entry.request_id = id.bytes();
-    let problem = Problem { detail, request_id: Some(id.as_str()), ..Problem::of(entry.outcome) };
-    let mut answer = Answer::problem(entry.outcome, &problem, &settings.name, None);
+    entry.record.request_id = id.bytes();
+    let problem = Problem { detail, request_id: Some(id.as_str()), ..Problem::of(entry.record.outcome) };
+    let mut answer = Answer::problem(entry.record.outcome, &problem, &settings.name, None);
     answer.add("X-Request-Id", &id.as_bytes()[..]);
     drop(pinned);
     let (mut sink, receiver) = match channel {
@@ -153,7 +153,7 @@ pub(crate) async fn refuse_unparsed(
     };
     // Whether the caller still hears it changes nothing: it is closed either way.
     let _ = send(connection, None, entry, &mut sink, &answer, &Overlay::take(), true).await;
-    entry.body_out_bytes = sink.body_bytes;
+    entry.record.body_out_bytes = sink.body_bytes;
     if let Some(mut receiver) = receiver {
         receiver.stop(Code::NoError);
     }

@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::rc::Rc;
 
-use ringway_policy::chain::Verdict;
 use ringway_policy::route::{RouteMatch, RouteQuery, match_path};
 use ringway_record::Outcome;
 use ringway_rt::Now;
@@ -63,11 +62,9 @@ pub(crate) async fn serve(
         let policies = &pinned.generation.policies;
         let chain = policies.chain(found.row.chain);
         let Some(chain) = chain else { break 'aside turn.refuse(Outcome::Internal) };
-        let passed = match turn.run_chain(tables, &found, policies, chain) {
-            Verdict::Continue(passed) => passed,
-            Verdict::Refuse(refused) => break 'aside turn.refuse_by_policy(refused, chain),
-        };
-        turn.passed(&passed);
+        if let Err(refused) = turn.run_chain(tables, &found, policies, chain) {
+            break 'aside turn.refuse_by_policy(refused, chain);
+        }
 
         // Action.
         match snapshot.actions().get(found.row.action as usize) {
@@ -79,7 +76,7 @@ pub(crate) async fn serve(
             Some(Action::Proxy { .. }) if turn.has_looped() => turn.refuse(Outcome::LoopDetected),
             Some(Action::Proxy { upstream, rewrite, timeout }) => {
                 let upstream = pinned.upstream(*upstream, &connection.worker.endpoints);
-                let rewritten = turn.rewrite(rewrite, &found, passed.query);
+                let rewritten = turn.rewrite(rewrite, &found);
                 let timeout = *timeout;
                 // What waits for an upstream pins no generation: the turn lets go of its own hold before it asks.
                 drop(pinned);

@@ -81,7 +81,7 @@ pub(crate) async fn join(
 
 /// Joins a stream of HTTP/2 or HTTP/3 with an upstream's connection (RFC 8441, RFC 9220).
 pub(crate) async fn join_stream(
-    mut receiver: Receiver,
+    receiver: &mut Receiver,
     sender: &mut Sender,
     upstream: &Stream,
     first_down: &[u8],
@@ -90,7 +90,7 @@ pub(crate) async fn join_stream(
     let clock = Cell::new(ringway_rt::now().mono_ns);
     let (up_bytes, down_bytes) = (Cell::new(0), Cell::new(0));
     let end = {
-        let up = pump_up(&mut receiver, upstream, &up_bytes, &clock);
+        let up = pump_up(receiver, upstream, &up_bytes, &clock);
         let mut both = pin!(both(up, pump_down(upstream, sender, first_down, &down_bytes, &clock)));
         loop {
             let until_ns = clock.get().saturating_add(idle_ns_max);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use ringway_policy::chain::{Decisions, Passed, Query, Refused, Verdict, run_refusal, run_request};
+use ringway_policy::chain::{Decisions, Query, Refused, run_refusal, run_request};
 use ringway_policy::facts::Facts;
 use ringway_policy::prepare::{Chain, Prepared};
 use ringway_policy::problem::Problem;
@@ -30,7 +30,7 @@ use crate::body::{Sink, SinkEnd, Source, SourceEnd, SourceLimits};
 use crate::connection::{Channel, Connection, Next};
 use crate::entry::Entry;
 use crate::exchange::{self, Ended, Job, Reply};
-use crate::forwarding::{self, Identified, KnownAs};
+use crate::forwarding::{self, KnownAs};
 use crate::grpc;
 use crate::pinned::Pinned;
 use crate::reply::{self, Answer, Field};
@@ -102,7 +102,7 @@ impl<'r> Turn<'r> {
         started: Now,
     ) -> Self {
         let settings = &pinned.generation.settings;
-        let Identified { id, known_as, client } = forwarding::identify(connection, settings, head, started);
+        let identified = forwarding::identify(connection, settings, head, started);
         let limits = SourceLimits {
             body_bytes_max: settings.body_bytes_max,
             idle_ns_max: u64::from(settings.keep_alive_ms) * 1_000_000,
@@ -111,7 +111,7 @@ impl<'r> Turn<'r> {
         };
         let stall_ns_max = u64::from(settings.write_stall_ms_max) * 1_000_000;
         let rate_min = settings.body_rate_min;
-        let (source, sink) = match channel {
+        let (source, mut sink) = match channel {
             Channel::Http1(stream) => (
                 Source::http1(stream, head.framing(), head.rest(), limits),
                 Sink::http1(stream, stall_ns_max, rate_min),
@@ -121,35 +121,37 @@ impl<'r> Turn<'r> {
                 Sink::message(sender, stall_ns_max, rate_min),
             ),
         };
+        let grpc = Form::of(head);
+        if !head.accepts_trailers() && grpc != Some(Form::Native) {
+            sink.drop_trailers();
+        }
         let generation = pinned.generation.current.generation;
         let offers_http3 = connection.tls
             && head.version() != Version::Http3
             && pinned.generation.quic(connection.configured).is_some();
-        let mut turn = Self {
+        let mut reply_overlay = Overlay::take();
+        if offers_http3 {
+            reply::offer_http3(head, &mut reply_overlay);
+        }
+        let entry = Entry::of_request(connection, head, started, generation, &identified);
+        // Made last and as a whole: what is changed once it is made is made elsewhere, and moved.
+        Self {
             connection,
             head,
-            entry: Entry::begin(connection, Some(head), started),
             overlay: Overlay::take(),
-            known_as,
-            reply_overlay: Overlay::take(),
+            known_as: identified.known_as,
+            reply_overlay,
             source,
             sink,
             chain: 0,
             decisions: Decisions::default(),
             decided: false,
             upgrade: None,
-            grpc: Form::of(head),
+            grpc,
             web: None,
             pinned: Some(pinned),
-        };
-        (turn.entry.generation, turn.entry.request_id, turn.entry.client) = (generation, id, client);
-        if !head.accepts_trailers() && turn.grpc != Some(Form::Native) {
-            turn.sink.drop_trailers();
+            entry,
         }
-        if offers_http3 {
-            reply::offer_http3(head, &mut turn.reply_overlay);
-        }
-        turn
     }
 
     /// What the route itself says: limits and what it allows.
@@ -159,7 +161,7 @@ impl<'r> Turn<'r> {
         found: &Found,
     ) -> Result<(), (Outcome, &'static str)> {
         let row = &found.row;
-        self.entry.route_id = row.id;
+        self.entry.record.route_id = row.id;
         self.chain = row.chain;
         if self.head.has_encoded_slash() && !row.has(flag::ENCODED_SLASH) {
             return Err((Outcome::ForbiddenPath, "path-encoded-separator"));
@@ -186,7 +188,7 @@ impl<'r> Turn<'r> {
         }
     }
 
-    /// Runs the request's half of the chain.
+    /// Runs the request's half of the chain, and notes what it decided.
     #[inline]
     pub(crate) fn run_chain(
         &mut self,
@@ -194,10 +196,22 @@ impl<'r> Turn<'r> {
         found: &Found,
         policies: &Prepared,
         chain: &Chain,
-    ) -> Verdict {
+    ) -> Result<(), Refused> {
+        if chain.is_empty() {
+            self.decided = true;
+            return Ok(());
+        }
         let facts = self.facts(tables, found);
-        let mut memory = self.connection.worker.memory.borrow_mut();
-        run_request(policies, chain, &facts, &mut memory, &mut self.overlay, None)
+        let memory = &mut self.connection.worker.memory.borrow_mut();
+        let (overlay, decisions) = (&mut self.overlay, &mut self.decisions);
+        let verdict = run_request(policies, chain, &facts, memory, overlay, decisions, None);
+        self.decided = verdict.is_ok();
+        self.entry.record.shadow = self.decisions.shadow.bits();
+        if let Some(identity) = &self.decisions.identity {
+            self.entry.record.application_id = identity.application_id;
+            self.entry.record.credential_id = identity.credential_id;
+        }
+        verdict
     }
 
     /// What policies may see of it.
@@ -206,23 +220,8 @@ impl<'r> Turn<'r> {
         'r: 'f,
     {
         let Now { mono_ns, unix_ms } = self.entry.started();
-        let (head, client, route_id) = (self.head, self.entry.client, found.row.id);
+        let (head, client, route_id) = (self.head, self.entry.record.client, found.row.id);
         Facts { head, tables, client, route_id, mono_ns, unix_ms, assumed: None }
-    }
-
-    /// Notes what the chain decided.
-    pub(crate) fn passed(&mut self, passed: &Passed) {
-        self.decided = true;
-        self.note(&passed.decisions);
-    }
-
-    fn note(&mut self, decisions: &Decisions) {
-        self.decisions = *decisions;
-        self.entry.shadow = decisions.shadow.bits();
-        if let Some(identity) = decisions.identity {
-            self.entry.application_id = identity.application_id;
-            self.entry.credential_id = identity.credential_id;
-        }
     }
 
     /// Why it is not looked at any further: there is no memory for it, or it came on a connection that is not its host's
@@ -286,11 +285,11 @@ impl<'r> Turn<'r> {
         detail: Option<&str>,
         field: Option<Field<'_>>,
     ) -> Next {
-        self.entry.outcome = outcome;
+        self.entry.record.outcome = outcome;
         // A failed exchange has let go of its generation and made the reply's edits: the node's names are of the moment.
         let (pinned, edited) = (self.pinned.clone(), self.pinned.is_none());
         let Some(pinned) = pinned.or_else(|| self.connection.worker.pinned()) else { return Next::Close };
-        let next_hop = (self.entry.attempts > 0).then(|| self.upstream_name(&pinned)).flatten();
+        let next_hop = (self.entry.record.attempts > 0).then(|| self.upstream_name(&pinned)).flatten();
         let head = self.head;
         let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
         let problem = Problem {
@@ -318,7 +317,7 @@ impl<'r> Turn<'r> {
     }
 
     fn upstream_name<'p>(&self, pinned: &'p Pinned) -> Option<&'p str> {
-        let id = self.entry.upstream_id;
+        let id = self.entry.record.upstream_id;
         pinned
             .generation
             .upstreams
@@ -334,17 +333,16 @@ impl<'r> Turn<'r> {
     }
 
     async fn refuse_by_policy_now(&mut self, refused: &Refused, chain: &Chain) -> Next {
-        self.entry.outcome = refused.outcome;
-        self.entry.stage = refused.stage.number();
-        self.entry.limit_id = refused.limit_id;
-        self.note(&refused.decisions);
+        self.entry.record.outcome = refused.outcome;
+        self.entry.record.stage = refused.stage.number();
+        self.entry.record.limit_id = refused.limit_id;
         let Some(pinned) = self.pinned.clone() else { return Next::Close };
         let policies = &pinned.generation.policies;
         let known_as = String::from_utf8_lossy(self.known_as.as_bytes()).into_owned();
         let mut body = Vec::with_capacity(512);
-        refused.write_problem(policies, chain, self.head.path(), &known_as, &mut body);
+        refused.write_problem(policies, chain, &self.decisions, self.head.path(), &known_as, &mut body);
         let mut fields = Vec::with_capacity(8);
-        refused.fields(policies, chain, &mut fields);
+        refused.fields(policies, chain, &self.decisions, &mut fields);
         let status = refused.outcome.row().status.unwrap_or(500);
         let mut answer = Answer { status, fields, body: Cow::Owned(body) };
         answer.add("Content-Type", ringway_policy::problem::CONTENT_TYPE.as_bytes());
@@ -405,7 +403,7 @@ impl<'r> Turn<'r> {
         if let Some(next) = self.refuse_spoilt().await {
             return next;
         }
-        self.entry.outcome = Outcome::Served;
+        self.entry.record.outcome = Outcome::Served;
         let mut location = Vec::with_capacity(128);
         let authority = authority.map_or(self.head.authority(), str::as_bytes);
         let path = path.map_or(self.head.path(), str::as_bytes);
@@ -446,7 +444,7 @@ impl<'r> Turn<'r> {
     }
 
     /// The request line and host that the upstream gets.
-    pub(crate) fn rewrite(&mut self, rewrite: &Rewrite, found: &Found, query: Query) -> Rewritten {
+    pub(crate) fn rewrite(&mut self, rewrite: &Rewrite, found: &Found) -> Rewritten {
         let path = match (&rewrite.path, &rewrite.prefix) {
             (Some(path), _) => Some(path.clone().into_bytes()),
             (None, Some(prefix)) => {
@@ -463,7 +461,7 @@ impl<'r> Turn<'r> {
             }
             (None, None) => None,
         };
-        Rewritten { path, query, host: rewrite.host.clone() }
+        Rewritten { path, query: std::mem::take(&mut self.decisions.query), host: rewrite.host.clone() }
     }
 
     /// Forwards the request and relays the reply.
@@ -488,15 +486,13 @@ impl<'r> Turn<'r> {
         // The reply's half of the chain needs nothing of the reply: its edits are made now, and the generation is let go of.
         // A request that waits for hours (an upload, a long poll) would keep it alive, and eight of them a reload from happening.
         self.edit_reply();
-        let Some(pinned) = self.pinned.take() else { return Next::Close };
-        let write_stall_ns_max = u64::from(pinned.generation.settings.write_stall_ms_max) * 1_000_000;
-        drop(pinned);
+        self.pinned = None;
         if self.upgrade.is_some() && self.sink.is_message() && self.key_tunnel().is_err() {
             return self.refuse(Outcome::Internal).await;
         }
         // Policy has accepted: the caller may send its body.
         if self.is_waited_for() && Box::pin(self.sink.go_on()).await.is_err() {
-            self.entry.outcome = Outcome::ClientClosed;
+            self.entry.record.outcome = Outcome::ClientClosed;
             return Next::Abort;
         }
         let mut timeouts = upstream.prepared.timeouts.under(timeout);
@@ -512,7 +508,7 @@ impl<'r> Turn<'r> {
             overlay: &self.overlay,
             reply_overlay: &mut self.reply_overlay,
             line,
-            write_stall_ns_max,
+            write_stall_ns_max: self.sink.stall_ns_max(),
             framing: framing_up(self.head, self.web),
             deadline_ns,
             web: self.web,
@@ -534,7 +530,10 @@ impl<'r> Turn<'r> {
             }
         };
         let ended = ended.unwrap_or_else(|| self.deadline_came());
-        self.finish(ended).await
+        match ended.reply {
+            Reply::Whole | Reply::Last => self.finished(ended),
+            Reply::None | Reply::Cut => Box::pin(self.finish(ended)).await,
+        }
     }
 
     /// Whether the caller sends its content only once it is told to go on.
@@ -633,19 +632,19 @@ impl<'r> Turn<'r> {
         if ended.reply == Reply::Cut && self.grpc == Some(Form::Native) {
             ended = Box::pin(self.end_cut(ended)).await;
         }
-        self.entry.outcome = ended.outcome;
-        if ended.reply == Reply::None {
-            return if reply::can_be_told(ended.outcome) {
-                let detail = Some(self.entry.detail).filter(|detail| !detail.is_empty());
-                self.refuse_as(ended.outcome, detail).await
-            } else {
-                self.account();
-                Next::Abort
-            };
+        if ended.reply == Reply::None && reply::can_be_told(ended.outcome) {
+            let detail = Some(self.entry.detail).filter(|detail| !detail.is_empty());
+            return self.refuse_as(ended.outcome, detail).await;
         }
+        self.finished(ended)
+    }
+
+    /// The caller has all that it gets.
+    fn finished(&mut self, ended: Ended) -> Next {
+        self.entry.record.outcome = ended.outcome;
         self.account();
         match ended.reply {
-            Reply::Cut => Next::Abort,
+            Reply::None | Reply::Cut => Next::Abort,
             _ if self.sink.is_message() => self.next(),
             Reply::Whole if self.source.is_done() => self.next(),
             _ => Next::Close,
@@ -661,7 +660,7 @@ impl<'r> Turn<'r> {
         let alone = self.sink.is_message();
         if alone && let Err(end @ SourceEnd::Malformed(_)) = self.source.skip_ready() {
             // Its stream is reset, which is all that the caller hears (RFC 9113 §8.1.1, RFC 9114 §4.1.2).
-            self.entry.outcome = exchange::outcome_of(end, &mut self.entry);
+            self.entry.record.outcome = exchange::outcome_of(end, &mut self.entry);
         }
         let close = !alone
             && (close
@@ -698,10 +697,10 @@ impl<'r> Turn<'r> {
         self.account();
         match end {
             SinkEnd::Closed if self.source.is_malformed() => {}
-            SinkEnd::Closed => self.entry.outcome = Outcome::ClientClosed,
-            SinkEnd::Stalled => self.entry.outcome = Outcome::ClientStalled,
-            SinkEnd::TooLarge if self.entry.outcome == Outcome::Served => {
-                self.entry.outcome = Outcome::UpstreamHeadTooLarge;
+            SinkEnd::Closed => self.entry.record.outcome = Outcome::ClientClosed,
+            SinkEnd::Stalled => self.entry.record.outcome = Outcome::ClientStalled,
+            SinkEnd::TooLarge if self.entry.record.outcome == Outcome::Served => {
+                self.entry.record.outcome = Outcome::UpstreamHeadTooLarge;
                 self.entry.detail = reply::OVER_THE_CALLERS_LIMIT;
             }
             SinkEnd::TooLarge => {}
@@ -719,8 +718,8 @@ impl<'r> Turn<'r> {
 
     fn account(&mut self) {
         if !self.entry.tunnel {
-            self.entry.body_in_bytes = self.source.body_bytes;
-            self.entry.body_out_bytes = self.sink.body_bytes;
+            self.entry.record.body_in_bytes = self.source.body_bytes;
+            self.entry.record.body_out_bytes = self.sink.body_bytes;
         }
         let waited_ns = self.source.waited_ns() + self.sink.waited_ns();
         self.entry.waited_ns += waited_ns.saturating_sub(self.entry.overlapped_ns);

@@ -28,17 +28,9 @@ use crate::prepare::{Act, Chain, Prepared, Step};
 use crate::stage::{Stage, StageSet};
 use crate::trace::Trace;
 
-/// What a chain decides on a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on, with the overlay's edits.
-    Continue(Passed),
-    /// It is answered by us.
-    Refuse(Refused),
-}
-
-/// What is known of a request after its chain, passed or not: for its record and for its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What is known of a request after its chain, passed or not: for its record, for what is forwarded and for its reply. It is written
+/// where it stays: most requests have little of it, and all of them would pay for moving its room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decisions {
     /// Who calls, where that was proved (in shadow mode too: knowing is not acting).
     pub identity: Option<Identity>,
@@ -46,13 +38,6 @@ pub struct Decisions {
     pub shadow: StageSet,
     /// The enforced limits that decided.
     pub counts: Counts,
-}
-
-/// A request that goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Passed {
-    /// What was decided on the way.
-    pub decisions: Decisions,
     /// The query that is forwarded.
     pub query: Query,
 }
@@ -72,8 +57,6 @@ pub enum Query {
 /// A request that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// What was decided on the way.
-    pub decisions: Decisions,
     /// How it ends.
     pub outcome: Outcome,
     /// Which stage refused.
@@ -110,16 +93,20 @@ impl Did {
     }
 }
 
-/// Runs the request's half of a chain. Edits are added to `overlay`; a refused request's overlay is of no use.
+/// Runs the request's half of a chain. Edits are added to `overlay`, and what is decided to `decisions`.
+///
+/// # Errors
+/// The request is to be answered by us; its overlay is of no use then.
 pub fn run_request(
     prepared: &Prepared,
     chain: &Chain,
     facts: &Facts<'_>,
     memory: &mut Memory,
     overlay: &mut Overlay,
+    decisions: &mut Decisions,
     mut trace: Option<&mut Trace>,
-) -> Verdict {
-    let mut run = Run { passed: Passed::default(), taken: Taken::default() };
+) -> Result<(), Refused> {
+    let mut run = Run { decisions, taken: Taken::default() };
     for (place, step) in chain.steps.iter().enumerate() {
         if step.mode == Mode::Off {
             if let Some(trace) = trace.as_deref_mut() {
@@ -133,24 +120,23 @@ pub fn run_request(
         }
         let Some(outcome) = did.refusal() else { continue };
         if step.mode == Mode::Shadow {
-            run.passed.decisions.shadow.insert(step.stage());
+            run.decisions.shadow.insert(step.stage());
             continue;
         }
         run.taken.give_back(prepared, facts.mono_ns, &mut memory.limits);
         let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
-        let (decisions, stage) = (run.passed.decisions, step.stage());
-        return Verdict::Refuse(Refused { decisions, outcome, stage, limit_id, step: place });
+        return Err(Refused { outcome, stage: step.stage(), limit_id, step: place });
     }
-    Verdict::Continue(run.passed)
+    Ok(())
 }
 
 /// A run in progress.
-struct Run {
-    passed: Passed,
+struct Run<'d> {
+    decisions: &'d mut Decisions,
     taken: Taken,
 }
 
-impl Run {
+impl Run<'_> {
     #[inline]
     fn step(
         &mut self,
@@ -166,11 +152,11 @@ impl Run {
                 match api_key::authenticate(authenticators, prepared.under(), facts, &mut memory.keys) {
                     Err(unproved) => Did::NotProved(unproved),
                     Ok(identity) => {
-                        self.passed.decisions.identity = Some(identity);
+                        self.decisions.identity = Some(identity);
                         if !identity.is_among(applications) {
                             return Did::NotAllowed(identity);
                         }
-                        match hides.apply(facts.head, overlay, &mut self.passed.query) {
+                        match hides.apply(facts.head, overlay, &mut self.decisions.query) {
                             Ok(()) => Did::Proved(identity),
                             Err(bad) => Did::CouldNotEdit(bad),
                         }
@@ -196,7 +182,7 @@ impl Run {
     ) -> Did {
         // INVARIANT: a prepared step names a limit that exists.
         let Some(limit) = prepared.limit(index) else { return Did::CountedNothing };
-        match limit.take(facts, self.passed.decisions.identity.as_ref(), limits) {
+        match limit.take(facts, self.decisions.identity.as_ref(), limits) {
             Decided::Skipped => Did::CountedNothing,
             Decided::KeyMissing => Did::MissedItsKey,
             Decided::Counted(counted) => {
@@ -204,7 +190,7 @@ impl Run {
                     self.taken.push(index, counted.cell);
                 }
                 if mode == Mode::Enforce {
-                    self.passed.decisions.counts.push(Count { limit: index, debt: counted.debt });
+                    self.decisions.counts.push(Count { limit: index, debt: counted.debt });
                 }
                 Did::Counted(counted)
             }

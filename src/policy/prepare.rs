@@ -41,6 +41,15 @@ pub struct Chain {
     pub(crate) edits_replies: bool,
 }
 
+impl Chain {
+    /// Whether it has no steps: it decides nothing.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
 /// One policy of a chain.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {

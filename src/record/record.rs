@@ -226,7 +226,10 @@ impl<'a> Record<'a> {
         let texts = self.bounded_texts();
         let (fixed, mut rest) = into.split_first_chunk_mut::<FIXED_BYTES>()?;
         let mut bytes = FIXED_BYTES;
-        for text in texts {
+        for text in &texts {
+            if text.bytes.is_empty() {
+                continue;
+            }
             let (place, after) = rest.split_at_mut_checked(text.bytes.len())?;
             place.copy_from_slice(text.bytes);
             bytes += text.bytes.len();
@@ -362,6 +365,7 @@ impl<'a> Record<'a> {
 
 impl Default for Record<'_> {
     /// Nothing known yet: outcome [`Outcome::Internal`], so that a record which nobody finished says so.
+    #[inline]
     fn default() -> Self {
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Self {

@@ -142,7 +142,7 @@ async fn live<F: Future<Output = T>, T>(
     main: impl FnOnce() -> F,
 ) -> io::Result<T> {
     let worker = Rc::new(Worker {
-        tasks: Tasks::default(),
+        tasks: Tasks::new(),
         completions,
         timers: Timers::new()?,
         turns: Turns::new()?,

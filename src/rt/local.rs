@@ -36,6 +36,12 @@ pub(crate) fn worker() -> Option<Rc<Worker>> {
     WORKER.try_with(|worker| worker.borrow().clone()).ok().flatten()
 }
 
+/// What `look` makes of the worker of this thread; it must neither end it nor make another.
+#[inline]
+pub(crate) fn with_worker<R>(look: impl FnOnce(&Worker) -> R) -> Option<R> {
+    WORKER.try_with(|worker| worker.borrow().as_deref().map(look)).ok().flatten()
+}
+
 /// Makes `worker` the one of this thread, or none.
 pub(crate) fn set_worker(worker: Option<Rc<Worker>>) {
     let before = WORKER.replace(worker);

@@ -80,16 +80,8 @@ impl Outgoing {
             self.stage.set(Stage::Tried);
             return;
         }
-        let Some(worker) = local::worker() else { return self.attempt() };
-        let waiting = {
-            let mut waiting = worker.outbox.waiting.borrow_mut();
-            waiting.push(Rc::clone(self));
-            waiting.len()
-        };
-        if waiting >= WAITING_MAX {
-            worker.outbox.send_all();
-        } else {
-            worker.outbox.fall_due();
+        if local::with_worker(|worker| worker.outbox.add(Rc::clone(self))).is_none() {
+            self.attempt();
         }
     }
 
@@ -142,6 +134,19 @@ impl Outgoing {
 }
 
 impl Outbox {
+    fn add(&self, outgoing: Rc<Outgoing>) {
+        let waiting = {
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push(outgoing);
+            waiting.len()
+        };
+        if waiting >= WAITING_MAX {
+            self.send_all();
+        } else {
+            self.fall_due();
+        }
+    }
+
     /// Has the keeper run behind the tasks that are ready.
     fn fall_due(&self) {
         if !self.due.replace(true)

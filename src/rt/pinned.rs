@@ -9,14 +9,14 @@ use std::cell::Cell;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, IntoRawFd};
-use std::rc::Rc;
 
 use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, CancelHandle, CancelableAsyncReadRent, Canceller};
 use monoio::net::TcpStream;
 
-use crate::local::{self, Worker};
+use crate::local;
 use crate::sys;
+use crate::task::{pin_one, unpin_one};
 use crate::watched::Watched;
 
 /// A second monoio handle on a stream's descriptor, kept from one pinned read to the next. monoio's `read` wants a handle
@@ -56,15 +56,15 @@ pub(crate) async fn read(
     mut buffer: Vec<u8>,
     call_off: Option<&CallOff>,
 ) -> (io::Result<usize>, Vec<u8>) {
-    let (true, Some(worker)) = (local::on_ring(), local::worker()) else {
+    if !local::on_ring() || local::with_worker(|_| ()).is_none() {
         return (read_when_ready(watched, &mut buffer).await, buffer);
-    };
+    }
     let mut handle = match alias.take().map_or_else(|| second_handle(watched), Ok) {
         Ok(handle) => handle,
         Err(error) => return (Err(error), buffer),
     };
-    worker.tasks.pin_one();
-    let spare = Spare { vec: buffer, worker: Some(worker) };
+    pin_one();
+    let spare = Spare(buffer);
     // INVARIANT: if this future is given up, `handle` is leaked (it never closes) and the stream leaves its close to the
     // driver, behind the entry of this read.
     let guard = OrphanOnDrop(watched);
@@ -74,7 +74,7 @@ pub(crate) async fn read(
     };
     let _ended = ManuallyDrop::new(guard);
     alias.set(Some(handle));
-    let mut buffer = std::mem::take(&mut spare.vec);
+    let mut buffer = std::mem::take(&mut spare.0);
     drop(spare);
     match result {
         // The kernel waits on a non-blocking socket here (O_NONBLOCK concerns `read`, not `recv`); this is for one that
@@ -123,16 +123,11 @@ impl Drop for OrphanOnDrop<'_> {
 
 /// The spare capacity of a vector, as the kernel's buffer. Lives in the driver until the read has ended, and tells the
 /// worker so.
-struct Spare {
-    vec: Vec<u8>,
-    worker: Option<Rc<Worker>>,
-}
+struct Spare(Vec<u8>);
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            worker.tasks.unpin_one();
-        }
+        unpin_one();
     }
 }
 
@@ -140,16 +135,16 @@ impl Drop for Spare {
 // while the driver holds this value.
 unsafe impl IoBufMut for Spare {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.vec.spare_capacity_mut().as_mut_ptr().cast()
+        self.0.spare_capacity_mut().as_mut_ptr().cast()
     }
 
     fn bytes_total(&mut self) -> usize {
-        self.vec.spare_capacity_mut().len()
+        self.0.spare_capacity_mut().len()
     }
 
     unsafe fn set_init(&mut self, pos: usize) {
-        let length = self.vec.len() + pos;
+        let length = self.0.len() + pos;
         // SAFETY: the caller promises that the kernel wrote `pos` bytes from `write_ptr`, within `bytes_total`.
-        unsafe { self.vec.set_len(length) };
+        unsafe { self.0.set_len(length) };
     }
 }

@@ -90,20 +90,45 @@ pub fn tasks_panicked() -> u64 {
     TASKS_PANICKED.value()
 }
 
+thread_local! {
+    /// Pinned reads of this thread's worker whose buffer the kernel may still own.
+    static PINNED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A pinned read begins.
+#[inline]
+pub(crate) fn pin_one() {
+    PINNED.set(PINNED.get() + 1);
+}
+
+/// A pinned read has ended, and let go of its buffer.
+#[inline]
+pub(crate) fn unpin_one() {
+    let left = PINNED.get().saturating_sub(1);
+    PINNED.set(left);
+    if left == 0 {
+        local::with_worker(|worker| worker.tasks.tell_drained());
+    }
+}
+
 /// The live tasks of one worker, so that they can be ended inside the runtime.
 #[derive(Default)]
 pub(crate) struct Tasks {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     live: Cell<usize>,
-    /// Pinned reads whose buffer the kernel may still own.
-    pinned: Cell<usize>,
     /// Each task ends at its next poll.
     closing: Cell<bool>,
     drained: RefCell<Option<Waker>>,
 }
 
 impl Tasks {
+    /// Of a worker that begins: what one before it on this thread has leaked is not waited for.
+    pub(crate) fn new() -> Self {
+        PINNED.set(0);
+        Self::default()
+    }
+
     fn add(&self, waker: Waker) -> usize {
         let mut wakers = self.wakers.borrow_mut();
         let key = self.free.borrow_mut().pop().unwrap_or(wakers.len());
@@ -124,17 +149,8 @@ impl Tasks {
         self.tell_drained();
     }
 
-    pub(crate) fn pin_one(&self) {
-        self.pinned.set(self.pinned.get() + 1);
-    }
-
-    pub(crate) fn unpin_one(&self) {
-        self.pinned.set(self.pinned.get().saturating_sub(1));
-        self.tell_drained();
-    }
-
     fn tell_drained(&self) {
-        if self.closing.get() && self.live.get() == 0 && self.pinned.get() == 0 {
+        if self.closing.get() && self.live.get() == 0 && PINNED.get() == 0 {
             let drained = self.drained.borrow_mut().take();
             if let Some(drained) = drained {
                 drained.wake();
@@ -149,7 +165,7 @@ impl Tasks {
         wakers.iter().for_each(Waker::wake_by_ref);
         drop(wakers);
         poll_fn(|cx| {
-            if self.live.get() == 0 && self.pinned.get() == 0 {
+            if self.live.get() == 0 && PINNED.get() == 0 {
                 return Poll::Ready(());
             }
             *self.drained.borrow_mut() = Some(cx.waker().clone());

@@ -352,7 +352,9 @@ impl FieldSet {
     /// Adds one.
     #[inline]
     pub fn insert(&mut self, id: FieldId) {
-        *self = self.with(id);
+        if let Some(word) = self.0.get_mut(id as usize / 64) {
+            *word |= 1 << (id as u8 % 64);
+        }
     }
 
     /// Adds all of another set.

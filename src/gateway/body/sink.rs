@@ -67,7 +67,7 @@ enum To<'s> {
 
 /// A stream of HTTP/2 or HTTP/3.
 struct MessageWriter {
-    sender: Sender,
+    sender: Box<Sender>,
     /// The final head went out.
     begun: bool,
     /// So did the end.
@@ -127,12 +127,12 @@ impl<'s> Sink<'s> {
     }
 
     /// The same for a stream of HTTP/2 or HTTP/3.
-    pub(crate) fn message(sender: Sender, stall_ns_max: u64, rate_min: u32) -> Self {
+    pub(crate) fn message(sender: Box<Sender>, stall_ns_max: u64, rate_min: u32) -> Self {
         Self::new(To::Message(MessageWriter { sender, begun: false, ended: false }), stall_ns_max, rate_min)
     }
 
     /// The same for content whose head, a request's, was sent when the stream was opened.
-    pub(crate) fn begun(sender: Sender, coding: Coding, stall_ns_max: u64) -> Self {
+    pub(crate) fn begun(sender: Box<Sender>, coding: Coding, stall_ns_max: u64) -> Self {
         let ended = coding == Coding::None;
         Self {
             coding,
@@ -204,7 +204,7 @@ impl<'s> Sink<'s> {
     pub(crate) fn sender(&mut self) -> Option<&mut Sender> {
         match &mut self.to {
             To::Http1(_) => None,
-            To::Message(writer) => Some(&mut writer.sender),
+            To::Message(writer) => Some(writer.sender.as_mut()),
         }
     }
 
@@ -330,6 +330,11 @@ impl<'s> Sink<'s> {
             To::Http1(writer) => self.written_bytes == 0 && writer.is_empty(),
             To::Message(writer) => !writer.begun,
         }
+    }
+
+    /// How long its peer may take no bytes.
+    pub(crate) fn stall_ns_max(&self) -> u64 {
+        self.stall_ns_max
     }
 
     /// Nanoseconds that the peer kept us waiting.
@@ -465,13 +470,19 @@ impl<'s> Sink<'s> {
                 if self.coding == Coding::Chunked {
                     writer.last_chunk(trailers);
                 }
-                self.flush_last().await
+                if self.leave() { Ok(()) } else { self.flush().await }
             }
             To::Message(writer) => {
                 writer.finish(trailers)?;
                 self.flush().await
             }
         }
+    }
+
+    /// Ends a body that has all of its bytes, if nobody is to be waited for. `false`: [`Self::end`] is due.
+    #[inline]
+    pub(crate) fn end_now(&mut self) -> bool {
+        self.web.is_none() && self.coding != Coding::Chunked && (self.leave() || self.flush_now())
     }
 
     /// Writes what is gathered on an HTTP/1 connection if all of it goes at once. `false`: [`Self::flush`] is due.
@@ -501,17 +512,12 @@ impl<'s> Sink<'s> {
         self.write(&[], Follows::Nothing).await
     }
 
-    /// Writes what is gathered, a request's at the end of the turn, among those of other connections.
+    /// Leaves what is gathered of a request to be written at the end of the turn, among those of other connections. `false`: it goes
+    /// otherwise.
     #[inline]
-    async fn flush_last(&mut self) -> Result<(), SinkEnd> {
-        if let To::Http1(writer) = &mut self.to
-            && self.last == Last::AtTurnsEnd
-            && self.written_bytes == 0
-            && writer.leave()
-        {
-            return Ok(());
-        }
-        self.flush().await
+    fn leave(&mut self) -> bool {
+        let To::Http1(writer) = &mut self.to else { return false };
+        self.last == Last::AtTurnsEnd && self.written_bytes == 0 && writer.leave()
     }
 
     /// Whether the last bytes of a request, whose reply is here, have gone: all of them.

@@ -125,7 +125,7 @@ impl<'s> Source<'s> {
     }
 
     /// A source of what a stream of HTTP/2 or HTTP/3 brings.
-    pub(crate) fn message(receiver: Receiver, framing: Framing, limits: SourceLimits) -> Self {
+    pub(crate) fn message(receiver: Box<Receiver>, framing: Framing, limits: SourceLimits) -> Self {
         Self::new(From::Message(MessageBody::new(receiver, framing)), limits)
     }
 
@@ -420,7 +420,7 @@ impl<'s> Source<'s> {
     }
 
     /// What a tunnel reads from: a stream of HTTP/2 or HTTP/3 whose head had no content of its own. The source has then ended.
-    pub(crate) fn take_receiver(&mut self) -> Option<Receiver> {
+    pub(crate) fn take_receiver(&mut self) -> Option<Box<Receiver>> {
         match &mut self.from {
             From::Http1(_) => None,
             From::Message(body) => body.take_receiver(),

@@ -362,8 +362,8 @@ impl Ending {
 
 /// Says no where somebody can still hear it, and files the record.
 async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
-    let mut entry = Entry::begin(on.connection, None, started);
-    entry.outcome = match ending {
+    let mut entry = Entry::begin(on.connection, started);
+    entry.record.outcome = match ending {
         Ending::Malformed(reject) => malformed::request(reject),
         Ending::TooSlow => Outcome::HeadTimeout,
         Ending::Closed => Outcome::ClientClosed,
@@ -374,7 +374,7 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
             return Next::Close;
         }
     };
-    if entry.outcome.row().status.is_none() {
+    if entry.record.outcome.row().status.is_none() {
         // In order: a reset could take back the reply to a request before this one.
         return Next::Close;
     }
@@ -388,8 +388,8 @@ async fn refuse(on: On<'_>, started: Now, ending: Ending) -> Next {
 
 /// Files the record of a first line that is of no protocol spoken here: it is not answered, because nobody would understand it.
 pub(super) fn note_foreign(connection: &Connection) {
-    let mut entry = Entry::begin(connection, None, ringway_rt::now());
-    entry.outcome = malformed::request(Reject::RequestLine);
+    let mut entry = Entry::begin(connection, ringway_rt::now());
+    entry.record.outcome = malformed::request(Reject::RequestLine);
     entry.detail = Reject::RequestLine.name();
 }
 

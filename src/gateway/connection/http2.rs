@@ -7,7 +7,7 @@ use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_rt::Now;
 use ringway_transport::http2::{Accepting, Arrived, Control, Ending, Incoming, Patience};
-use ringway_transport::{Receiver, Sender, Stream};
+use ringway_transport::{Sender, Stream};
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::http2::Prelude;
 use ringway_wire::reject::Reject;
@@ -86,7 +86,7 @@ async fn answer(connection: Rc<Connection>, incoming: Incoming, _held: Rc<Held>)
     let started = ringway_rt::now();
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     let Incoming { head, receiver, sender } = incoming;
-    let channel = Channel::Message(Receiver::from(receiver), Sender::Http2(sender));
+    let channel = Channel::message(receiver, Sender::Http2(sender));
     match head {
         // What follows is the connection's matter; a reply that was not whole has reset its stream.
         Ok(mut head) => drop(request::serve(&connection, &mut head, channel, started).await),
@@ -96,20 +96,20 @@ async fn answer(connection: Rc<Connection>, incoming: Incoming, _held: Rc<Held>)
 
 /// Says no to what is no request, and files the record.
 async fn refuse(connection: &Connection, channel: Channel<'_>, reject: Reject, started: Now) {
-    let mut entry = Entry::begin(connection, None, started);
-    entry.protocol = ringway_record::Protocol::Http2;
-    entry.outcome = malformed::request(reject);
+    let mut entry = Entry::begin(connection, started);
+    entry.record.protocol = ringway_record::Protocol::Http2;
+    entry.record.outcome = malformed::request(reject);
     reply::refuse_unparsed(connection, channel, &mut entry, Some(reject.name())).await;
 }
 
 /// Files the record of what is no request, and was told so.
 fn note(connection: &Connection, reject: Reject) {
-    let mut entry = Entry::begin(connection, None, ringway_rt::now());
-    entry.protocol = ringway_record::Protocol::Http2;
-    entry.outcome = malformed::request(reject);
+    let mut entry = Entry::begin(connection, ringway_rt::now());
+    entry.record.protocol = ringway_record::Protocol::Http2;
+    entry.record.outcome = malformed::request(reject);
     entry.detail = reject.name();
-    if entry.outcome == Outcome::HeadTooLarge {
-        entry.status = reject.status();
+    if entry.record.outcome == Outcome::HeadTooLarge {
+        entry.record.status = reject.status();
     }
 }
 

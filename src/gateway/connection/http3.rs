@@ -6,7 +6,7 @@ use ringway_record::metrics::Metric;
 use ringway_record::{Outcome, Protocol};
 use ringway_rt::Now;
 use ringway_transport::http3::{Accepting, Arrived, Control, Ending, Incoming, NoHead, Patience};
-use ringway_transport::{MessageEnd, QuicConnection, Receiver, Sender};
+use ringway_transport::{MessageEnd, QuicConnection, Sender};
 use ringway_wire::reject::Reject;
 
 use super::{Channel, Connection, Held};
@@ -71,7 +71,7 @@ async fn answer(connection: Rc<Connection>, arrived: Arrived, _held: Rc<Held>) {
     let _open = connection.worker.gauge(Metric::StreamsOpen);
     match arrived.head().await {
         Ok(Incoming { mut head, receiver, sender }) => {
-            let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
+            let channel = Channel::message(receiver, Sender::Http3(sender));
             // What follows is the connection's matter; a reply that was not whole has reset its stream.
             drop(Box::pin(request::serve(&connection, &mut head, channel, started)).await);
         }
@@ -81,9 +81,9 @@ async fn answer(connection: Rc<Connection>, arrived: Arrived, _held: Rc<Held>) {
 
 /// Files the record of what is no request, after saying no where that can be said.
 async fn refuse(connection: &Connection, none: NoHead, started: Now) {
-    let mut entry = Entry::begin(connection, None, started);
-    entry.protocol = Protocol::Http3;
-    entry.outcome = match &none {
+    let mut entry = Entry::begin(connection, started);
+    entry.record.protocol = Protocol::Http3;
+    entry.record.outcome = match &none {
         NoHead::Refused(reject, _) | NoHead::Malformed(reject) => malformed::request(*reject),
         NoHead::Late => Outcome::HeadTimeout,
         NoHead::Ended(MessageEnd::Closed) => Outcome::ClientClosed,
@@ -92,7 +92,7 @@ async fn refuse(connection: &Connection, none: NoHead, started: Now) {
     match none {
         NoHead::Refused(reject, halves) => {
             let (receiver, sender) = *halves;
-            let channel = Channel::Message(Receiver::from(receiver), Sender::Http3(sender));
+            let channel = Channel::message(receiver, Sender::Http3(sender));
             reply::refuse_unparsed(connection, channel, &mut entry, Some(reject.name())).await;
         }
         // Its stream was reset, which is all that the caller hears (RFC 9114 §4.1.2).

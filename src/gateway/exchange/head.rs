@@ -75,29 +75,26 @@ pub(super) enum Repeat {
 pub(super) struct Head {
     pub(super) reply: ResponseHead,
     /// The content, where it has a stream of its own.
-    pub(super) receiver: Option<Receiver>,
+    pub(super) receiver: Option<Box<Receiver>>,
 }
 
-/// Waits for the final head; interim ones are relayed to those who know them.
-pub(super) async fn read(job: &Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> Result<Head, Came> {
+/// Begins to wait for a head, for which interim ones are relayed to those who know them.
+fn begin(job: &Job<'_>, sink: &mut Sink<'_>, wait: &Wait<'_>) -> Interims {
     if wait.beside.is_none() {
         wait.arm(wait.until_ns);
         sink.watch(wait.sent_ns, None);
     }
-    let interims = Interims::new(job.head.version(), WantsContinue::No);
-    match wait.from {
-        From::Http1(stream) => read_text(job, sink, wait, stream, interims).await,
-        From::Http2 { reply, due_ns } => Box::pin(read_stream(sink, reply, due_ns, interims)).await,
-    }
+    Interims::new(job.head.version(), WantsContinue::No)
 }
 
-async fn read_text(
+/// Waits for the final head on a connection.
+pub(super) async fn read_text(
     job: &Job<'_>,
     sink: &mut Sink<'_>,
     wait: &Wait<'_>,
     stream: &Stream,
-    mut interims: Interims,
 ) -> Result<Head, Came> {
+    let mut interims = begin(job, sink, wait);
     let facts = RequestFacts { method: job.head.method(), upgrade_asked: job.extra.upgrade.is_some() };
     let mut buffer = Buffer::take(Class::K16);
     let mut answered = false;
@@ -122,7 +119,7 @@ async fn read_text(
         let repeat = if silent { Repeat::Idempotent } else { Repeat::Never };
         // A caller that leaves, or takes its stream back, ends the wait: nobody needs the reply any more.
         let read = if wait.beside.is_none() && job.deadline_ns.is_none() {
-            sink.unless_closed(pin!(stream.read_soon(buffer.vec_mut()))).await
+            pin!(sink.unless_closed(pin!(stream.read_soon(buffer.vec_mut())))).await
         } else {
             sink.unless_closed(pin!(stream.read_when_there(buffer.vec_mut()))).await
         };
@@ -138,12 +135,15 @@ async fn read_text(
     }
 }
 
-async fn read_stream(
+/// The same on a stream of it.
+pub(super) async fn read_stream(
+    job: &Job<'_>,
     sink: &mut Sink<'_>,
+    wait: &Wait<'_>,
     reply: &RefCell<Reply>,
     due_ns: &Cell<u64>,
-    mut interims: Interims,
 ) -> Result<Head, Came> {
+    let mut interims = begin(job, sink, wait);
     let mut timer = Timer::new(due_ns.get());
     let mut answered = false;
     loop {
@@ -158,7 +158,9 @@ async fn read_stream(
         let next = pin!(next);
         let came = sink.unless_closed(next).await.map_err(|_| Came::before_reply(Outcome::ClientClosed))?;
         let (outcome, repeat) = match came {
-            Ok(ReplyHead::Final(reply, receiver)) => return Ok(Head { reply, receiver: Some(receiver) }),
+            Ok(ReplyHead::Final(reply, receiver)) => {
+                return Ok(Head { reply, receiver: Some(Box::new(receiver)) });
+            }
             Ok(ReplyHead::Interim(interim)) => {
                 answered = true;
                 admit(&mut interims, sink, &interim).await?;

@@ -1,5 +1,7 @@
 //! An upstream's reply on its way down: interim heads, the head under the chain's edits, the body anew.
 
+use std::pin::pin;
+
 use ringway_record::Outcome;
 use ringway_record::metrics::Metric;
 use ringway_transport::Stream;
@@ -52,9 +54,13 @@ pub(super) async fn relay_reply(
     job: &mut Job<'_>,
     entry: &mut Entry<'_>,
     sink: &mut Sink<'_>,
-    wait: Wait<'_>,
+    wait: &Wait<'_>,
 ) -> Came {
-    let (reply, receiver) = match head::read(job, sink, &wait).await {
+    let read = match wait.from {
+        From::Http1(stream) => pin!(head::read_text(job, sink, wait, stream)).await,
+        From::Http2 { reply, due_ns } => Box::pin(head::read_stream(job, sink, wait, reply, due_ns)).await,
+    };
+    let (reply, receiver) = match read {
         Ok(Head { reply, receiver }) => (reply, receiver),
         Err(came) => {
             entry.waited_since(wait.sent_ns);
@@ -67,7 +73,7 @@ pub(super) async fn relay_reply(
     let now_ns = ringway_rt::now().mono_ns;
     entry.upstream_head_ns = now_ns.saturating_sub(wait.sent_ns);
     entry.waited_ns += entry.upstream_head_ns;
-    entry.status = reply.status();
+    entry.record.status = reply.status();
     if let (true, From::Http1(stream)) = (reply.is_upgrade(), wait.from) {
         // Its state is not a part of what every request holds.
         return Box::pin(relay_tunnel(job, entry, sink, stream, reply)).await;
@@ -97,15 +103,11 @@ pub(super) async fn relay_reply(
         && reply.rest().len() as u64 == length
         && sink.gather_whole(reply.rest())
     {
-        let sent = sink.end(None).await.map_err(RelayEnd::Sink);
+        let sent = if sink.end_now() { Ok(()) } else { sink.end(None).await.map_err(RelayEnd::Sink) };
         return relayed(job, entry, sent, close, reply.persistent());
     }
-    let limits = SourceLimits {
-        body_bytes_max: u64::MAX,
-        idle_ns_max: job.timeouts.idle_ns_max,
-        rate_min: 0,
-        rate_grace_ns: 0,
-    };
+    let idle_ns_max = job.timeouts.idle_ns_max;
+    let limits = SourceLimits { body_bytes_max: u64::MAX, idle_ns_max, rate_min: 0, rate_grace_ns: 0 };
     let mut source = match (wait.from, receiver) {
         (_, Some(receiver)) => Source::message(receiver, reply.framing(), limits),
         (From::Http1(stream), None) => Source::http1(stream, reply.framing(), reply.rest(), limits),
@@ -166,7 +168,7 @@ fn write_head(
     let upgrade = reply.upgrade_demanded().filter(|_| version == Version::Http11);
     let extra = ResponseExtra { version, close, upgrade, date: Some(&date) };
     let bytes = sink.reply(reply, job.reply_overlay, framing, coding, &extra)?;
-    entry.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    entry.record.head_out_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Ok(())
 }
 
@@ -184,7 +186,7 @@ fn unwritten(entry: &mut Entry<'_>, end: SinkEnd) -> Came {
         return Came::cut(Outcome::ClientClosed);
     }
     // The caller may still take one of ours.
-    (entry.detail, entry.status, entry.tunnel) = (OVER_THE_CALLERS_LIMIT, 0, false);
+    (entry.detail, entry.record.status, entry.tunnel) = (OVER_THE_CALLERS_LIMIT, 0, false);
     Came::before_reply(Outcome::UpstreamHeadTooLarge)
 }
 
@@ -218,7 +220,7 @@ async fn relay_tunnel(
 ) -> Came {
     entry.tunnel = true;
     if sink.is_message() {
-        entry.status = 200;
+        entry.record.status = 200;
     }
     let version = job.head.version();
     let extra = ResponseExtra { version, close: false, upgrade: job.extra.upgrade, date: None };
@@ -236,16 +238,16 @@ async fn relay_tunnel(
     let joined_ns = ringway_rt::now().mono_ns;
     let tunnelled = match (sink.connection(), job.receiver.take()) {
         (Some(down), _) => tunnel::join(down, up, job.head.rest(), &first_down, idle_ns_max).await,
-        (None, Some(receiver)) => match sink.sender() {
-            Some(sender) => tunnel::join_stream(receiver, sender, up, &first_down, idle_ns_max).await,
+        (None, Some(mut receiver)) => match sink.sender() {
+            Some(sender) => tunnel::join_stream(&mut receiver, sender, up, &first_down, idle_ns_max).await,
             None => return Came::cut(Outcome::Internal),
         },
         (None, None) => return Came::cut(Outcome::Internal),
     };
     // What moving its bytes took is not counted: a clock read for each message would cost more than that.
     entry.waited_since(joined_ns);
-    entry.body_in_bytes = tunnelled.up_bytes;
-    entry.body_out_bytes = tunnelled.down_bytes;
+    entry.record.body_in_bytes = tunnelled.up_bytes;
+    entry.record.body_out_bytes = tunnelled.down_bytes;
     let outcome = match tunnelled.end {
         TunnelEnd::Closed => Outcome::TunnelClosed,
         TunnelEnd::Idle if job.connection.worker.draining() => Outcome::DrainCut,

@@ -60,7 +60,7 @@ pub(super) async fn beside(
     let wait = Wait { beside: Some(&state), ..wait };
     let failed = {
         let mut upload = pin!(relay(source, up));
-        let mut reply = pin!(relay_reply(job, entry, sink, wait));
+        let mut reply = pin!(relay_reply(job, entry, sink, &wait));
         let mut both = pin!(poll_fn(|context| {
             if state.upload.get() == Upload::Sending
                 && let Poll::Ready(ended) = upload.as_mut().poll(context)

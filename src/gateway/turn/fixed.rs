@@ -116,9 +116,9 @@ impl Turn<'_> {
         if !self.sink.own_ahead(ahead, id.as_bytes(), &date, with_content) {
             return false;
         }
-        self.entry.outcome = Outcome::Served;
-        self.entry.status = ahead.status();
-        self.entry.head_out_bytes = u32::try_from(ahead.head_bytes()).unwrap_or(u32::MAX);
+        self.entry.record.outcome = Outcome::Served;
+        self.entry.record.status = ahead.status();
+        self.entry.record.head_out_bytes = u32::try_from(ahead.head_bytes()).unwrap_or(u32::MAX);
         true
     }
 
@@ -139,7 +139,7 @@ impl Turn<'_> {
     }
 
     async fn answer_fixed(&mut self, status: u16, fields: &[(String, String)], body: &[u8]) -> Next {
-        self.entry.outcome = Outcome::Served;
+        self.entry.record.outcome = Outcome::Served;
         let fields = fields.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_bytes())));
         let answer = Answer { status, fields: fields.collect(), body: Cow::Borrowed(body) };
         self.answer(&answer, false).await

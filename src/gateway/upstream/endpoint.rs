@@ -142,17 +142,17 @@ impl Endpoint {
     }
 
     /// Counts a request in flight until the guard is dropped.
-    pub(crate) fn begin(self: &Rc<Self>) -> InFlight {
+    pub(crate) fn begin(&self) -> InFlight<'_> {
         self.in_flight.set(self.in_flight.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        InFlight(Rc::clone(self))
+        InFlight(self)
     }
 }
 
 /// A request that counts towards its endpoint's load.
-pub(crate) struct InFlight(Rc<Endpoint>);
+pub(crate) struct InFlight<'e>(&'e Endpoint);
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
     }

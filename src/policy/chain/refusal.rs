@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ringway_record::Outcome;
 use ringway_snapshot::model::CredentialPlace;
 
-use super::Refused;
+use super::{Decisions, Refused};
 use crate::api_key::Authenticator;
 use crate::limit::{Limit, rate_limit, retry_after_s};
 use crate::prepare::{Act, Chain, Prepared};
@@ -17,20 +17,26 @@ pub type ReplyField<'a> = (&'static str, Cow<'a, [u8]>);
 impl Refused {
     /// The fields that the refusal demands: the challenges of a 401, `Retry-After` of a 429, and the RateLimit fields.
     ///
-    /// `prepared` and `chain` are those that refused.
-    pub fn fields<'a>(&self, prepared: &Prepared, chain: &'a Chain, out: &mut Vec<ReplyField<'a>>) {
+    /// `prepared` and `chain` are those that refused, `decisions` what was decided on the way.
+    pub fn fields<'a>(
+        &self,
+        prepared: &Prepared,
+        chain: &'a Chain,
+        decisions: &Decisions,
+        out: &mut Vec<ReplyField<'a>>,
+    ) {
         // Who is known and not allowed is not asked for another credential.
         if let Some(Act::Authenticate { challenges, .. }) = self.act(chain)
             && self.outcome != Outcome::Forbidden
         {
             out.extend(challenges.iter().map(|challenge| ("WWW-Authenticate", challenge.as_slice().into())));
         }
-        if let Some(seconds) = self.retry_after_s(prepared) {
+        if let Some(seconds) = self.retry_after_s(prepared, decisions) {
             out.push(("Retry-After", itoa::Buffer::new().format(seconds).as_bytes().to_vec().into()));
         }
         if !chain.rate_policy.is_empty() {
             out.push(("RateLimit-Policy", chain.rate_policy.as_slice().into()));
-            let counts = self.decisions.counts.as_slice();
+            let counts = decisions.counts.as_slice();
             if !counts.is_empty() {
                 let mut value = Vec::new();
                 rate_limit(prepared.limits(), counts, &mut value);
@@ -44,6 +50,7 @@ impl Refused {
         &self,
         prepared: &Prepared,
         chain: &Chain,
+        decisions: &Decisions,
         instance: &[u8],
         request_id: &str,
         out: &mut Vec<u8>,
@@ -51,7 +58,7 @@ impl Refused {
         let limit = self.limit(prepared, chain);
         let names = limit.map(|limit| limit.name.as_str());
         let violated = Member { name: "violated-policies", value: Value::Texts(names.as_slice()) };
-        let detail = self.detail(prepared, chain);
+        let detail = self.detail(prepared, chain, decisions);
         Problem {
             detail: detail.as_deref(),
             instance: Some(instance),
@@ -62,7 +69,7 @@ impl Refused {
         .write(out);
     }
 
-    fn detail(&self, prepared: &Prepared, chain: &Chain) -> Option<String> {
+    fn detail(&self, prepared: &Prepared, chain: &Chain, decisions: &Decisions) -> Option<String> {
         match (self.outcome, self.act(chain)?) {
             (Outcome::CredentialMissing, Act::Authenticate { any_of, .. }) => {
                 let places = any_of.iter().filter_map(|index| prepared.authenticator(*index)).map(place);
@@ -74,7 +81,7 @@ impl Refused {
             ),
             (Outcome::RateLimited, Act::Limit(_)) => {
                 let name = &self.limit(prepared, chain)?.name;
-                Some(match self.retry_after_s(prepared) {
+                Some(match self.retry_after_s(prepared, decisions) {
                     Some(seconds) => {
                         format!("The limit {name} is used up; it takes a request again in {seconds} s.")
                     }
@@ -97,11 +104,11 @@ impl Refused {
     }
 
     /// None where no limit refused, or one that lacks its key.
-    fn retry_after_s(&self, prepared: &Prepared) -> Option<u64> {
+    fn retry_after_s(&self, prepared: &Prepared, decisions: &Decisions) -> Option<u64> {
         if self.limit_id == 0 {
             return None;
         }
-        let count = self.decisions.counts.as_slice().last()?;
+        let count = decisions.counts.as_slice().last()?;
         let limit = prepared.limit(count.limit).filter(|limit| limit.id == self.limit_id)?;
         Some(retry_after_s(limit.gcra(), count.debt))
     }

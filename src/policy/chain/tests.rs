@@ -23,8 +23,8 @@ use ringway_wire::{Buffer, Framing, HeadLimits, Method, Overlay, RequestHead, Ve
 use crate::memory::Memory;
 
 use super::{
-    Chain, Decisions, Facts, Identity, Passed, Prepared, Query, Refused, Trace, Verdict, run_refusal,
-    run_request, run_response,
+    Chain, Decisions, Facts, Identity, Prepared, Query, Refused, Trace, run_refusal, run_request,
+    run_response,
 };
 use crate::limit::{HashKey, NodeCells};
 use crate::prepare::Definitions;
@@ -139,7 +139,12 @@ impl World {
         self.prepared.chain(1).unwrap().clone()
     }
 
-    fn run(&mut self, head: &RequestHead, overlay: &mut Overlay, trace: Option<&mut Trace>) -> Verdict {
+    fn run(
+        &mut self,
+        head: &RequestHead,
+        overlay: &mut Overlay,
+        trace: Option<&mut Trace>,
+    ) -> (Result<(), Refused>, Decisions) {
         let tables = self.snapshot.tables();
         let assumed = self.assumed.then(|| Identity::of(tables, CredentialIndex(0)).unwrap());
         let facts = Facts {
@@ -151,7 +156,10 @@ impl World {
             unix_ms: NOW_UNIX_MS,
             assumed,
         };
-        run_request(&self.prepared, self.prepared.chain(1).unwrap(), &facts, &mut self.memory, overlay, trace)
+        let (chain, mut decisions) = (self.prepared.chain(1).unwrap(), Decisions::default());
+        let memory = &mut self.memory;
+        let verdict = run_request(&self.prepared, chain, &facts, memory, overlay, &mut decisions, trace);
+        (verdict, decisions)
     }
 
     /// Runs a request and prints all that came of it.
@@ -159,20 +167,16 @@ impl World {
         let head = head(lines);
         let mut overlay = Overlay::take();
         let mut trace = Trace::default();
-        let verdict = self.run(&head, &mut overlay, Some(&mut trace));
+        let (verdict, decisions) = self.run(&head, &mut overlay, Some(&mut trace));
         let mut out = trace.lines().iter().map(|line| format!("- {line}\n")).collect::<String>();
-        let decisions = match &verdict {
-            Verdict::Continue(passed) => {
-                out += &forwarded(&head, passed, &overlay);
+        match &verdict {
+            Ok(()) => {
+                out += &forwarded(&head, &decisions, &overlay);
                 out += "---\n";
-                out += &self.replied(&passed.decisions);
-                passed.decisions
+                out += &self.replied(&decisions);
             }
-            Verdict::Refuse(refused) => {
-                out += &self.refused(refused);
-                refused.decisions
-            }
-        };
+            Err(refused) => out += &self.refused(refused, &decisions),
+        }
         if let Some(identity) = decisions.identity {
             out += &format!("identity: {:x} {:x}\n", identity.application_id, identity.credential_id);
         }
@@ -182,16 +186,16 @@ impl World {
         out
     }
 
-    fn refused(&self, refused: &Refused) -> String {
+    fn refused(&self, refused: &Refused, decisions: &Decisions) -> String {
         let chain = self.chain();
         let mut fields = Vec::new();
-        refused.fields(&self.prepared, &chain, &mut fields);
+        refused.fields(&self.prepared, &chain, decisions, &mut fields);
         let mut out = format!("{} {}\n", refused.outcome.status().unwrap(), refused.outcome);
         for (name, value) in fields {
             out += &format!("{name}: {}\n", String::from_utf8_lossy(&value));
         }
         let mut body = Vec::new();
-        refused.write_problem(&self.prepared, &chain, b"/orders", "0193", &mut body);
+        refused.write_problem(&self.prepared, &chain, decisions, b"/orders", "0193", &mut body);
         out + &String::from_utf8(body).unwrap()
     }
 
@@ -213,8 +217,8 @@ impl World {
     }
 }
 
-fn forwarded(head: &RequestHead, passed: &Passed, overlay: &Overlay) -> String {
-    let line = match &passed.query {
+fn forwarded(head: &RequestHead, decisions: &Decisions, overlay: &Overlay) -> String {
+    let line = match &decisions.query {
         Query::Kept => RequestLine::of(head),
         Query::Removed => RequestLine::new(head.path(), None).unwrap(),
         Query::Replaced(query) => RequestLine::new(head.path(), Some(query)).unwrap(),
@@ -359,8 +363,8 @@ fn a_missing_key_is_told_where_it_is_expected() {
 fn keys_that_prove_nothing_are_refused_by_what_is_nearest_to_a_proof() {
     let mut world = world(vec![enforce(known(&[0, 1]))]);
     let mut outcome = |head: &RequestHead| match world.run(head, &mut Overlay::take(), None) {
-        Verdict::Continue(passed) => format!("{:x}", passed.decisions.identity.unwrap().credential_id),
-        Verdict::Refuse(refused) => refused.outcome.name().to_owned(),
+        (Ok(()), decisions) => format!("{:x}", decisions.identity.unwrap().credential_id),
+        (Err(refused), _) => refused.outcome.name().to_owned(),
     };
     let long = String::from_utf8(LONG_KEY.to_vec()).unwrap();
     for (lines, expected) in [
@@ -502,14 +506,15 @@ fn a_limit_by_application_counts_down_and_then_refuses() {
 fn a_request_that_a_later_limit_refuses_consumes_nothing() {
     let mut world = world(vec![enforce(Policy::Limit(1)), enforce(Policy::Limit(2))]);
     let with_tenant = head(&format!("{GET}\nX-Tenant: t"));
-    assert!(matches!(world.run(&with_tenant, &mut Overlay::take(), None), Verdict::Continue(_)));
+    assert_eq!(world.run(&with_tenant, &mut Overlay::take(), None).0, Ok(()));
     for _ in 0..10 {
-        let Verdict::Refuse(refused) = world.run(&with_tenant, &mut Overlay::take(), None) else { panic!() };
+        let refused = world.run(&with_tenant, &mut Overlay::take(), None).0.unwrap_err();
         assert_eq!(refused.limit_id, ringway_snapshot::id::limit("tenant").0);
     }
     let other = head(&format!("{GET}\nX-Tenant: u"));
-    let Verdict::Continue(passed) = world.run(&other, &mut Overlay::take(), None) else { panic!("consumed") };
-    let all = passed.decisions.counts.as_slice()[0];
+    let (verdict, decisions) = world.run(&other, &mut Overlay::take(), None);
+    assert_eq!(verdict, Ok(()), "consumed");
+    let all = decisions.counts.as_slice()[0];
     assert_eq!(world.prepared.limit(all.limit).unwrap().gcra().remaining(all.debt), 1);
 }
 
@@ -680,12 +685,11 @@ fn off_is_skipped() {
 fn a_refusal_has_its_rate_limit_fields_once_and_the_chains_edits() {
     let edits = Policy::Headers { request: Vec::new(), response: vec![set("x-edge", "par1")] };
     let mut world = world(vec![enforce(Policy::Limit(2)), enforce(edits)]);
-    let Verdict::Refuse(refused) = world.run(&head(GET), &mut Overlay::take(), None) else {
-        panic!("passed")
-    };
+    let (verdict, decisions) = world.run(&head(GET), &mut Overlay::take(), None);
+    let refused = verdict.unwrap_err();
     let chain = world.chain();
     let mut fields = Vec::new();
-    refused.fields(&world.prepared, &chain, &mut fields);
+    refused.fields(&world.prepared, &chain, &decisions, &mut fields);
     assert_eq!(fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["RateLimit-Policy"]);
     let mut overlay = Overlay::take();
     run_refusal(&chain, &mut overlay).unwrap();
@@ -755,5 +759,5 @@ fn what_cannot_be_carried_out_is_not_prepared() {
 #[test]
 fn what_a_request_carries_of_its_chain_stays_small() {
     assert!(size_of::<Decisions>() <= 256, "{}", size_of::<Decisions>());
-    assert!(size_of::<Verdict>() <= 320, "{}", size_of::<Verdict>());
+    assert!(size_of::<Refused>() <= 64, "{}", size_of::<Refused>());
 }

@@ -16,11 +16,16 @@ pub(crate) struct Options {
 }
 
 /// Reads Connection and marks the fields that it nominates as dropped.
+#[inline]
 pub(crate) fn apply(bytes: &[u8], fields: &mut Fields) -> Result<Options, Reject> {
-    let mut options = Options::default();
-    if !fields.present().contains(FieldId::Connection) {
-        return Ok(options);
+    match fields.present().contains(FieldId::Connection) {
+        true => apply_lines(bytes, fields),
+        false => Ok(Options::default()),
     }
+}
+
+fn apply_lines(bytes: &[u8], fields: &mut Fields) -> Result<Options, Reject> {
+    let mut options = Options::default();
     let mut nominated = 0;
     let mut at = 0;
     while let Some(field) = fields.all().get(at).copied() {

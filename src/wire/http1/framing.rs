@@ -8,7 +8,15 @@ use crate::reject::{Reject, ResponseReject};
 use crate::syntax::decimal;
 
 /// The one length that the Content-Length lines agree on.
+#[inline]
 pub(crate) fn content_length(bytes: &[u8], fields: &Fields) -> Result<Option<u64>, Reject> {
+    match fields.present().contains(FieldId::ContentLength) {
+        true => agreed_length(bytes, fields),
+        false => Ok(None),
+    }
+}
+
+fn agreed_length(bytes: &[u8], fields: &Fields) -> Result<Option<u64>, Reject> {
     let mut values = fields.values(bytes, FieldId::ContentLength);
     let Some(first) = values.next() else { return Ok(None) };
     let length = decimal(first, CONTENT_LENGTH_DIGITS_MAX).ok_or(Reject::LengthSyntax)?;

@@ -144,11 +144,9 @@ fn understand(buffer: &mut Buffer, tokens: Tokens) -> Result<Box<RequestParts>, 
     if upgrade.is_some() {
         framing = Framing::Empty;
     }
-    let expects = read_expect(buffer, &fields, version)?;
-    let accepts_trailers = fields
-        .values(buffer, FieldId::Te)
-        .flat_map(list_members)
-        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    let present = fields.present();
+    let expects = present.contains(FieldId::Expect) && read_expect(buffer, &fields, version)?;
+    let accepts_trailers = present.contains(FieldId::Te) && reads_trailers(buffer, &fields);
     Ok(Box::new(RequestParts {
         fields,
         head_len: len,
@@ -180,6 +178,12 @@ fn read_host(fields: &Fields, version: Version) -> Result<Option<Span>, Reject> 
         return Err(Reject::HostTwice);
     }
     Ok(Some(host.value))
+}
+
+/// Whether TE says that its sender reads trailers.
+fn reads_trailers(bytes: &[u8], fields: &Fields) -> bool {
+    let mut codings = fields.values(bytes, FieldId::Te).flat_map(list_members);
+    codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether `100 Continue` is waited for; HTTP/1.0 may not ask (RFC 9110 §10.1.1).

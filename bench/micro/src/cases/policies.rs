@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use ringway_policy::chain::{Verdict, run_request, run_response};
+use ringway_policy::chain::{Decisions, run_request, run_response};
 use ringway_policy::facts::Facts;
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_policy::memory::Memory;
@@ -106,13 +106,11 @@ pub(super) fn run_chain(folder: &Path) -> Result<Operation, String> {
         let head = heads.next()?;
         let facts = Facts { head, tables, client, route_id: 77, mono_ns, unix_ms: UNIX_MS, assumed: None };
         let chain = prepared.chain(1).ok_or("no chain")?;
-        let mut overlay = Overlay::take();
-        let passed = match run_request(&prepared, chain, &facts, &mut memory, &mut overlay, None) {
-            Verdict::Continue(passed) => passed,
-            Verdict::Refuse(refused) => return Err(format!("{refused:?}")),
-        };
+        let (mut overlay, mut decisions) = (Overlay::take(), Decisions::default());
+        run_request(&prepared, chain, &facts, &mut memory, &mut overlay, &mut decisions, None)
+            .map_err(|refused| format!("{refused:?}"))?;
         let mut reply = Overlay::take();
-        run_response(&prepared, chain, &passed.decisions, &mut reply).map_err(|bad| format!("{bad:?}"))?;
+        run_response(&prepared, chain, &decisions, &mut reply).map_err(|bad| format!("{bad:?}"))?;
         black_box((overlay, reply));
         Ok(())
     }))

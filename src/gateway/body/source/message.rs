@@ -10,7 +10,7 @@ use super::{SourceEnd, Step};
 /// Content of one stream.
 pub(super) struct MessageBody {
     /// None once a tunnel has it.
-    receiver: Option<Receiver>,
+    receiver: Option<Box<Receiver>>,
     /// What came last, and whether it was shown.
     chunk: Bytes,
     shown: bool,
@@ -22,7 +22,7 @@ pub(super) struct MessageBody {
 }
 
 impl MessageBody {
-    pub(super) fn new(receiver: Receiver, framing: Framing) -> Self {
+    pub(super) fn new(receiver: Box<Receiver>, framing: Framing) -> Self {
         let done = framing == Framing::Empty;
         Self {
             receiver: Some(receiver),
@@ -84,7 +84,7 @@ impl MessageBody {
         }
     }
 
-    pub(super) fn take_receiver(&mut self) -> Option<Receiver> {
+    pub(super) fn take_receiver(&mut self) -> Option<Box<Receiver>> {
         self.done = true;
         self.receiver.take()
     }
