@@ -29,6 +29,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
     while let Ok(Some((stream, peer))) = listener.try_accept() {
         take_in(&worker, stream, peer, configured, &mut known);
     }
+    listener.close();
 }
 
 /// Starts serving a connection, unless there are too many. `known` is the listener as it was last defined: a listener that

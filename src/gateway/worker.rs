@@ -297,6 +297,8 @@ impl Worker {
             listener.stop();
         }
         self.each_quic(QuicListener::stop);
+        // Those who accept take in whom the kernel has taken in for them, and close.
+        ringway_rt::turn().await;
         let until_ns = ringway_rt::now().mono_ns.saturating_add(self.node.drain_ns_max());
         while self.open_connections() > 0 {
             let now_ns = ringway_rt::now().mono_ns;

@@ -128,13 +128,20 @@ impl Listener {
     }
 
     /// Ends accepting: a waiting [`Self::accept`] returns `Interrupted`, and so does every later one. The socket goes on
-    /// listening until it is dropped here and in its clones.
+    /// listening until [`Self::close`], or until it is dropped here and in its clones.
     pub fn stop(&self) {
         self.stopped.set(true);
         let waiter = self.waiter.borrow_mut().take();
         if let Some(waiter) = waiter {
             waiter.wake();
         }
+    }
+
+    /// Ends listening, in the socket's clones too: who connects from here on is refused. To drop it is not enough where that has to hold
+    /// at once: a ring keeps what is waited for until it has ended the wait, which is milliseconds later where the process ends first.
+    /// What still waits to be accepted is reset.
+    pub fn close(&self) {
+        sys::shutdown_read(self.watched.fd());
     }
 
     async fn back_off(&self) -> io::Result<()> {

@@ -15,6 +15,7 @@ use crate::websocket;
 also_on_epoll!(
     reloads_lose_no_request_and_close_no_connection
     a_drain_finishes_what_has_begun_and_begins_nothing
+    who_connects_once_a_gateway_has_ended_is_refused
 );
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
@@ -173,6 +174,21 @@ fn a_drain_finishes_what_has_begun_and_begins_nothing() {
     busy.assert_closed();
     assert_eq!(node.wait(), Some(0));
     node.assert_outcome("served");
+}
+
+/// A ring that ends with its process holds what is waited for some milliseconds longer: a socket that went on listening would take
+/// connections that nobody serves, and reset them.
+#[test]
+fn who_connects_once_a_gateway_has_ended_is_refused() {
+    let mut node = Node::start(&Site::to(serving().address));
+    for _ in 0..8 {
+        node.signal(Signal::TERM);
+        assert_eq!(node.wait(), Some(0));
+        let late = TcpStream::connect(node.address).map(drop);
+        assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        node.restart_gateway();
+    }
+    assert_eq!(node.connect().ask(GET).status, 200);
 }
 
 #[test]

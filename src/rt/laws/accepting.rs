@@ -13,6 +13,7 @@ use crate::{BindOptions, Doorbell, DriverChoice, Listener, counters, now, sleep_
 on_each! {
     accepted_and_connected_streams_send_at_once => nodelay;
     a_stopped_listener_wakes_its_accept_and_leaves_the_backlog => stop;
+    a_closed_listener_refuses_while_its_socket_lives_on => close;
     listeners_share_a_port_and_families_do_not => sharing;
 }
 
@@ -76,6 +77,22 @@ fn stop(choice: DriverChoice) {
         let (stream, _) = accepted_at_once(&listener);
         assert_eq!(read_exactly(&stream, 4).await, b"late");
         assert!(listener.try_accept().unwrap().is_none());
+    });
+}
+
+fn close(choice: DriverChoice) {
+    worker(choice, || async {
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, clone) = (listening.local_addr().unwrap(), listening.try_clone().unwrap());
+        let listener = Rc::new(Listener::from_std(listening).unwrap());
+        let accepting = listener.clone();
+        // Its wait is in flight when the socket is closed.
+        spawn(async move { drop(accepting.accept().await) });
+        turn().await;
+        drop(TcpStream::connect(address).unwrap());
+        listener.close();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        drop(clone);
     });
 }
 
