@@ -67,6 +67,23 @@ fn requests_of_aioquic_are_served_one_after_the_other_and_at_once() {
 }
 
 #[test]
+fn a_reply_that_fails_before_its_content_is_answered_by_502() {
+    let upstream = Scripted::start(|connection| {
+        connection.request();
+        connection.send_last("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+    });
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    for reply in h3(&node, "get", &[&ca(&node), "/a", "/b"]) {
+        assert_eq!(reply["status"], 502, "{reply}");
+        assert!(
+            reply["body"].as_str().unwrap().contains("urn:ringway:problem/upstream-body-short"),
+            "{reply}"
+        );
+        node.assert_outcome("upstream_body_short");
+    }
+}
+
+#[test]
 fn curl_on_ngtcp2_is_served() {
     let body = "x".repeat(300_000);
     let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
