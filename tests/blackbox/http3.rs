@@ -84,6 +84,19 @@ fn a_reply_that_fails_before_its_content_is_answered_by_502() {
 }
 
 #[test]
+fn a_connection_rests_between_requests_no_longer_than_it_may_however_long_a_head_may_take() {
+    let upstream = Scripted::ok();
+    let site = over_http3(Site::to(upstream.address)).settings("timeouts: {head: 1h, keep_alive: 300ms}");
+    let node = Node::start(&site);
+    let mut client = h3_start(&node, "waiting", &[&ca(&node), "/a"]);
+    assert_eq!(client.next()["asked"], true);
+    assert_eq!(client.next()["body"], "ok");
+    let closed = client.next();
+    // H3_NO_ERROR: it was ended by us, and not given up by QUIC.
+    assert_eq!((&closed["closed"], &closed["code"]), (&true.into(), &0x100.into()));
+}
+
+#[test]
 fn curl_on_ngtcp2_is_served() {
     let body = "x".repeat(300_000);
     let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
