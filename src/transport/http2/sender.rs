@@ -29,7 +29,7 @@ const EARNING_BYTES_MIN: usize = 1024;
 pub struct Sender {
     half: Half,
     /// A final head that h2 was not given yet: what it has been given it loses where the stream is reset at once.
-    held: Option<Held>,
+    held: Option<Buffer>,
     line: Rc<Line>,
     stream: u32,
     priority: Priority,
@@ -39,13 +39,6 @@ pub struct Sender {
     wanted: usize,
     /// It counts as an open stream of its connection.
     counted: bool,
-}
-
-/// A final head that content follows.
-struct Held {
-    block: Buffer,
-    /// See [`Sender::left`].
-    left: Option<u64>,
 }
 
 /// How far the message is.
@@ -116,9 +109,10 @@ impl Sender {
             self.ended();
             return Ok(encoded.text_bytes);
         }
-        let left = encoded.length.filter(|_| has_no_trailers(head));
-        self.held = Some(Held { block, left: left.filter(|left| *left > 0) });
-        if left == Some(0) {
+        self.held = Some(block);
+        self.left = encoded.length.filter(|_| has_no_trailers(head));
+        if self.left == Some(0) {
+            self.left = None;
             self.finish(None)?;
         }
         Ok(encoded.text_bytes)
@@ -129,16 +123,17 @@ impl Sender {
     /// # Errors
     /// The stream has ended.
     pub fn flush(&mut self) -> Result<(), MessageEnd> {
-        let (Some(held), Half::Reply(respond)) = (self.held.take(), &mut self.half) else { return Ok(()) };
+        let (Some(block), Half::Reply(respond)) = (self.held.take(), &mut self.half) else { return Ok(()) };
         // h2 is given a head without fields, whose block is put into the frame that it writes.
         let content = respond.send_response(Response::new(()), false).map_err(|error| end_of(&error))?;
-        self.line.put_head(self.stream, held.block);
-        (self.half, self.left) = (Half::Content(content), held.left);
+        self.line.put_head(self.stream, block);
+        self.half = Half::Content(content);
         Ok(())
     }
 
     /// See [`crate::Sender::take_back`].
     pub fn take_back(&mut self) -> bool {
+        self.left = None;
         self.held.take().is_some()
     }
 
