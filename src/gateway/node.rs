@@ -416,6 +416,7 @@ fn serve(node: &Arc<Node>, cores: Option<&[usize]>, signals: &Signals) -> Result
     for worker in workers {
         let _ = worker.join();
     }
+    node.datagrams.leave();
     node.depot.stop();
     let _ = records.join();
     tracing::info!("drained");
