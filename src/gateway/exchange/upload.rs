@@ -41,6 +41,19 @@ pub(super) struct Beside {
     pub(super) head_came: Cell<Option<Upload>>,
 }
 
+impl Beside {
+    /// Whether the connection may carry another request, as far as this one's body goes.
+    ///
+    /// INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would read its head
+    /// as content. That the caller has sent all of it does not mean that the upstream was sent it.
+    fn is_over(&self, from: From<'_>) -> bool {
+        // Who answers before it has all of a request often reads no more of it, and closes without a word: the next request on that
+        // connection would be lost. A stream of its own stands for no other.
+        let early = self.head_came.get() != Some(Upload::Done) && matches!(from, From::Http1(_));
+        self.upload.get() == Upload::Done && !early
+    }
+}
+
 /// Relays the body upstream and the reply downstream at once.
 pub(super) async fn beside(
     job: &mut Job<'_>,
@@ -97,13 +110,7 @@ pub(super) async fn beside(
     source.disarm();
     match failed {
         Ok(mut came) => {
-            // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would
-            // read its head as content. That the caller has sent all of it does not mean that the upstream was sent it.
-            came.reusable &= state.upload.get() == Upload::Done;
-            // Who answers before it has all of a request often reads no more of it, and closes without a word: the next request on that
-            // connection would be lost. On a stream of its own it stands for no other.
-            came.reusable &=
-                state.head_came.get() == Some(Upload::Done) || matches!(wait.from, From::Http2 { .. });
+            came.reusable &= state.is_over(wait.from);
             if state.upload.get() == Upload::Stalled {
                 came.unless_answered(Outcome::UpstreamWriteTimeout)
             } else {
