@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -190,4 +191,75 @@ fn a_broken_file_at_the_first_start_ends_it_with_1() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("ringway.yaml:2:1"));
+}
+
+#[test]
+fn a_file_changes_nothing_before_its_writer_has_closed_it() {
+    let mut up = Up::start();
+    let mut file = fs::File::create(site(up.folder.path())).unwrap();
+    file.write_all(definition("half").as_bytes()).unwrap();
+    // The beginning of a configuration is one too, and stays unserved however long its writer pauses.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        assert_eq!(up.ask(), "first");
+    }
+    file.write_all(b"limits: {l: {rate: 1/s}}\n").unwrap();
+    drop(file);
+    assert_eq!(up.event("applied")["generation"]["number"], 2);
+    assert_eq!(up.ask(), "half");
+}
+
+#[test]
+fn a_file_that_was_cut_to_nothing_changes_nothing() {
+    let mut up = Up::start();
+    fs::write(site(up.folder.path()), "").unwrap();
+    up.notice("the document is empty");
+    up.notice("generation 1 goes on serving");
+    assert_eq!(up.ask(), "first");
+    fs::write(site(up.folder.path()), b"version: 1 # caf\xe9\n").unwrap();
+    up.notice("the document is not UTF-8");
+    up.notice("generation 1 goes on serving");
+    assert_eq!(up.ask(), "first");
+}
+
+#[test]
+fn a_change_is_seen_through_links_and_in_a_folder_that_was_made_anew() {
+    let mut up = Up::start();
+    let folder = up.folder.path().to_owned();
+    // As releases are deployed: the link changes, and then what it leads to.
+    for (number, answer) in [(2, "second"), (3, "third")] {
+        let release = folder.join(answer);
+        fs::create_dir(&release).unwrap();
+        fs::write(release.join("ringway.yaml"), definition(answer)).unwrap();
+        if number == 2 {
+            fs::rename(folder.join("site"), folder.join("old")).unwrap();
+        } else {
+            fs::remove_file(folder.join("site")).unwrap();
+        }
+        std::os::unix::fs::symlink(&release, folder.join("site")).unwrap();
+        assert_eq!(up.event("applied")["generation"]["number"], number);
+        assert_eq!(up.ask(), answer);
+    }
+    fs::write(folder.join("third/ringway.yaml"), definition("fourth")).unwrap();
+    assert_eq!(up.event("applied")["generation"]["number"], 4);
+    assert_eq!(up.ask(), "fourth");
+}
+
+#[test]
+fn a_termination_that_is_told_twice_at_once_is_one() {
+    let mut up = Up::start();
+    // Longer than any pause of this test.
+    let held = TcpStream::connect(&up.listener).unwrap();
+    (&held).write_all(b"GET / HTTP/1.1\r\nHost: any.example\r\n").unwrap();
+    assert_eq!(up.ask(), "first");
+    let id = up.process.id();
+    // `timeout`, and supervisors that signal a whole group, tell it twice.
+    up.signal("-TERM", id);
+    up.signal("-TERM", id);
+    up.notice("draining");
+    (&held).write_all(b"\r\n").unwrap();
+    let mut reply = String::new();
+    (&held).read_to_string(&mut reply).unwrap();
+    assert!(reply.ends_with("first"), "{reply}");
+    assert!(up.process.wait().unwrap().success());
 }

@@ -3,33 +3,63 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::failure::Failure;
 use crate::api::views::DocumentView;
-use crate::config::Document;
+use crate::config::{
+    Class, Colour, Diagnostic, Diagnostics, Document, Sources, Span, render_json, render_text,
+};
 
 /// Reads a file, or all `*.yaml` and `*.yml` directly in a directory, sorted by name. Names of the documents are
 /// absolute, so that references in them mean the same to the control daemon.
 pub(crate) fn read(path: &Path) -> Result<Vec<Document>, Failure> {
-    let failed = |path: &Path, source| Failure::File { path: path.to_owned(), source };
-    let path = std::path::absolute(path).map_err(|source| failed(path, source))?;
-    let metadata = fs::metadata(&path).map_err(|source| failed(&path, source))?;
-    let mut files = if metadata.is_dir() {
-        let entries = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let entries = entries.map_err(|source| failed(&path, source))?;
-        entries.into_iter().map(|entry| entry.path()).filter(|path| is_document(path)).collect()
-    } else {
-        vec![path.clone()]
-    };
+    let files = files(path)?;
     if files.is_empty() {
         return Err(Failure::Usage(format!("there is no *.yaml in {}", path.display())));
     }
-    files.sort();
     let document = |file: PathBuf| {
-        let text = fs::read_to_string(&file).map_err(|source| failed(&file, source))?;
-        Ok(Document { name: file.display().to_string(), text })
+        let bytes = fs::read(&file).map_err(|source| Failure::File { path: file.clone(), source })?;
+        let name = file.display().to_string();
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Document { name, text }),
+            Err(error) => Err(not_utf8(name, &error)),
+        }
     };
     files.into_iter().map(document).collect()
+}
+
+/// The files that [`read`] reads, by absolute paths.
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |path: &Path, source| Failure::File { path: path.to_owned(), source };
+    let path = std::path::absolute(path).map_err(|source| failed(path, source))?;
+    let metadata = fs::metadata(&path).map_err(|source| failed(&path, source))?;
+    if !metadata.is_dir() {
+        return Ok(vec![path]);
+    }
+    let entries = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|source| failed(&path, source))?;
+    let mut files: Vec<PathBuf> =
+        entries.into_iter().map(|entry| entry.path()).filter(|path| is_document(path)).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// A mistake with its place, as those in what the text says.
+fn not_utf8(name: String, error: &std::string::FromUtf8Error) -> Failure {
+    let bytes = error.as_bytes();
+    let valid = bytes.get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let start = u32::try_from(String::from_utf8_lossy(valid).chars().count()).unwrap_or(u32::MAX);
+    let span = Span { document: 0, start, end: start.saturating_add(1) };
+    let hint = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16: save it as UTF-8",
+        _ => "save it as UTF-8, as `iconv -f latin1 -t utf-8` does for a text in Latin-1",
+    };
+    let mistake = Diagnostic::error(Class::Syntax, span, "the document is not UTF-8").hint(hint);
+    let document = Document { name, text: String::from_utf8_lossy(bytes).into_owned() };
+    let mistakes = Diagnostics::new(vec![mistake], Arc::new(Sources::new(vec![document])));
+    let (rendered, diagnostics) = (render_text(&mistakes, Colour::Never), render_json(&mistakes));
+    Failure::Invalid { rendered, diagnostics }
 }
 
 /// Editors leave `.x.yaml.swp` and `#x.yaml#` beside what they edit.

@@ -74,7 +74,7 @@ enum End {
     Failed(Failure),
 }
 
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -89,7 +89,7 @@ impl Up {
         source.read()?;
         let echo = source.start_upstream().await?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let watcher = watch::start(&source, sender.clone())?;
+        watch::start(&source, sender.clone());
         let up = Self {
             terminal,
             connect: ConnectArgs {
@@ -107,7 +107,7 @@ impl Up {
         };
         let signals = signals().map_err(|source| failed("cannot wait for signals", source))?;
         let done = up.supervise(signals).await;
-        drop((watcher, echo));
+        drop(echo);
         done
     }
 
@@ -115,9 +115,10 @@ impl Up {
         // The gateway follows once control is ready: at the first start there are no keys before.
         self.control.start()?;
         let end = self.run(&mut signals).await;
+        let told = tokio::time::Instant::now();
         // The gateway first: its requests end while control still takes its words.
-        self.gateway.stop(&mut signals.terminate, &mut signals.interrupt).await;
-        self.control.stop(&mut signals.terminate, &mut signals.interrupt).await;
+        self.gateway.stop(told, &mut signals).await;
+        self.control.stop(told, &mut signals).await;
         match end {
             End::Stopped => Ok(0),
             End::Failed(failure) => Err(failure),
@@ -143,11 +144,13 @@ impl Up {
                         if let Err(failure) = self.gateway.start_once() { return End::Failed(failure) }
                     }
                     Some(Event::Line(line)) => self.terminal.line("child", &line.clone().into(), &line),
-                    Some(Event::Changed) => {
-                        if self.source.changed() {
-                            self.pending = self.pending.or(Some(ApplyWhen::SourceChanged));
+                    Some(Event::Changed) => match self.source.changed() {
+                        Ok(true) => self.pending = self.pending.or(Some(ApplyWhen::SourceChanged)),
+                        Ok(false) => {}
+                        Err(failure) => {
+                            if let Err(failure) = self.keep_serving(failure).await { return End::Failed(failure) }
                         }
-                    }
+                    },
                     None => return End::Stopped,
                 },
             }
@@ -194,9 +197,13 @@ impl Up {
     /// Applies the source. Mistakes in it are said, and what served goes on serving; they end us only where nothing
     /// serves yet.
     async fn apply(&mut self, when: ApplyWhen) -> Result<(), Failure> {
-        let documents = match self.source.read() {
-            Ok(documents) => documents,
-            Err(failure) => return self.keep_serving(failure).await,
+        // Who asks for it by a signal knows that the file is whole; else the watcher does, and has read it.
+        let documents = match (when, self.source.seen()) {
+            (ApplyWhen::SourceChanged, Some(seen)) => seen,
+            _ => match self.source.read_anew() {
+                Ok(documents) => documents,
+                Err(failure) => return self.keep_serving(failure).await,
+            },
         };
         let request = ApplyRequest {
             documents: documents::views(documents),

@@ -178,8 +178,11 @@ impl Merger<'_, '_> {
                 merge_host(&key.name, present, value, at, self.checker.found)
             }
             Some(_) => {
-                let shown = format!("{}.{}", kind.section(), key.name);
-                self.checker.found.push(twice(&shown, at.span, Place::new(kind, &key.name).as_key()));
+                let (shown, first) =
+                    (format!("{}.{}", kind.section(), key.name), Place::new(kind, &key.name));
+                // A listener has no key of its own.
+                let first = if kind == Kind::Listener { first } else { first.as_key() };
+                self.checker.found.push(twice(&shown, at.span, first));
             }
         }
     }
@@ -206,5 +209,5 @@ fn twice(what: &str, again: Span, first: Place) -> Diagnostic {
     Diagnostic::error(Class::DuplicateKey, again, format!("`{what}` is defined twice"))
         .saying("again here")
         .and(first, "first here")
-        .hint("files of one folder are merged by key; keep one of the two")
+        .hint("keep one of the two; files of one folder are merged by key")
 }

@@ -1,5 +1,6 @@
 //! Diagnostics as text with source lines, and as JSON.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use codespan_reporting::diagnostic as codespan;
@@ -7,7 +8,14 @@ use codespan_reporting::files::SimpleFiles;
 use codespan_reporting::term;
 
 use super::diagnostic::{At, Diagnostic, Diagnostics, Severity, Span};
-use super::source::{Document, Sources};
+use super::source::Sources;
+
+/// Of a longer line only what is around the mistake is shown.
+const LINE_CHARS_MAX: usize = 240;
+/// So much of it before the mistake.
+const BEFORE_CHARS_MAX: usize = 60;
+/// Most characters that are underlined.
+const LABEL_CHARS_MAX: usize = 120;
 
 /// Whether escape sequences colour the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +30,20 @@ pub enum Colour {
 pub fn text(diagnostics: &Diagnostics, colour: Colour) -> String {
     let mut files = SimpleFiles::new();
     for document in diagnostics.sources().documents() {
-        files.add(document.name.as_str(), document.text.as_str());
+        files.add(document.name.as_str(), harmless(&document.text));
     }
+    let indexes = Index::of_all(diagnostics.sources());
     let config = term::Config { tab_width: 2, ..term::Config::default() };
     let mut out = Vec::new();
     for diagnostic in diagnostics.entries() {
-        let shown = convert(diagnostic, diagnostics.sources());
+        let shown = convert(diagnostic, &indexes);
+        if let Some(column) = far_column(diagnostic, &indexes) {
+            let mut wide = Vec::new();
+            if term::emit_to_io_write(&mut wide, &config, &files, &shown).is_ok() {
+                out.extend_from_slice(narrow(&String::from_utf8_lossy(&wide), column).as_bytes());
+                continue;
+            }
+        }
         let written = match colour {
             Colour::Always => {
                 let styles = term::Styles::default();
@@ -48,7 +64,111 @@ pub fn text(diagnostics: &Diagnostics, colour: Colour) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn convert(diagnostic: &Diagnostic, sources: &Sources) -> codespan::Diagnostic<usize> {
+/// The text without characters that a terminal carries out; as many bytes.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_ascii_control() && !matches!(c, '\n' | '\r' | '\t');
+    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "?")) } else { Cow::Borrowed(text) }
+}
+
+/// The column of the first label where a line is too long to be shown whole.
+fn far_column(diagnostic: &Diagnostic, indexes: &[Index<'_>]) -> Option<usize> {
+    let spans = diagnostic.labels.iter().filter_map(|label| match &label.at {
+        At::Span(span) => Some(*span),
+        At::Place(_) => None,
+    });
+    let places = spans.filter_map(|span| Some(indexes.get(span.document as usize)?.place(span.start)));
+    let places: Vec<Spot> = places.collect();
+    let too_wide = places.iter().any(|spot| spot.width > LINE_CHARS_MAX);
+    places.first().filter(|_| too_wide).map(|spot| spot.column)
+}
+
+/// Where a character stands, counted in characters from 0.
+struct Spot {
+    line: usize,
+    column: usize,
+    /// Of its line, with what ends it.
+    width: usize,
+}
+
+/// Finds lines and bytes of a document's characters without going through all of it for each mistake.
+struct Index<'a> {
+    text: &'a str,
+    /// The byte at which each [`STRIDE`]th character begins.
+    bytes: Vec<usize>,
+    /// The number of the first character of each line.
+    lines: Vec<usize>,
+    chars: usize,
+}
+
+/// Characters between two that the index knows.
+const STRIDE: usize = 1024;
+
+impl<'a> Index<'a> {
+    fn of_all(sources: &'a Sources) -> Vec<Self> {
+        sources.documents().iter().map(|document| Self::new(&document.text)).collect()
+    }
+
+    fn new(text: &'a str) -> Self {
+        let (mut bytes, mut lines, mut chars) = (Vec::new(), vec![0], 0);
+        for (at, c) in text.char_indices() {
+            if chars % STRIDE == 0 {
+                bytes.push(at);
+            }
+            chars += 1;
+            if c == '\n' {
+                lines.push(chars);
+            }
+        }
+        Self { text, bytes, lines, chars }
+    }
+
+    /// The byte at which a character begins.
+    fn byte(&self, index: usize) -> usize {
+        let known = self.bytes.get(index / STRIDE).copied().unwrap_or(self.text.len());
+        let rest = self.text.get(known..).unwrap_or_default();
+        rest.char_indices().nth(index % STRIDE).map_or(self.text.len(), |(at, _)| known + at)
+    }
+
+    fn place(&self, index: u32) -> Spot {
+        let index = (index as usize).min(self.chars);
+        let line = self.lines.partition_point(|first| *first <= index).saturating_sub(1);
+        let first = self.lines.get(line).copied().unwrap_or_default();
+        let next = self.lines.get(line + 1).copied().unwrap_or(self.chars);
+        Spot { line, column: index - first, width: next - first }
+    }
+
+    /// Characters to bytes, cut at the end of the first line: a label never spans lines.
+    fn byte_range(&self, span: Span) -> Range<usize> {
+        let start = self.byte(span.start as usize);
+        let length = (span.end.saturating_sub(span.start) as usize).min(LABEL_CHARS_MAX);
+        let end = self.byte((span.start as usize).saturating_add(length));
+        let shown = self.text.get(start..end).unwrap_or_default();
+        start..start + shown.split('\n').next().unwrap_or_default().trim_end().len()
+    }
+}
+
+/// The same picture with what is around this column of lines that are too long.
+fn narrow(picture: &str, column: usize) -> String {
+    let from = column.saturating_sub(BEFORE_CHARS_MAX);
+    let mut out = String::new();
+    for line in picture.lines() {
+        match line.split_once("│ ") {
+            Some((gutter, rest)) => {
+                let is_source = gutter.contains(|c: char| c.is_ascii_digit());
+                let left: String = rest.chars().skip(from).take(LINE_CHARS_MAX).collect();
+                let more = is_source && rest.chars().count() > from + LINE_CHARS_MAX;
+                let (begin, end) =
+                    (if is_source && from > 0 { "…" } else { " " }, if more { "…" } else { "" });
+                out.push_str(format!("{gutter}│ {begin}{left}{end}").trim_end());
+            }
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn convert(diagnostic: &Diagnostic, indexes: &[Index<'_>]) -> codespan::Diagnostic<usize> {
     let severity = match diagnostic.severity {
         Severity::Error => codespan::Severity::Error,
         Severity::Warning => codespan::Severity::Warning,
@@ -58,10 +178,10 @@ fn convert(diagnostic: &Diagnostic, sources: &Sources) -> codespan::Diagnostic<u
     for (index, label) in diagnostic.labels.iter().enumerate() {
         match &label.at {
             At::Span(span) => {
-                let Some(document) = sources.documents().get(span.document as usize) else { continue };
+                let Some(index_of) = indexes.get(span.document as usize) else { continue };
                 let style =
                     if index == 0 { codespan::LabelStyle::Primary } else { codespan::LabelStyle::Secondary };
-                let label = codespan::Label::new(style, span.document as usize, byte_range(document, *span))
+                let label = codespan::Label::new(style, span.document as usize, index_of.byte_range(*span))
                     .with_message(&label.text);
                 shown.labels.push(label);
             }
@@ -73,24 +193,13 @@ fn convert(diagnostic: &Diagnostic, sources: &Sources) -> codespan::Diagnostic<u
     shown.with_notes(notes)
 }
 
-/// Characters to bytes, cut at the end of the first line: a label never spans lines.
-fn byte_range(document: &Document, span: Span) -> Range<usize> {
-    let text = &document.text;
-    let start = text.char_indices().nth(span.start as usize).map_or(text.len(), |(index, _)| index);
-    let rest = text.get(start..).unwrap_or_default();
-    let length = (span.end.saturating_sub(span.start)) as usize;
-    let bytes = rest.char_indices().nth(length).map_or(rest.len(), |(index, _)| index);
-    let line = rest.find('\n').unwrap_or(rest.len());
-    let shown = rest.get(..bytes.min(line)).unwrap_or_default().trim_end();
-    start..start + shown.len()
-}
-
 /// An array of objects `{severity, class, message, file, line, column, label, hint, related}`; line and column
 /// count from 1, the column in characters.
 pub fn json(diagnostics: &Diagnostics) -> serde_json::Value {
+    let indexes = Index::of_all(diagnostics.sources());
     let entries = diagnostics.entries().iter().map(|diagnostic| {
         let mut labels = diagnostic.labels.iter().map(|label| {
-            let mut object = position(&label.at, diagnostics.sources());
+            let mut object = position(&label.at, diagnostics.sources(), &indexes);
             object.insert("label".to_owned(), label.text.clone().into());
             object
         });
@@ -106,17 +215,16 @@ pub fn json(diagnostics: &Diagnostics) -> serde_json::Value {
     entries.collect()
 }
 
-fn position(at: &At, sources: &Sources) -> serde_json::Map<String, serde_json::Value> {
+fn position(at: &At, sources: &Sources, indexes: &[Index<'_>]) -> serde_json::Map<String, serde_json::Value> {
     let mut object = serde_json::Map::new();
     match at {
         At::Span(span) => {
-            if let Some(document) = sources.documents().get(span.document as usize) {
-                let before: Vec<char> = document.text.chars().take(span.start as usize).collect();
-                let line = before.iter().filter(|c| **c == '\n').count() + 1;
-                let column = before.iter().rev().take_while(|c| **c != '\n').count() + 1;
+            let number = span.document as usize;
+            if let (Some(document), Some(index)) = (sources.documents().get(number), indexes.get(number)) {
+                let spot = index.place(span.start);
                 object.insert("file".to_owned(), document.name.clone().into());
-                object.insert("line".to_owned(), line.into());
-                object.insert("column".to_owned(), column.into());
+                object.insert("line".to_owned(), (spot.line + 1).into());
+                object.insert("column".to_owned(), (spot.column + 1).into());
             }
         }
         At::Place(place) => {

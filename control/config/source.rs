@@ -17,6 +17,9 @@ pub struct Document {
     pub text: String,
 }
 
+/// What some editors begin a text in UTF-8 with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Documents in the order of their names.
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -25,8 +28,11 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Keeps the documents sorted by name, which breaks ties between routes.
+    /// Keeps the documents sorted by name, which breaks ties between routes; a byte order mark is no character of theirs.
     pub fn new(mut documents: Vec<Document>) -> Self {
+        for document in documents.iter_mut().filter(|document| document.text.starts_with(BYTE_ORDER_MARK)) {
+            document.text.remove(0);
+        }
         documents.sort_by(|a, b| a.name.cmp(&b.name));
         Self { documents, trees: OnceLock::new() }
     }
@@ -39,13 +45,7 @@ impl Sources {
     /// The characters of a place, or of the nearest thing around it that is written. The documents are read
     /// again for it, once: only a configuration with mistakes pays.
     pub fn locate(&self, place: &Place) -> Option<Span> {
-        let trees = self.trees.get_or_init(|| {
-            let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-            let parse = |(index, document): (usize, &Document)| {
-                yaml::parse(number(index), &document.text, &mut Vec::new())
-            };
-            self.documents.iter().enumerate().map(parse).collect()
-        });
+        let trees = self.trees();
         let mut nearest: Option<(usize, Span)> = None;
         let mut tests_before = 0;
         for tree in trees.iter().flatten() {
@@ -60,6 +60,16 @@ impl Sources {
             }
         }
         nearest.map(|(_, span)| span)
+    }
+
+    fn trees(&self) -> &[Option<Item>] {
+        self.trees.get_or_init(|| {
+            let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+            let parse = |(index, document): (usize, &Document)| {
+                yaml::parse(number(index), &document.text, &mut Vec::new())
+            };
+            self.documents.iter().enumerate().map(parse).collect()
+        })
     }
 }
 
@@ -148,6 +158,10 @@ fn scalar_at<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
 impl Sources {
     /// The same documents with these characters hidden: a secret literal is never shown.
     pub(crate) fn without(mut self, hidden: &[Span]) -> Self {
+        if !hidden.is_empty() {
+            // Read before: what takes their place is no YAML.
+            self.trees();
+        }
         for span in hidden {
             let Some(document) = self.documents.get_mut(span.document as usize) else { continue };
             let hide = |(index, c): (usize, char)| {

@@ -70,6 +70,12 @@ pub(crate) fn parse(document: u32, text: &str, found: &mut Vec<Diagnostic>) -> O
         );
         return None;
     }
+    if text.trim().is_empty() {
+        found.push(Diagnostic::error(Class::Syntax, whole, "the document is empty").hint(
+            "it may have been cut short, as by a full disk; the smallest configuration is `version: 1`",
+        ));
+        return None;
+    }
     let mut reader = Reader {
         document,
         found,
@@ -85,7 +91,7 @@ pub(crate) fn parse(document: u32, text: &str, found: &mut Vec<Diagnostic>) -> O
             Err(error) => {
                 let at = reader.span_at(error.marker().index(), error.marker().index() + 1);
                 let message = format!("not YAML: {}", error.info());
-                reader.found.push(Diagnostic::error(Class::Syntax, at, message));
+                reader.found.push(Diagnostic::error(Class::Syntax, at, message).hint(way_out(error.info())));
                 return None;
             }
         };
@@ -96,6 +102,23 @@ pub(crate) fn parse(document: u32, text: &str, found: &mut Vec<Diagnostic>) -> O
         }
     }
     reader.root
+}
+
+/// What to do about what the parser does not read, by its words.
+fn way_out(info: &str) -> &'static str {
+    const WAYS: [(&str, &str); 6] = [
+        ("tabs", "indent with spaces"),
+        ("anchor", "an alias stands after its anchor; quote a text that begins with `*` or `&`"),
+        ("unprintable", "take the control character out"),
+        ("quoted scalar", "close the quote, and double one that belongs to the text"),
+        ("flow", "close the bracket or brace that was opened before"),
+        ("recursion", "no key needs more than a few levels"),
+    ];
+    let known = WAYS.iter().find(|(word, _)| info.contains(word));
+    known.map_or(
+        "see that lines of one map are indented alike, and that quotes and brackets are closed",
+        |(_, way)| way,
+    )
 }
 
 /// A collection whose end has not been read yet.

@@ -7,13 +7,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal as Sent, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
-use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::UpArgs;
 use super::super::failure::Failure;
-use super::Event;
+use super::{Event, Signals};
 
 /// First pause before a child is started again.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -21,8 +20,11 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// A child that lived this long starts from the first pause again.
 const STEADY: Duration = Duration::from_secs(60);
-/// A child that has not ended this long after it was told to is killed; beyond the gateway's own drain.
+/// A control daemon that has not ended this long after it was told to is killed. A gateway has a deadline of its own:
+/// `settings.timeouts.drain`.
 const STOP: Duration = Duration::from_secs(40);
+/// Signals that come within this time are one: `timeout` and others signal a process and its group.
+const SAME: Duration = Duration::from_millis(500);
 
 /// Which process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,19 +159,32 @@ impl Child {
         pause
     }
 
-    /// Tells the process to end and waits for it; a second signal to us, or too long a wait, kills it.
-    pub(super) async fn stop(&mut self, terminate: &mut Signal, interrupt: &mut Signal) {
+    /// Tells the process to end and waits for it; another signal to us, or too long a wait, kills it.
+    pub(super) async fn stop(&mut self, told: Instant, signals: &mut Signals) {
         let Some(mut process) = self.process.take() else { return };
         let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(id) = id {
             // It may have ended in this instant.
             kill_process(id, Sent::TERM).ok();
         }
-        tokio::select! {
-            _ = process.wait() => return,
-            () = tokio::time::sleep(STOP) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let role = self.role;
+        let too_long = async {
+            match role {
+                Role::Control => tokio::time::sleep(STOP).await,
+                Role::Gateway => std::future::pending().await,
+            }
+        };
+        tokio::pin!(too_long);
+        loop {
+            tokio::select! {
+                _ = process.wait() => return,
+                () = &mut too_long => break,
+                _ = signals.terminate.recv() => {}
+                _ = signals.interrupt.recv() => {}
+            }
+            if told.elapsed() >= SAME {
+                break;
+            }
         }
         process.kill().await.ok();
     }

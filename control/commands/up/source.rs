@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::super::documents;
 use super::super::failure::Failure;
+use super::watch;
 use crate::config::{Document, QUICKSTART};
 use crate::echo;
 
@@ -25,6 +26,8 @@ pub(super) struct Source {
     address: Ipv4Addr,
     /// What was read last; mistakes in reading are no content.
     seen: Option<Vec<Document>>,
+    /// Why it could not be read, as that was said.
+    unreadable: Option<String>,
 }
 
 impl Source {
@@ -39,7 +42,7 @@ impl Source {
             std::path::absolute(path).map_err(|source| Failure::File { path: path.to_owned(), source })
         };
         let path = path.map(absolute).transpose()?;
-        let mut source = Self { path, address, seen: None };
+        let mut source = Self { path, address, seen: None, unreadable: None };
         source.seen = source.read().ok();
         Ok(source)
     }
@@ -62,10 +65,9 @@ impl Source {
         }
     }
 
-    /// The folder in which changes are looked for; an editor that renames replaces the file, not its folder.
-    pub(super) fn folder(&self) -> Option<PathBuf> {
-        let path = self.path.as_ref()?;
-        if path.is_dir() { Some(path.clone()) } else { path.parent().map(Path::to_owned) }
+    /// The file or directory; the quick start has none.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The documents as they are now.
@@ -79,15 +81,47 @@ impl Source {
         }
     }
 
+    /// The documents as they were when they were last found whole.
+    pub(super) fn seen(&self) -> Option<Vec<Document>> {
+        self.seen.clone()
+    }
+
+    /// Reads the documents as they are now, whatever they were.
+    pub(super) fn read_anew(&mut self) -> Result<Vec<Document>, Failure> {
+        let documents = self.read()?;
+        self.seen = Some(documents.clone());
+        Ok(documents)
+    }
+
     /// Whether the documents are others than when this was asked last. A file that is away for a moment, while it
-    /// is being replaced, is no change.
-    pub(super) fn changed(&mut self) -> bool {
-        let now = self.read().ok();
-        let changed = now.is_some() && now != self.seen;
-        if changed {
-            self.seen = now;
+    /// is being replaced, is no change, and neither is one that changes while it is read: its writer is heard of again.
+    ///
+    /// # Errors
+    /// It is there and cannot be read; said once for each reason.
+    pub(super) fn changed(&mut self) -> Result<bool, Failure> {
+        let Some(path) = &self.path else { return Ok(false) };
+        let before = watch::look(path);
+        let now = self.read();
+        if watch::look(path) != before {
+            return Ok(false);
         }
-        changed
+        match now {
+            Ok(now) => {
+                self.unreadable = None;
+                let changed = self.seen.as_ref() != Some(&now);
+                self.seen = Some(now);
+                Ok(changed)
+            }
+            Err(Failure::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(failure) => {
+                let reason = Some(crate::api::chain(&failure));
+                if self.unreadable == reason {
+                    return Ok(false);
+                }
+                self.unreadable = reason;
+                Err(failure)
+            }
+        }
     }
 
     /// Starts the quick start's upstream; it ends with the handle's process.
@@ -121,13 +155,27 @@ mod tests {
         let path = folder.path().join("site.yaml");
         fs::write(&path, "version: 1").unwrap();
         let mut source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
-        assert!(!source.changed());
+        assert!(!source.changed().unwrap());
         fs::remove_file(&path).unwrap();
-        assert!(!source.changed());
+        assert!(!source.changed().unwrap());
         fs::write(folder.path().join("new"), "version: 1 # changed").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
-        assert!(source.changed());
-        assert!(!source.changed());
+        assert!(source.changed().unwrap());
+        assert!(!source.changed().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_said_once_and_is_no_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        fs::write(&path, "version: 1").unwrap();
+        let mut source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
+        fs::write(&path, b"version: 1 # caf\xe9").unwrap();
+        assert!(source.changed().is_err());
+        assert!(!source.changed().unwrap());
+        assert_eq!(source.seen().unwrap()[0].text, "version: 1");
+        fs::write(&path, "version: 1 # mended").unwrap();
+        assert!(source.changed().unwrap());
     }
 
     #[test]

@@ -101,13 +101,15 @@ fn what_is_not_yaml_is_refused_where_it_breaks() {
     check(
         "hosts: {a: [1, 2}\n",
         expect![[r#"
-        error: not YAML: while parsing a flow sequence, expected ',' or ']'
-          ┌─ ringway.yaml:1:17
-          │
-        1 │ hosts: {a: [1, 2}
-          │                 ^
+            error: not YAML: while parsing a flow sequence, expected ',' or ']'
+              ┌─ ringway.yaml:1:17
+              │
+            1 │ hosts: {a: [1, 2}
+              │                 ^
+              │
+              = hint: close the bracket or brace that was opened before
 
-    "#]],
+        "#]],
     );
     check(
         "a: 1\n---\nb: 2\n",
@@ -211,7 +213,7 @@ fn a_key_defined_in_two_files_names_both() {
         2 │   a: {rate: 1/s}
           │   - first here
           │
-          = hint: files of one folder are merged by key; keep one of the two
+          = hint: keep one of the two; files of one folder are merged by key
 
         error: `a.example.com /x` is defined twice
           ┌─ 20-more.yaml:6:5
@@ -224,7 +226,7 @@ fn a_key_defined_in_two_files_names_both() {
         5 │     /x: {respond: {}}
           │     -- first here
           │
-          = hint: files of one folder are merged by key; keep one of the two
+          = hint: keep one of the two; files of one folder are merged by key
 
     "#]]
     .assert_eq(&render_text(&diagnostics, Colour::Never));
@@ -647,4 +649,112 @@ fn json_has_the_place_of_each_mistake() {
 fn every_class_has_its_own_word() {
     let words: std::collections::BTreeSet<&str> = Class::ALL.iter().map(|class| class.word()).collect();
     assert_eq!(words.len(), Class::ALL.len());
+}
+
+#[test]
+fn a_document_with_nothing_in_it_was_cut_short() {
+    for text in ["", " \n\n", "\u{feff}\n"] {
+        assert!(
+            said(text).contains("ringway.yaml:1:1") && said(text).contains("the document is empty"),
+            "{text:?}"
+        );
+    }
+    assert_eq!(said("# nothing yet\n"), "");
+}
+
+#[test]
+fn mistakes_beside_a_secret_literal_have_places_too() {
+    check(
+        "upstreams: {a: {endpoints: []}}\napplications: {acme: {credentials: [{api_key: a-literal-secret}]}}\n",
+        expect![[r#"
+            error: an upstream has at least one endpoint
+              ┌─ ringway.yaml:1:28
+              │
+            1 │ upstreams: {a: {endpoints: []}}
+              │                            ^^ add one
+
+            error: a secret stands in the file itself
+              ┌─ ringway.yaml:2:47
+              │
+            2 │ applications: {acme: {credentials: [{api_key: ****************}]}}
+              │                                               ^^^^^^^^^^^^^^^^ write file:PATH or env:NAME
+              │
+              = hint: whoever reads this file, its backups or its history has the secret: replace it by a new one
+
+        "#]],
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_column() {
+    assert!(said("\u{feff}versio: 1\n").contains("ringway.yaml:1:1"));
+}
+
+#[test]
+fn of_a_long_line_what_is_around_the_mistake_is_shown() {
+    let routes: Vec<String> = (0..1000).map(|n| format!("/p{n}: {{respond: {{}}}}")).collect();
+    check(
+        &format!(
+            "hosts: {{\"*\": {{{}, /wrong: {{bad: 1}}, {}}}}}\n",
+            routes.join(", "),
+            routes.join(", ").replace("/p", "/q")
+        ),
+        expect![[r#"
+            error: the route does nothing
+              ┌─ ringway.yaml:1:21905
+              │
+            1 │ … {respond: {}}, /p998: {respond: {}}, /p999: {respond: {}}, /wrong: {bad: 1}, /q0: {respond: {}}, /q1: {respond: {}}, /q2: {respond: {}}, /q3: {respond: {}}, /q4: {respond: {}}, /q5: {respond: {}}, /q6: {respond: {}}, /q7: {respond: {}}, /q…
+              │                                                              ^^^^^^
+              │
+              = hint: a route has exactly one of `to`, `redirect` and `respond`
+
+            error: there is no key `bad` here
+              ┌─ ringway.yaml:1:21914
+              │
+            1 │ …: {}}, /p998: {respond: {}}, /p999: {respond: {}}, /wrong: {bad: 1}, /q0: {respond: {}}, /q1: {respond: {}}, /q2: {respond: {}}, /q3: {respond: {}}, /q4: {respond: {}}, /q5: {respond: {}}, /q6: {respond: {}}, /q7: {respond: {}}, /q8: {respo…
+              │                                                              ^^^
+              │
+              = hint: possible here: match, chain, to, redirect, respond, rewrite, websocket, grpc_web, encoded_slash, body, timeout
+
+        "#]],
+    );
+    assert!(said(&format!("hosts: {}\n", "a".repeat(1 << 20))).len() < 2048);
+}
+
+#[test]
+fn a_terminal_carries_out_nothing_that_a_document_says() {
+    assert!(!said("versio: 1 # \u{1b}]0;title\u{7}\n").contains(['\u{1b}', '\u{7}']));
+}
+
+#[test]
+fn what_is_no_yaml_has_a_way_out() {
+    for (text, way) in [
+        ("a:\n\t- b\n", "indent with spaces"),
+        ("a: *b\n", "an alias stands after its anchor"),
+        ("a: \"b\n", "close the quote"),
+        ("a: {b: [1, 2}\n", "close the bracket"),
+        ("a: {b: c}}\n", "hint: "),
+        ("a:\n  - b\n c: d\n", "indented alike"),
+    ] {
+        assert!(said(text).contains(way), "{text:?}: {}", said(text));
+    }
+}
+
+#[test]
+fn an_address_that_stands_twice_points_at_both() {
+    check(
+        "listeners:\n  - {address: \"127.0.0.1:80\"}\n  - {address: \"127.0.0.1:80\"}\n",
+        expect![[r#"
+        error: `listeners.127.0.0.1:80` is defined twice
+          ┌─ ringway.yaml:3:5
+          │
+        2 │   - {address: "127.0.0.1:80"}
+          │     ------------------------- first here
+        3 │   - {address: "127.0.0.1:80"}
+          │     ^^^^^^^^^^^^^^^^^^^^^^^^^ again here
+          │
+          = hint: keep one of the two; files of one folder are merged by key
+
+    "#]],
+    );
 }

@@ -31,7 +31,10 @@ fn a_listener_an_upstream_and_a_host_make_a_model() {
 
 #[test]
 fn defaults_of_the_table_are_those_of_the_model() {
-    assert_eq!(compile_text("").unwrap().model.settings, ringway_snapshot::model::Settings::default());
+    assert_eq!(
+        compile_text("version: 1").unwrap().model.settings,
+        ringway_snapshot::model::Settings::default()
+    );
 }
 
 #[test]
