@@ -130,6 +130,7 @@ pub fn run_request(
         let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
         return Err(Refused { outcome, stage: step.stage(), limit_id, step: place });
     }
+    overlay.remove_disguised(facts.head);
     Ok(())
 }
 
