@@ -37,6 +37,7 @@ mod mailbox;
 mod malformed;
 mod names;
 mod node;
+pub mod outlet;
 mod pinned;
 mod published;
 mod quic;
