@@ -55,25 +55,24 @@ pub(crate) async fn relay(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Resul
                 return Ok(());
             }
             Step::More => {
+                // An end that has come already shows before anything is said of a message that it makes none.
+                if moved == Moved::Nothing && source.try_fill().map_err(RelayEnd::Source)? {
+                    turn().await;
+                    continue;
+                }
                 sink.flush().await.map_err(RelayEnd::Sink)?;
                 if sink.is_watched() {
                     // A caller that leaves, or takes its stream back, ends a silent reply, too.
-                    sink.unless_closed(pin!(more(source, moved)))
+                    sink.unless_closed(pin!(source.ready()))
                         .await
                         .map_err(RelayEnd::Sink)?
                         .map_err(RelayEnd::Source)?;
                 } else {
-                    more(source, moved).await.map_err(RelayEnd::Source)?;
+                    source.ready().await.map_err(RelayEnd::Source)?;
                 }
-                turn().await;
             }
         }
     }
-}
-
-/// Waits for more, and reads it unless it is to be moved.
-async fn more(source: &mut Source<'_>, moved: Moved) -> Result<(), SourceEnd> {
-    if moved == Moved::NotYet { source.ready().await } else { source.fill().await }
 }
 
 #[cfg(test)]

@@ -102,6 +102,15 @@ impl Datagrams {
         }
     }
 
+    /// Ends receiving, when no worker serves a connection any more: a ring keeps its sockets longer than the process lives.
+    pub(crate) fn leave(&self) {
+        for socket in self.groups().values().flat_map(|group| &group.sockets) {
+            if let Err(error) = ringway_rt::UdpSocket::leave(socket) {
+                tracing::debug!(%error, "a UDP socket did not leave its group");
+            }
+        }
+    }
+
     /// Closes the groups that no definition wants and no worker serves any more.
     pub(crate) fn sweep(&self) {
         self.groups().retain(|_, group| group.wanted || Arc::strong_count(&group.held) > 1);

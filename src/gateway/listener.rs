@@ -9,6 +9,7 @@ use ringway_snapshot::model::Protocols;
 use ringway_transport::ServerTls;
 
 use crate::connection::{self, Accepted};
+use crate::node::BACKLOG;
 use crate::worker::Worker;
 
 /// Accepts until the listener is stopped. `configured` is the definition's address, which may differ
@@ -25,8 +26,10 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<ringway_rt::Listener
             }
         }
     }
-    // What the kernel has accepted for us already would be reset with the socket.
-    while let Ok(Some((stream, peer))) = listener.try_accept() {
+    // What the kernel has accepted for us already would be reset with the socket. Whoever floods the address meanwhile must not keep the
+    // worker here for ever: so many can have waited, and no more.
+    for _ in 0..BACKLOG {
+        let Ok(Some((stream, peer))) = listener.try_accept() else { break };
         take_in(&worker, stream, peer, configured, &mut known);
     }
     listener.close();

@@ -33,7 +33,7 @@ use crate::worker::Worker;
 /// Most cells of rate limits on a node.
 const LIMIT_CELLS_MAX: usize = 1 << 20;
 /// Waiting connections that the kernel keeps for one listener of one worker.
-const BACKLOG: u32 = 4096;
+pub(crate) const BACKLOG: u32 = 4096;
 /// How long an address in use is tried again before its generation is refused.
 const BIND_PATIENCE: Duration = Duration::from_millis(500);
 /// Before a worker that ended is started again.
@@ -416,6 +416,7 @@ fn serve(node: &Arc<Node>, cores: Option<&[usize]>, signals: &Signals) -> Result
     for worker in workers {
         let _ = worker.join();
     }
+    node.datagrams.leave();
     node.depot.stop();
     let _ = records.join();
     tracing::info!("drained");

@@ -95,6 +95,9 @@ impl Did {
 
 /// Runs the request's half of a chain. Edits are added to `overlay`, and what is decided to `decisions`.
 ///
+/// INVARIANT: `decisions` are of this request alone, and as yet empty: an identity that was proved for another one would be believed,
+/// and counts of another one would be answered. They are not emptied here, where each request would pay for it.
+///
 /// # Errors
 /// The request is to be answered by us; its overlay is of no use then.
 pub fn run_request(
@@ -106,6 +109,7 @@ pub fn run_request(
     decisions: &mut Decisions,
     mut trace: Option<&mut Trace>,
 ) -> Result<(), Refused> {
+    debug_assert!(*decisions == Decisions::default(), "a chain runs once for a request");
     let mut run = Run { decisions, taken: Taken::default() };
     for (place, step) in chain.steps.iter().enumerate() {
         if step.mode == Mode::Off {
@@ -127,6 +131,7 @@ pub fn run_request(
         let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
         return Err(Refused { outcome, stage: step.stage(), limit_id, step: place });
     }
+    overlay.remove_disguised(facts.head);
     Ok(())
 }
 

@@ -259,14 +259,14 @@ outcomes! {
         "The upstream sent 101 unasked, or for another protocol than the one asked for.",
         "The upstream is at fault.";
 
-    45 UpstreamBodyShort "upstream_body_short" Failure None, (none), "Upstream reply cut short", Some("http_response_incomplete"),
-        "After the head the endpoint closed or reset before the announced end; the caller's connection was reset, so that it cannot take the reply for whole.",
+    45 UpstreamBodyShort "upstream_body_short" Failure Some(502), (ours "upstream-body-short"), "Upstream reply cut short", Some("http_response_incomplete"),
+        "After the head the endpoint closed or reset before the announced end. Where anything of the reply had gone out, the caller's connection was reset, so that it cannot take a part for the whole.",
         "Look at the upstream's own log at that time.";
     46 UpstreamIdleTimeout "upstream_idle_timeout" Failure None, (none), "Upstream fell silent", Some("connection_read_timeout"),
         "After the head the endpoint sent nothing for `upstreams.*.timeout.idle`.",
         "Raise `upstreams.*.timeout.idle` for event streams that are silent longer; otherwise the upstream hangs.";
-    47 UpstreamChunkMalformed "upstream_chunk_malformed" Failure None, (none), "Upstream sent a malformed chunk", Some("http_response_transfer_coding"),
-        "After the head the chunked coding of the reply broke; the caller's connection was reset.",
+    47 UpstreamChunkMalformed "upstream_chunk_malformed" Failure Some(502), (ours "upstream-chunk-malformed"), "Upstream sent a malformed chunk", Some("http_response_transfer_coding"),
+        "After the head the chunked coding of the reply broke. Where anything of the reply had gone out, the caller's connection was reset.",
         "The upstream is at fault.";
     48 UpstreamWriteTimeout "upstream_write_timeout" Failure Some(504), (ours "upstream-write-timeout"), "Upstream took no request bytes", Some("connection_write_timeout"),
         "The endpoint read none of the request for the write stall's time, before its reply.",

@@ -112,7 +112,6 @@ pub(crate) fn unpin_one() {
 }
 
 /// The live tasks of one worker, so that they can be ended inside the runtime.
-#[derive(Default)]
 pub(crate) struct Tasks {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
@@ -126,7 +125,13 @@ impl Tasks {
     /// Of a worker that begins: what one before it on this thread has leaked is not waited for.
     pub(crate) fn new() -> Self {
         PINNED.set(0);
-        Self::default()
+        Self {
+            wakers: RefCell::default(),
+            free: RefCell::default(),
+            live: Cell::new(0),
+            closing: Cell::new(false),
+            drained: RefCell::default(),
+        }
     }
 
     fn add(&self, waker: Waker) -> usize {

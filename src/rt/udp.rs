@@ -66,6 +66,14 @@ impl UdpSocket {
         Ok(group)
     }
 
+    /// Ends receiving on a bound socket, in its clones too, and takes it out of its group: what is sent there from here on is another
+    /// socket's, or is refused. To close it is not enough where that has to hold at once: a ring keeps what is waited for until it has
+    /// ended the wait, which is milliseconds later where the process ends first. Nothing can be sent any more, and the other members of
+    /// its group are numbered anew.
+    pub fn leave(socket: &std::net::UdpSocket) -> io::Result<()> {
+        sys::udp::leave_group(socket.as_raw_fd())
+    }
+
     /// Takes a bound socket over, and makes it non-blocking. The socket itself may live on in a clone.
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;

@@ -192,8 +192,16 @@ impl Sender {
     pub fn flush(&mut self) -> Result<bool, MessageEnd> {
         match self {
             // What the h2 crate has been given goes out by itself.
-            Self::Http2(_) => Ok(true),
+            Self::Http2(half) => half.flush().map(|()| true),
             Self::Http3(half) => half.flush(),
+        }
+    }
+
+    /// Takes back a final head that was not handed on yet: by [`Sender::flush`], or with content. `true`: another one may be sent.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::Http2(half) => half.take_back(),
+            Self::Http3(half) => half.take_back(),
         }
     }
 

@@ -203,7 +203,9 @@ fn a_reply_of_trailers_only_stays_one_and_a_reply_that_is_no_grpc_stays_as_it_is
 
 #[test]
 fn a_reply_that_is_cut_is_broken_off_and_never_taken_for_whole() {
-    let upstream = endpoint(&[], |served| {
+    let (arrived, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let upstream = endpoint(&[], move |served| {
         while let Some(next) = served.next() {
             if next.kind == HEADERS {
                 served.send(head(
@@ -212,6 +214,7 @@ fn a_reply_that_is_cut_is_broken_off_and_never_taken_for_whole() {
                     &[(":status", "200"), ("content-type", "application/grpc")],
                 ));
                 served.send(frame(DATA, 0, next.stream, &REPLY[..6]));
+                told.lock().unwrap().recv().unwrap();
                 served.send(frames::reset(next.stream, 2));
             }
         }
@@ -219,6 +222,8 @@ fn a_reply_that_is_cut_is_broken_off_and_never_taken_for_whole() {
     let node = Node::start(&site(upstream.address));
     let mut client = node.connect();
     client.send("POST /web/s.S/M HTTP/1.1\r\nHost: api.test\r\nContent-Type: application/grpc-web\r\nContent-Length: 0\r\n\r\n");
+    client.until(&REPLY[..6]);
+    arrived.send(()).unwrap();
     let came = client.rest();
     assert!(!came.windows(11).any(|window| window == b"grpc-status"), "{}", String::from_utf8_lossy(&came));
     assert!(!came.ends_with(b"0\r\n\r\n"));

@@ -233,6 +233,22 @@ fn a_reply_that_is_cut_resets_its_stream_and_no_other() {
 }
 
 #[test]
+fn a_reply_that_fails_before_its_content_is_answered_by_502() {
+    let upstream = Scripted::start(|connection| {
+        connection.request();
+        connection.send_last("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+    });
+    let node = Node::start(&Site::to(upstream.address).http2());
+    let mut client = Client::connect(node.address);
+    for stream in [1, 3] {
+        let (status, body) = client.ask(stream, "/");
+        assert_eq!(status, 502);
+        assert!(String::from_utf8(body).unwrap().contains("urn:ringway:problem/upstream-body-short"));
+        node.assert_outcome("upstream_body_short");
+    }
+}
+
+#[test]
 fn a_websocket_comes_by_extended_connect() {
     let upstream = Scripted::start(echo);
     let node = Node::start(&Site::to(upstream.address).http2());

@@ -13,6 +13,7 @@ use crate::tls::issue;
 also_on_epoll!(
     requests_of_aioquic_are_served_one_after_the_other_and_at_once
     a_client_that_changes_its_address_keeps_its_connection
+    who_sends_once_a_gateway_has_ended_is_refused
     a_flood_of_first_packets_is_answered_by_retry_and_others_are_served
 );
 
@@ -64,6 +65,36 @@ fn requests_of_aioquic_are_served_one_after_the_other_and_at_once() {
         (&Value::from(vec![200]), &Value::from(100))
     );
     node.wait_metric("ringway_tls_handshakes_total", "", |done| done == 2.0);
+}
+
+#[test]
+fn a_reply_that_fails_before_its_content_is_answered_by_502() {
+    let upstream = Scripted::start(|connection| {
+        connection.request();
+        connection.send_last("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+    });
+    let node = Node::start(&over_http3(Site::to(upstream.address)));
+    for reply in h3(&node, "get", &[&ca(&node), "/a", "/b"]) {
+        assert_eq!(reply["status"], 502, "{reply}");
+        assert!(
+            reply["body"].as_str().unwrap().contains("urn:ringway:problem/upstream-body-short"),
+            "{reply}"
+        );
+        node.assert_outcome("upstream_body_short");
+    }
+}
+
+#[test]
+fn a_connection_rests_between_requests_no_longer_than_it_may_however_long_a_head_may_take() {
+    let upstream = Scripted::ok();
+    let site = over_http3(Site::to(upstream.address)).settings("timeouts: {head: 1h, keep_alive: 300ms}");
+    let node = Node::start(&site);
+    let mut client = h3_start(&node, "waiting", &[&ca(&node), "/a"]);
+    assert_eq!(client.next()["asked"], true);
+    assert_eq!(client.next()["body"], "ok");
+    let closed = client.next();
+    // H3_NO_ERROR: it was ended by us, and not given up by QUIC.
+    assert_eq!((&closed["closed"], &closed["code"]), (&true.into(), &0x100.into()));
 }
 
 #[test]
@@ -203,6 +234,28 @@ fn a_request_in_progress_ends_before_the_gateway_does() {
     assert_eq!(client.next()["body"], "late");
     assert_eq!(client.next()["closed"], true);
     assert_eq!(node.wait(), Some(0));
+}
+
+/// A ring that ends with its process holds what is waited for some milliseconds longer: a socket that went on receiving would take
+/// what is meant for the next process, and answer nothing.
+#[test]
+fn who_sends_once_a_gateway_has_ended_is_refused() {
+    let upstream = Scripted::ok();
+    let address = std::net::UdpSocket::bind((own_address(), 0)).unwrap().local_addr().unwrap();
+    let listener = format!("{{address: \"{address}\", protocols: [http1, http3], tls: one}}");
+    let mut node = Node::start(&over_http3(Site::to(upstream.address)).only_listener(&listener));
+    for _ in 0..16 {
+        node.signal(rustix::process::Signal::TERM);
+        assert_eq!(node.wait(), Some(0));
+        let client = std::net::UdpSocket::bind((address.ip(), 0)).unwrap();
+        client.connect(address).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        client.send(b"nobody is there").unwrap();
+        let refused = client.recv(&mut [0; 1]).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "a dead socket has taken it");
+        node.restart_gateway();
+    }
+    assert_eq!(h3(&node, "get", &[&ca(&node), "/a"])[0]["status"], 200);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::site::Site;
 also_on_epoll!(
     every_garbled_reply_is_answered_by_502_and_its_connection_is_never_used_again
     a_reply_that_ends_early_is_cut_and_never_looks_whole
+    a_reply_that_fails_before_any_of_it_went_out_is_answered_by_502
     a_stale_pooled_connection_is_tried_again_for_get_and_not_for_post
 );
 
@@ -129,27 +130,69 @@ fn an_upstream_that_closes_or_resets_before_or_in_its_head_is_502() {
     assert_unharmed(&node);
 }
 
+/// An endpoint that begins its first reply so, goes on once it is told to, and closes. Later connections serve.
+fn breaking(begun: &'static str, rest: &'static str) -> (Scripted, std::sync::mpsc::Sender<()>) {
+    let (arrived, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = first(move |connection| {
+        connection.send(begun);
+        told.lock().unwrap().recv().unwrap();
+        connection.send(rest);
+    });
+    (upstream, arrived)
+}
+
 #[test]
 fn a_reply_that_ends_early_is_cut_and_never_looks_whole() {
     let short = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let long = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nhalf";
     let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
-    let garbled = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n";
     let rows = [
-        (short, "upstream_body_short", 10),
-        (chunks, "upstream_body_short", 0),
-        (garbled, "upstream_chunk_malformed", 0),
+        (short, "", "upstream_body_short"),
+        (long, "", "upstream_body_short"),
+        (chunks, "", "upstream_body_short"),
+        (chunks, "zz\r\n", "upstream_chunk_malformed"),
     ];
-    for (reply, outcome, length) in rows {
-        let upstream = first(move |connection| connection.send(reply));
+    for (begun, rest, outcome) in rows {
+        let (upstream, arrived) = breaking(begun, rest);
         let node = Node::start(&Site::to(upstream.address));
         let mut client = node.connect();
-        // What had not gone out when the fault was seen never does: the head may be missing as well.
-        let got = String::from_utf8(client.send(GET).rest()).unwrap();
-        assert!(got.is_empty() || got.starts_with("HTTP/1.1 200 "), "{outcome}: {got:?}");
-        assert!(!got.ends_with("0\r\n\r\n"), "{outcome}: a cut body looks whole: {got:?}");
-        let body = got.split("\r\n\r\n").nth(1).unwrap_or_default();
-        assert!(length == 0 || body.len() < length, "{outcome}: {got:?}");
+        let got = String::from_utf8(client.send(GET).until(b"half")).unwrap();
+        assert!(got.starts_with("HTTP/1.1 200 "), "{outcome}: {got:?}");
+        arrived.send(()).unwrap();
+        let got = String::from_utf8(client.rest()).unwrap();
+        assert!(got.is_empty() || got == "\r\n", "{outcome}: a cut body looks whole: {got:?}");
         node.assert_outcome(outcome);
+        assert_unharmed(&node);
+    }
+}
+
+/// What had not gone out when the fault was seen never does, and can be taken back.
+#[test]
+fn a_reply_that_fails_before_any_of_it_went_out_is_answered_by_502() {
+    let head = |fields: &str, rest: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{rest}");
+    let rows = [
+        (head("Content-Length: 10", ""), "upstream-body-short"),
+        (head("Content-Length: 10", "half"), "upstream-body-short"),
+        (head("Content-Length: 1000000", ""), "upstream-body-short"),
+        (head("Transfer-Encoding: chunked", ""), "upstream-body-short"),
+        (head("Transfer-Encoding: chunked", "4\r\nhalf\r\n"), "upstream-body-short"),
+        (head("Transfer-Encoding: chunked", "zz\r\n"), "upstream-chunk-malformed"),
+        (head("Transfer-Encoding: chunked", "4\r\nhalf\r\nzz\r\n"), "upstream-chunk-malformed"),
+    ];
+    for (bytes, problem) in rows {
+        let last = bytes.clone();
+        let upstream = first(move |connection| connection.send_last(&last));
+        let node = Node::start(&Site::to(upstream.address));
+        let mut client = node.connect();
+        let reply = client.ask(GET);
+        assert_eq!(reply.status, 502, "{bytes:?}: {}", reply.head);
+        assert_eq!(reply.field("content-type"), Some("application/problem+json"), "{}", reply.head);
+        assert!(reply.text().contains(&format!("urn:ringway:problem/{problem}")), "{}", reply.text());
+        let record = node.assert_outcome(&problem.replace('-', "_"));
+        assert_eq!((&record["status"], &record["attempts"]), (&502.into(), &1.into()), "{record}");
+        assert_eq!(client.ask(POST).text(), "ok", "the caller's connection goes on");
+        node.assert_outcome("served");
         assert_unharmed(&node);
     }
 }

@@ -145,6 +145,14 @@ impl Accepted {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Sends bytes with the end of the connection behind them, in one segment: whoever reads them finds the end there already.
+    pub(crate) fn send_last(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let sent = socket2::SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_MORE).unwrap();
+        assert_eq!(sent, bytes.len());
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// The socket itself.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream

@@ -118,11 +118,18 @@ fn plain_text_on_a_tls_listener_is_closed_and_harms_nobody() {
 
 #[test]
 fn a_reply_that_is_cut_does_not_end_its_tls_in_order() {
-    let upstream = Scripted::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    let (arrived, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Scripted::start(move |connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        told.lock().unwrap().recv().unwrap();
+    });
     let (one, other) = (issue(&["api.test"]), issue(&["other.test"]));
     let node = Node::start(&secured(Site::to(upstream.address), &one, &other));
     let mut client = connect(&node, &client(&[&one]), "api.test").unwrap();
-    client.send(GET);
+    client.send(GET).until(b"half");
+    arrived.send(()).unwrap();
     assert!(client.ends_in_disorder(), "close_notify after half a reply says that it was whole");
     node.assert_outcome("upstream_body_short");
 }

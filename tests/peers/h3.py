@@ -140,7 +140,7 @@ async def waiting(address, port, ca, path):
         status, body = await held.reply(stream)
         say(status=status, body=body.decode())
         await asyncio.wait_for(held.wait_closed(), PATIENCE)
-        say(closed=True)
+        say(closed=True, code=held.ended)
 
 
 async def outliving(address, port, ca, path):

@@ -45,6 +45,9 @@ pub(super) async fn step(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result
         Ok(Some(_)) => None,
         Err(error) => Some(SourceEnd::of(&error)),
     };
+    if let Some(end) = failed.filter(|_| sink.can_be_taken_back()) {
+        return Err(RelayEnd::Source(end));
+    }
     source.step().map(drop).map_err(RelayEnd::Source)?;
     // INVARIANT: no `await` between the read and this: what has left the socket is never taken for what is still to come.
     source.passed(pipe.held()).map_err(RelayEnd::Source)?;

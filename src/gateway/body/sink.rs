@@ -332,6 +332,32 @@ impl<'s> Sink<'s> {
         }
     }
 
+    /// Whether [`Self::take_back`] can, by an HTTP/1 connection.
+    pub(super) fn can_be_taken_back(&self) -> bool {
+        self.written_bytes == 0 && !self.is_message()
+    }
+
+    /// Takes back a message that was begun and came to nothing, if all of it still lies here: another one may be said instead. Not
+    /// while a write is waited for: of what is sealed a part may have gone then.
+    pub(crate) fn take_back(&mut self) -> bool {
+        let taken = match &mut self.to {
+            To::Http1(writer) => {
+                if self.written_bytes == 0 {
+                    writer.clear();
+                }
+                self.written_bytes == 0
+            }
+            To::Message(writer) => {
+                writer.begun = !writer.sender.take_back();
+                !writer.begun
+            }
+        };
+        if taken {
+            (self.coding, self.web, self.body_bytes) = (Coding::None, None, 0);
+        }
+        taken
+    }
+
     /// How long its peer may take no bytes.
     pub(crate) fn stall_ns_max(&self) -> u64 {
         self.stall_ns_max

@@ -434,15 +434,24 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// Reads what is there on an HTTP/1 connection. `false`: nothing, or [`Source::step`] finds it by itself.
+    ///
+    /// # Errors
+    /// The peer ended or reset.
+    pub(super) fn try_fill(&mut self) -> Result<bool, SourceEnd> {
+        match &mut self.from {
+            From::Http1(body) => body.try_fill(),
+            From::Message(_) => Ok(false),
+        }
+    }
+
     /// Waits for bytes and reads them.
     ///
     /// # Errors
     /// The peer ended, reset or was too slow.
     pub(crate) async fn fill(&mut self) -> Result<(), SourceEnd> {
         loop {
-            if let From::Http1(body) = &mut self.from
-                && body.try_fill()?
-            {
+            if self.try_fill()? {
                 return Ok(());
             }
             self.wait().await?;

@@ -104,7 +104,7 @@ pub(super) async fn relay_reply(
         && sink.gather_whole(reply.rest())
     {
         let sent = if sink.end_now() { Ok(()) } else { sink.end(None).await.map_err(RelayEnd::Sink) };
-        return relayed(job, entry, sent, close, reply.persistent());
+        return relayed(job, entry, sink, sent, (close, reply.persistent()));
     }
     let idle_ns_max = job.timeouts.idle_ns_max;
     let limits = SourceLimits { body_bytes_max: u64::MAX, idle_ns_max, rate_min: 0, rate_grace_ns: 0 };
@@ -117,16 +117,16 @@ pub(super) async fn relay_reply(
     let sent = relay(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
     let reusable = reply.persistent() && reply.framing() != Framing::UntilClose && !source.has_rest();
-    relayed(job, entry, sent, close, reusable)
+    relayed(job, entry, sink, sent, (close, reusable))
 }
 
 /// What became of a reply whose head was sent.
 fn relayed(
     job: &Job<'_>,
     entry: &mut Entry<'_>,
+    sink: &mut Sink<'_>,
     sent: Result<(), RelayEnd>,
-    close: bool,
-    reusable: bool,
+    (close, reusable): (bool, bool),
 ) -> Came {
     entry.ended_ns = ringway_rt::now().mono_ns;
     match sent {
@@ -136,7 +136,7 @@ fn relayed(
             let reply = if close { Reply::Last } else { Reply::Whole };
             Came { ended: Ended { outcome, reply }, repeat: Repeat::Never, reusable }
         }
-        Err(end) => broken_off(entry, end),
+        Err(end) => broken_off(entry, sink, end),
     }
 }
 
@@ -173,9 +173,15 @@ fn write_head(
 }
 
 /// What a reply comes to that has begun and is not whole.
-fn broken_off(entry: &mut Entry<'_>, end: RelayEnd) -> Came {
+#[cold]
+fn broken_off(entry: &mut Entry<'_>, sink: &mut Sink<'_>, end: RelayEnd) -> Came {
     if end == RelayEnd::Sink(SinkEnd::TooLarge) {
         entry.detail = OVER_THE_CALLERS_LIMIT;
+    }
+    if matches!(end, RelayEnd::Source(_)) && sink.take_back() {
+        // The caller has heard nothing of it: it can still be told what became of it.
+        (entry.record.status, entry.ended_ns) = (0, 0);
+        return Came::before_reply(outcome_of(end));
     }
     Came::cut(outcome_of(end))
 }

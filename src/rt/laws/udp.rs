@@ -14,12 +14,16 @@ use crate::{DriverChoice, Segments, Timer, UdpSocket, now, sleep_until_ns, spawn
 on_each! {
     a_datagram_wakes_who_waits_for_it => datagram;
     a_group_is_steered_by_the_connection_id => steered;
+    a_group_that_was_left_takes_nothing_of_the_next_one => left;
     segments_go_out_one_by_one_on_each_families => segments;
     all_who_wait_to_send_are_told => blocked;
     a_timer_that_moves_fires_once_at_its_last_instant => moving;
     a_timer_moved_earlier_fires_early => earlier;
     a_foreign_timer_task_starves_nobody => busy_timer;
 }
+
+/// How long a blocking read may take before the law fails.
+const PATIENCE: Option<std::time::Duration> = Some(std::time::Duration::from_secs(20));
 
 fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
@@ -83,6 +87,34 @@ fn steered(choice: DriverChoice) {
         }
         for members in [0, 257] {
             assert!(UdpSocket::bind_group(loopback(), members).is_err());
+        }
+    });
+}
+
+/// The sockets that left are open still, and waited for.
+fn left(choice: DriverChoice) {
+    worker(choice, || async {
+        for ip in [Ipv4Addr::LOCALHOST.into(), std::net::IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            let former = UdpSocket::bind_group((ip, 0).into(), 2).unwrap();
+            let address = former[0].local_addr().unwrap();
+            let waited = UdpSocket::from_std(former[0].try_clone().unwrap()).unwrap();
+            poll_fn(|cx| Poll::Ready(waited.poll_readable(cx).is_pending())).await;
+            former.iter().for_each(|socket| UdpSocket::leave(socket).unwrap());
+            let client = std::net::UdpSocket::bind((ip, 0)).unwrap();
+            client.connect(address).unwrap();
+            client.set_read_timeout(PATIENCE).unwrap();
+            client.send(b"nobody").unwrap();
+            let mut bytes = [0; 8];
+            assert_eq!(client.recv(&mut bytes).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+
+            let group = UdpSocket::bind_group(address, 2).unwrap();
+            for id in [0u8, 1, 2, 3] {
+                let member = usize::from(id % 2);
+                client.send(&[0x40, id]).unwrap();
+                group[member].set_nonblocking(false).unwrap();
+                group[member].set_read_timeout(PATIENCE).unwrap();
+                assert_eq!(group[member].recv(&mut bytes).unwrap(), 2);
+            }
         }
     });
 }

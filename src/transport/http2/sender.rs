@@ -24,10 +24,12 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// A piece that a peer's window has cut shorter earns it no frames.
 const EARNING_BYTES_MIN: usize = 1024;
 
-/// The sending half of a message. Dropped before its end, it resets the stream: a reply with INTERNAL_ERROR, a
-/// request with CANCEL.
+/// The sending half of a message. The head of a reply is held until content comes, or [`Sender::flush`]. Dropped before its end, it
+/// resets the stream: a reply with INTERNAL_ERROR, a request with CANCEL.
 pub struct Sender {
     half: Half,
+    /// A final head that h2 was not given yet: what it has been given it loses where the stream is reset at once.
+    held: Option<Buffer>,
     line: Rc<Line>,
     stream: u32,
     priority: Priority,
@@ -53,7 +55,8 @@ impl Sender {
     pub(super) fn of_reply(respond: SendResponse<Chunk>, line: Rc<Line>, priority: Priority) -> Self {
         let stream = respond.stream_id().as_u32();
         line.open_streams.set(line.open_streams.get() + 1);
-        Self { half: Half::Reply(respond), line, stream, priority, left: None, wanted: 0, counted: true }
+        let half = Half::Reply(respond);
+        Self { half, held: None, line, stream, priority, left: None, wanted: 0, counted: true }
     }
 
     /// The content of a request whose head was sent when its stream was opened.
@@ -71,7 +74,8 @@ impl Sender {
             }
             _ => None,
         };
-        Self { half, line, stream, priority: Priority::default(), left, wanted: 0, counted: false }
+        let priority = Priority::default();
+        Self { half, held: None, line, stream, priority, left, wanted: 0, counted: false }
     }
 
     /// The stream's number on its connection.
@@ -99,20 +103,38 @@ impl Sender {
             self.line.put_head(self.stream, block);
             return Ok(encoded.text_bytes);
         }
-        let ends = after == After::Nothing;
-        let content = respond.send_response(response, ends).map_err(|error| end_of(&error))?;
-        self.line.put_head(self.stream, block);
-        if ends {
+        if after == After::Nothing {
+            respond.send_response(response, true).map_err(|error| end_of(&error))?;
+            self.line.put_head(self.stream, block);
             self.ended();
-        } else {
-            self.half = Half::Content(content);
-            self.left = encoded.length.filter(|_| has_no_trailers(head));
-            if self.left == Some(0) {
-                self.left = None;
-                self.finish(None)?;
-            }
+            return Ok(encoded.text_bytes);
+        }
+        self.held = Some(block);
+        self.left = encoded.length.filter(|_| has_no_trailers(head));
+        if self.left == Some(0) {
+            self.left = None;
+            self.finish(None)?;
         }
         Ok(encoded.text_bytes)
+    }
+
+    /// See [`crate::Sender::flush`].
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub fn flush(&mut self) -> Result<(), MessageEnd> {
+        let (Some(block), Half::Reply(respond)) = (self.held.take(), &mut self.half) else { return Ok(()) };
+        // h2 is given a head without fields, whose block is put into the frame that it writes.
+        let content = respond.send_response(Response::new(()), false).map_err(|error| end_of(&error))?;
+        self.line.put_head(self.stream, block);
+        self.half = Half::Content(content);
+        Ok(())
+    }
+
+    /// See [`crate::Sender::take_back`].
+    pub fn take_back(&mut self) -> bool {
+        self.left = None;
+        self.held.take().is_some()
     }
 
     /// See [`crate::Sender::try_send`].
@@ -120,6 +142,7 @@ impl Sender {
     /// # Errors
     /// The stream has ended.
     pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, MessageEnd> {
+        self.flush()?;
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             let sent = self.send_piece(rest)?;
@@ -197,6 +220,7 @@ impl Sender {
     /// # Errors
     /// The stream has ended before, or the peer takes no trailers of this size.
     pub fn finish(&mut self, trailers: Option<&Trailers>) -> Result<(), MessageEnd> {
+        self.flush()?;
         let Half::Content(content) = &mut self.half else {
             return if matches!(self.half, Half::Ended) { Ok(()) } else { Err(MessageEnd::Closed) };
         };

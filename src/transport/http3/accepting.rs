@@ -270,6 +270,10 @@ impl Accepting {
             let _ = recv.stop(number(Code::RequestRejected));
             return None;
         }
+        if self.next_id == 0 {
+            // From here on the patience is that between requests, which may be the shorter one.
+            self.sleep = None;
+        }
         self.next_id = id + 4;
         self.connection.follow_distance();
         self.line.requests.set(self.line.requests.get() + 1);

@@ -28,6 +28,8 @@ pub struct Sender {
     exchange: Rc<Exchange>,
     /// Frames that were not handed to QUIC yet.
     gathered: Option<Buffer>,
+    /// Where in it the final head begins.
+    head_at: Option<usize>,
     /// What QUIC did not take of those that were.
     held: Bytes,
     state: State,
@@ -56,6 +58,7 @@ impl Sender {
             stream,
             exchange,
             gathered: None,
+            head_at: None,
             held: Bytes::new(),
             state: State::Open,
             stopped: None,
@@ -90,9 +93,21 @@ impl Sender {
             After::Nothing => self.finish(None)?,
             // What follows may be long in coming, and nobody says so.
             After::Content if head.is_interim() => drop(self.flush()?),
-            After::Content => {}
+            After::Content => {
+                self.head_at = self.gathered.as_ref().and_then(|gathered| gathered.len().checked_sub(bytes));
+            }
         }
         Ok(bytes)
+    }
+
+    /// See [`crate::Sender::take_back`]. Small content that was gathered behind the head goes with it.
+    pub fn take_back(&mut self) -> bool {
+        let (State::Open, Some(at), Some(gathered)) = (self.state, self.head_at.take(), &mut self.gathered)
+        else {
+            return false;
+        };
+        gathered.vec_mut().truncate(at);
+        true
     }
 
     /// Sends a head that was encoded before, as one HEADERS frame: for whoever sends the same many times.
@@ -276,6 +291,7 @@ impl Sender {
     /// Hands QUIC some of what is held, or else of what was gathered.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         if self.held.is_empty() {
+            self.head_at = None;
             let gathered = self.gathered.take().filter(|gathered| !gathered.is_empty());
             let Some(gathered) = gathered else { return Poll::Ready(Ok(())) };
             let polled = pin!(self.stream.write(&gathered)).poll(cx);

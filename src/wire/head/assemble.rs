@@ -96,7 +96,7 @@ impl Assembly {
         let mut first = true;
         for field in self.fields.list_mut().iter_mut().filter(|field| field.id == FieldId::Cookie) {
             if std::mem::take(&mut first) {
-                field.value = value;
+                field.set_value(value);
             } else {
                 field.drop();
             }

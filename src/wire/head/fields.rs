@@ -69,6 +69,12 @@ impl Field {
         self.facts |= HOP;
     }
 
+    /// Gives it another value, which stands elsewhere in the buffer: its line is no longer what writing it anew would give.
+    pub(crate) fn set_value(&mut self, value: Span) {
+        self.value = value;
+        self.facts &= !CANONICAL;
+    }
+
     /// Whether it is passed on: neither hop-by-hop nor framing nor Host, which are written by us.
     #[inline]
     pub(crate) fn is_sent(&self) -> bool {
@@ -145,6 +151,12 @@ impl Fields {
     #[inline]
     pub(crate) fn note_underscore(&mut self) {
         self.underscored = true;
+    }
+
+    /// Whether some name that is not in the table is written with `_`.
+    #[inline]
+    pub(crate) fn is_underscored(&self) -> bool {
+        self.underscored
     }
 
     /// Drops the lines of a request that [`FieldId::disguised`] tells of.
@@ -269,5 +281,23 @@ impl Drop for Fields {
                 free.push(list);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FieldId, Fields, Line, Span};
+
+    #[test]
+    fn a_line_whose_value_was_changed_is_not_copied_as_it_came() {
+        let bytes = b"cookie: a=1\r\na=1; b=2";
+        let (name, value) = (Span::new(0, 6).unwrap(), Span::new(8, 3).unwrap());
+        let mut fields = Fields::take();
+        fields.push_line(name, value, FieldId::Cookie, Line::of(name, value, bytes));
+        assert_eq!(fields.all()[0].canonical_line(), Some(0..13));
+
+        fields.list_mut()[0].set_value(Span::new(13, 8).unwrap());
+        assert_eq!(fields.all()[0].canonical_line(), None);
+        assert_eq!(fields.all()[0].value.of(bytes), b"a=1; b=2");
     }
 }

@@ -25,8 +25,8 @@ pub(super) struct Http1Body<'s> {
     core: BodyReader,
     framing: Framing,
     class: Class,
-    /// Some of it went past without being read.
-    passed: bool,
+    /// Some of it was read behind what came with the head, or went past without being read.
+    begun: bool,
 }
 
 impl<'s> Http1Body<'s> {
@@ -41,7 +41,7 @@ impl<'s> Http1Body<'s> {
             core: BodyReader::new(framing, ChunkLimits::DEFAULT),
             framing,
             class: Class::K16,
-            passed: false,
+            begun: false,
         }
     }
 
@@ -84,7 +84,7 @@ impl<'s> Http1Body<'s> {
     }
 
     pub(super) fn pristine(&self) -> bool {
-        self.buffer.is_none() && self.class == Class::K16 && !self.passed
+        !self.begun
     }
 
     /// Content that is certain to come behind what was read, on a plain connection.
@@ -106,7 +106,7 @@ impl<'s> Http1Body<'s> {
     /// INVARIANT: all that was read before them is shown: the core has read it.
     pub(super) fn passed(&mut self, count: usize) {
         self.core.pass(count as u64);
-        self.passed = true;
+        self.begun = true;
     }
 
     pub(super) fn came_with_head(&self) -> bool {
@@ -161,6 +161,7 @@ impl<'s> Http1Body<'s> {
                 self.core.finish().map(|()| true).map_err(|_| SourceEnd::Short)
             }
             Ok(Some(_)) => {
+                self.begun = true;
                 self.class = class_after(&buffer, self.class);
                 self.buffer = Some(buffer);
                 Ok(true)
