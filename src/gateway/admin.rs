@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway_record::metrics::{CONTENT_TYPE, Info};
+use ringway_snapshot::model::Settings;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{Parse, ResponseExtra, parse_request, write_status_head};
@@ -25,14 +26,21 @@ const BIND_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks for the address to serve on.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Serves the admin address of the current generation; moves with it.
+/// How long a node may be without a generation before it says so on the default address.
+const FIRST_GENERATION: Duration = Duration::from_secs(2);
+
+/// Serves the admin address of the current generation; moves with it. Before there is one, the default: whoever asks whether
+/// the node lives and is ready gets an answer.
 pub(crate) fn run(node: &Arc<Node>) {
     let busy = Arc::new(());
-    let mut tried = Instant::now();
+    let started = Instant::now();
+    let mut tried = started;
     let mut configured: Option<SocketAddr> = None;
     let mut listener: Option<TcpListener> = None;
     loop {
+        let unknown = || (started.elapsed() >= FIRST_GENERATION).then(|| Settings::default().admin_address);
         let wanted = node.published.current().map(|generation| generation.settings.admin_address);
+        let wanted = wanted.or_else(unknown);
         if wanted != configured || (listener.is_none() && tried.elapsed() >= BIND_EVERY) {
             listener = wanted.and_then(|address| bind(node, address));
             configured = wanted;

@@ -36,6 +36,7 @@ mod mailbox;
 mod malformed;
 mod names;
 mod node;
+pub mod outlet;
 mod pinned;
 mod published;
 mod quic;
