@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use ringway_control::commands::{self, Cli, Command, GatewayArgs, OutputFormat};
 use ringway_gateway::doctor::{Colour, Level, Report};
+use ringway_gateway::outlet::StandardError;
 use ringway_gateway::{DriverChoice, GatewayOptions};
 use tracing_subscriber::EnvFilter;
 
@@ -36,13 +37,16 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Logs go to standard error, filtered by `RINGWAY_LOG` (`info`, `ringway_control=debug`): of daemons from `info`
+/// Logs go to standard error, as long as somebody takes them, filtered by `RINGWAY_LOG` (`info`, `ringway_control=debug`): of daemons from `info`
 /// up, of other commands from `warn` up.
 fn log(command: &Command) {
     let daemon = matches!(command, Command::Gateway(_) | Command::Control(_));
     let level = if daemon { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("RINGWAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(StandardError::default)
+        .with_target(false);
     log.with_ansi(io::stderr().is_terminal()).init();
 }
 

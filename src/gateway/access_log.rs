@@ -1,7 +1,10 @@
 //! The helper that reads records: the access log is printed from them, nothing else is.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use ringway_record::Record;
 use ringway_record::access_log::{AddressPolicy, write_line};
@@ -9,11 +12,17 @@ use ringway_snapshot::model::AccessLog;
 
 use crate::names::KnownNames;
 use crate::node::Node;
+use crate::outlet::write_soon;
 
 /// Between two looks for cells of limits that nobody needs.
 const SWEEP_NS: u64 = 1_000_000_000;
 /// Lines are written together up to so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
+/// How long one attempt waits for whoever reads the lines: the helper has other work too.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long lines wait before that is said, and how long it is not said again.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(1);
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs the records helper until the node ends.
 pub(crate) fn run(node: &Node) {
@@ -26,10 +35,15 @@ pub(crate) fn run(node: &Node) {
         kind: AccessLog::Off,
         out: None,
         lines: Vec::new(),
+        broken: false,
+        behind: None,
+        complained: None,
         names: KnownNames::default(),
     };
     node.depot.run(&mut log);
-    log.flush();
+    if !log.flush() {
+        tracing::warn!("nobody takes the access log: its last lines are lost");
+    }
 }
 
 /// Where the lines go, as the current generation says.
@@ -41,8 +55,14 @@ pub(crate) struct Log<'n> {
     swept_ns: u64,
     reopened: u64,
     kind: AccessLog,
-    out: Option<Box<dyn Write>>,
+    out: Option<File>,
+    /// Not written yet.
     lines: Vec<u8>,
+    /// The first of them is the rest of one whose beginning was written.
+    broken: bool,
+    /// Since when whoever reads the log has taken nothing.
+    behind: Option<Instant>,
+    complained: Option<Instant>,
     names: KnownNames,
 }
 
@@ -74,6 +94,7 @@ impl Log<'_> {
                 // One that cannot be opened again goes on as it was.
                 if fresh.is_some() || wanted != self.kind {
                     self.out = fresh;
+                    self.begin_with_a_line();
                 }
                 self.kind = wanted;
             }
@@ -98,30 +119,74 @@ impl Log<'_> {
         }
     }
 
-    /// Writes the lines out.
-    pub(crate) fn flush(&mut self) {
-        if self.lines.is_empty() {
+    /// Whether lines wait for whoever reads the log. Records are not read meanwhile: they wait in their segments, and those
+    /// that find none are counted as lost.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.lines.len() >= BATCH_BYTES
+    }
+
+    /// Writes the lines out, as far as they are taken. `true`: all of them.
+    pub(crate) fn flush(&mut self) -> bool {
+        let Some(out) = &self.out else {
+            self.lines.clear();
+            return true;
+        };
+        let (mut taken, mut failed) = (0, None);
+        while let Some(rest) = self.lines.get(taken..).filter(|rest| !rest.is_empty()) {
+            match write_soon(out, rest, PATIENCE) {
+                Ok(0) => break,
+                Ok(count) => taken += count,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(last) = self.lines.get(..taken).and_then(<[u8]>::last) {
+            self.broken = *last != b'\n';
+        }
+        self.lines.drain(..taken);
+        if self.lines.is_empty() || (taken > 0 && failed.is_none()) {
+            self.behind = None;
+        } else {
+            self.complain(failed);
+        }
+        self.lines.is_empty()
+    }
+
+    /// A file that is begun anew does not begin with the rest of a line.
+    fn begin_with_a_line(&mut self) {
+        if std::mem::take(&mut self.broken) {
+            let end = self.lines.iter().position(|byte| *byte == b'\n').map_or(self.lines.len(), |at| at + 1);
+            self.lines.drain(..end);
+        }
+    }
+
+    fn complain(&mut self, failed: Option<io::Error>) {
+        let now = Instant::now();
+        let since = *self.behind.get_or_insert(now);
+        let patient = failed.is_none() && now.duration_since(since) < COMPLAIN_AFTER;
+        if patient || self.complained.is_some_and(|at| now.duration_since(at) < COMPLAIN_EVERY) {
             return;
         }
-        if let Some(out) = &mut self.out
-            && let Err(error) = out.write_all(&self.lines).and_then(|()| out.flush())
-        {
-            tracing::warn!(%error, "access log not written; the records are kept in their segments");
-        }
-        self.lines.clear();
+        self.complained = Some(now);
+        let error = failed.map_or_else(|| "nobody reads it".to_owned(), |error| error.to_string());
+        tracing::warn!(
+            error,
+            "access log not written: the records wait in their segments; those that find no room are lost, and counted by \
+             ringway_records_lost_total"
+        );
     }
 }
 
-fn open(kind: &AccessLog) -> Option<Box<dyn Write>> {
-    match kind {
-        AccessLog::Off => None,
-        AccessLog::Stdout => Some(Box::new(io::stdout())),
-        AccessLog::File(path) => match File::options().append(true).create(true).open(path) {
-            Ok(file) => Some(Box::new(file)),
-            Err(error) => {
-                tracing::error!(%error, path, "access log not opened");
-                None
-            }
-        },
-    }
+fn open(kind: &AccessLog) -> Option<File> {
+    let opened = match kind {
+        AccessLog::Off => return None,
+        AccessLog::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        // Whoever opens a named pipe that nobody reads waits without this.
+        AccessLog::File(path) => {
+            File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)
+        }
+    };
+    opened.inspect_err(|error| tracing::error!(%error, ?kind, "access log not opened")).ok()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ringway_record::metrics::{CONTENT_TYPE, Info};
 use ringway_rt::Doorbell;
+use ringway_snapshot::model::Settings;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, RequestHead};
 use ringway_wire::http1::{Parse, ResponseExtra, parse_request, write_status_head};
@@ -28,14 +29,21 @@ const BIND_EVERY: Duration = Duration::from_secs(1);
 /// After an attempt to accept that failed: descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the admin address of the current generation; moves with it. Waits for callers and for the node's bell, and looks for nothing.
+/// How long a node may be without a generation before it says so on the default address.
+const FIRST_GENERATION: Duration = Duration::from_secs(2);
+
+/// Serves the admin address of the current generation; moves with it. Before there is one, the default: whoever asks whether
+/// the node lives and is ready gets an answer. Waits for callers and for the node's bell, and looks for nothing.
 pub(crate) fn run(node: &Arc<Node>) {
     let busy = Arc::new(AtomicUsize::new(0));
-    let mut tried = Instant::now();
+    let started = Instant::now();
+    let mut tried = started;
     let mut configured: Option<SocketAddr> = None;
     let mut listener: Option<TcpListener> = None;
     loop {
+        let unknown = || (started.elapsed() >= FIRST_GENERATION).then(|| Settings::default().admin_address);
         let wanted = node.published.current().map(|generation| generation.settings.admin_address);
+        let wanted = wanted.or_else(unknown);
         if wanted != configured || (listener.is_none() && tried.elapsed() >= BIND_EVERY) {
             listener = wanted.and_then(|address| bind(node, address));
             configured = wanted;
@@ -52,8 +60,12 @@ pub(crate) fn run(node: &Arc<Node>) {
             }
             Some(Err(_)) => node.admin_bell.wait_beside(None, Some(ACCEPT_PAUSE)),
             // The first of so many requests that ends rings, and so does a generation that is published.
-            None if listener.is_some() || wanted.is_none() => node.admin_bell.wait_beside(None, None),
-            None => node.admin_bell.wait_beside(None, Some(BIND_EVERY.saturating_sub(tried.elapsed()))),
+            None if listener.is_some() => node.admin_bell.wait_beside(None, None),
+            None => {
+                let (since, long) =
+                    if wanted.is_some() { (tried, BIND_EVERY) } else { (started, FIRST_GENERATION) };
+                node.admin_bell.wait_beside(None, Some(long.saturating_sub(since.elapsed())))
+            }
         };
         if waited.is_err() {
             std::thread::sleep(ACCEPT_PAUSE);

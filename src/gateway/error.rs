@@ -34,6 +34,12 @@ pub enum GatewayError {
         #[source]
         source: KeyFileError,
     },
+    /// The state directory has no keys.
+    #[error("there are no keys in {path}")]
+    NoTrust {
+        /// Where they would be.
+        path: PathBuf,
+    },
     /// Another gateway has the state directory.
     #[error("another gateway runs on the state directory {path}")]
     Occupied {
@@ -103,6 +109,10 @@ impl GatewayError {
         match self {
             Self::State { .. } => "check that the state directory exists and belongs to this user",
             Self::Key { source, .. } => source.hint(),
+            Self::NoTrust { .. } => {
+                "start `ringway control` on this state directory first, which makes them; or enrol the node at one of another host \
+                 with --control and --join"
+            }
             Self::ControlUrl(_) => "write the path of a socket, or https://host:port",
             Self::JoinToken => "copy the whole line that `ringway join-token` prints",
             Self::NotEnrolled { .. } => {

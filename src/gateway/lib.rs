@@ -15,7 +15,6 @@
 
 mod access_log;
 mod admin;
-mod ahead;
 mod body;
 mod caller;
 mod connection;
@@ -37,6 +36,7 @@ mod mailbox;
 mod malformed;
 mod names;
 mod node;
+pub mod outlet;
 mod pinned;
 mod published;
 mod quic;

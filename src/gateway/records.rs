@@ -43,6 +43,8 @@ const KEPT: usize = 1;
 const LEFT_BYTES_MAX: u64 = 8 << 20;
 /// How often the reader looks for new records when nobody rings.
 const READ_EVERY: Duration = Duration::from_millis(100);
+/// How long the end of the process waits for whoever reads the access log.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the directory's owner says that it lives.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
@@ -225,6 +227,7 @@ impl Depot {
     pub(crate) fn run(&self, log: &mut Log<'_>) {
         let mut crowded = false;
         let mut touched: Option<Instant> = None;
+        let mut end: Option<Instant> = None;
         loop {
             if touched.is_none_or(|at| at.elapsed() >= TOUCH_EVERY) {
                 self.claim.touch();
@@ -241,11 +244,11 @@ impl Depot {
             log.keep_house();
             let (wanted, seen) = log.follow();
             self.told(wanted, seen);
-            if wanted {
-                self.read(log);
-            }
+            let through = !wanted || self.read(log);
             self.retire(!wanted);
-            if stopped {
+            if stopped
+                && (through || *end.get_or_insert_with(|| Instant::now() + END_PATIENCE) <= Instant::now())
+            {
                 return;
             }
             let shelves = self.lock();
@@ -315,8 +318,11 @@ impl Depot {
         }
     }
 
-    /// Shows what is new in each written segment.
-    fn read(&self, log: &mut Log<'_>) {
+    /// Shows what is new in each written segment, as far as the log takes it. `true`: all of it.
+    fn read(&self, log: &mut Log<'_>) -> bool {
+        if log.is_behind() && !log.flush() {
+            return false;
+        }
         let looked_at: Vec<(u64, Arc<Mmap>, Cursor)> = self
             .lock()
             .written
@@ -325,6 +331,9 @@ impl Depot {
             .map(|written| (written.number, Arc::clone(&written.view), written.cursor))
             .collect();
         for (number, view, cursor) in looked_at {
+            if log.is_behind() {
+                return false;
+            }
             let cursor = read_one(&view, cursor, log).unwrap_or_else(|error| {
                 tracing::error!(%error, segment = number, "record segment not read");
                 GIVEN_UP
@@ -333,7 +342,7 @@ impl Depot {
                 written.cursor = cursor;
             }
         }
-        log.flush();
+        log.flush()
     }
 
     /// Moves full segments that were read to their end to those that may be used again.
@@ -372,6 +381,9 @@ fn read_one(view: &[u8], cursor: Cursor, log: &mut Log<'_>) -> io::Result<Cursor
     for record in records.by_ref() {
         let (_, record) = record.map_err(io::Error::other)?;
         log.write(&record);
+        if log.is_behind() {
+            break;
+        }
     }
     Ok(records.cursor())
 }

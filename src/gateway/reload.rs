@@ -43,7 +43,7 @@ pub(crate) fn run(node: &Node) {
                     }
                     Err(source) => {
                         // It says the same the next time, and at once.
-                        served.complain(&GenerationError::Pointer(source));
+                        served.complain(node, &GenerationError::Pointer(source));
                         std::thread::sleep(LOOK_EVERY);
                     }
                 }
@@ -51,14 +51,16 @@ pub(crate) fn run(node: &Node) {
             Ok(reply) => {
                 node.metrics.node().set(Metric::ControlReachable, 1);
                 if reply.status != NOTHING_NEW {
-                    served.warn(reply.problem(), "");
+                    served.warn(node, reply.problem(), "");
                     std::thread::sleep(LOOK_EVERY);
                     served.follow_disk(node, &mut link);
+                    served.serve_newest_good(node, &mut link);
                 }
             }
             Err(error) => {
-                served.warn(chain(&error), control_link::hint(&error));
+                served.warn(node, chain(&error), control_link::hint(&error));
                 node.metrics.node().set(Metric::ControlReachable, 0);
+                served.serve_newest_good(node, &mut link);
                 std::thread::sleep(LOOK_EVERY);
                 served.follow_disk(node, &mut link);
             }
@@ -80,6 +82,8 @@ struct Served {
     refused: Option<Current>,
     /// Refused for what may pass: an address in use, too many generations alive, a file that is not there yet.
     again: Option<Current>,
+    /// The last refusal was for what another snapshot would meet too, such as an address in use.
+    in_the_way: bool,
     /// What control of another host told last, not on disk yet.
     pointer: Option<(Current, Vec<u8>)>,
     complaints: Vec<(String, Instant)>,
@@ -93,7 +97,30 @@ impl Served {
                 self.serve(node, current, link);
             }
             Ok(_) => {}
-            Err(error) => self.complain(&error),
+            Err(error) => self.complain(node, &error),
+        }
+    }
+
+    /// Where nothing is served, what `snapshots/current` points to cannot be, and control gives no other copy of it: serves the
+    /// newest good one of those that lie beside it.
+    fn serve_newest_good(&mut self, node: &Node, link: &mut ControlLink) {
+        if node.published.current().is_some() || self.in_the_way {
+            return;
+        }
+        let refused = self.refused;
+        for current in node.state.good() {
+            if refused.is_some_and(|refused| refused.hash == current.hash) {
+                continue;
+            }
+            tracing::error!(
+                generation = current.generation,
+                hint = "start control: it tells and sends the newest",
+                "the current snapshot cannot be served; an older one that is good is taken instead"
+            );
+            self.serve(node, current, link);
+            if node.published.current().is_some() {
+                return;
+            }
         }
     }
 
@@ -111,6 +138,7 @@ impl Served {
             Ok(()) => {
                 self.hash = Some(current.hash);
                 self.refused = None;
+                self.in_the_way = false;
                 self.keep_pointer(node, current);
                 if !serving {
                     node.metrics.node().add(Metric::GenerationsLoaded, 1);
@@ -124,7 +152,8 @@ impl Served {
                 }
                 self.refused = Some(current);
                 self.again = error.may_pass().then_some(current);
-                self.complain(&error);
+                self.in_the_way = error.may_pass() && !error.is_of_the_file();
+                self.complain(node, &error);
                 Some(chain(&error))
             }
         };
@@ -153,21 +182,19 @@ impl Served {
     }
 
     /// Logs an error once a minute, not every second.
-    fn complain(&mut self, error: &GenerationError) {
+    fn complain(&mut self, node: &Node, error: &GenerationError) {
         let text = chain(error);
         if self.is_new(&text) {
-            tracing::error!(
-                error = text,
-                hint = error.hint(),
-                "snapshot refused; the last good one serves on"
-            );
+            let served = meanwhile(node);
+            tracing::error!(error = text, hint = error.hint(), "snapshot refused; {served}");
         }
     }
 
     /// As [`Served::complain`], of the way to control.
-    fn warn(&mut self, text: String, hint: &str) {
+    fn warn(&mut self, node: &Node, text: String, hint: &str) {
         if self.is_new(&text) {
-            tracing::warn!(error = text, hint, "control does not tell; the last good snapshot serves on");
+            let served = meanwhile(node);
+            tracing::warn!(error = text, hint, "control does not tell; {served}");
         }
     }
 
@@ -178,6 +205,14 @@ impl Served {
             self.complaints.push((text.to_owned(), Instant::now()));
         }
         new
+    }
+}
+
+/// What a node does that is told nothing better.
+fn meanwhile(node: &Node) -> &'static str {
+    match node.published.current() {
+        Some(_) => "the last good snapshot serves on",
+        None => "nothing is served yet",
     }
 }
 

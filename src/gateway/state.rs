@@ -34,9 +34,13 @@ impl State {
     /// A key file is missing or damaged: the node has not been enrolled.
     pub(crate) fn open(root: &Path) -> Result<Self, GatewayError> {
         let trust_file = root.join("trust/signing.pub");
+        if !trust_file.exists() {
+            return Err(GatewayError::NoTrust { path: root.join("trust") });
+        }
         let trust = Trust::decode(&read(&trust_file)?)
             .map_err(|source| GatewayError::Key { path: trust_file, source })?;
         let keys_file = root.join("trust/seal.key");
+        warn_if_readable(&keys_file);
         let keys = KeyRing::decode(&read(&keys_file)?)
             .map_err(|source| GatewayError::Key { path: keys_file, source })?;
         let tickets = TicketSeed::new(derived(&keys, Purpose::Tickets)?);
@@ -107,6 +111,20 @@ impl State {
         Ok(())
     }
 
+    /// The snapshots that are there and good, newest first by the generation that they were first compiled for.
+    pub(crate) fn good(&self) -> Vec<Current> {
+        let entries = std::fs::read_dir(self.root.join("snapshots")).into_iter().flatten().flatten();
+        let hashes =
+            entries.filter_map(|entry| ContentHash::parse(entry.file_name().to_str()?.strip_suffix(".rws")?));
+        let good = hashes.filter_map(|hash| {
+            let snapshot = self.snapshot(&hash).ok()?;
+            Some(Current { generation: snapshot.header().generation, hash })
+        });
+        let mut good: Vec<Current> = good.collect();
+        good.sort_unstable_by_key(|current| std::cmp::Reverse(current.generation));
+        good
+    }
+
     /// Opens the snapshot of this hash.
     ///
     /// # Errors
@@ -157,6 +175,14 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
+}
+
+/// Keys are made for their user alone; copies are not always.
+fn warn_if_readable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "other users may read this key: chmod 600");
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, GatewayError> {

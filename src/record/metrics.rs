@@ -234,7 +234,7 @@ metrics! {
         "A defect of ours: report it with the log.";
     RecordsLost "ringway_records_lost_total" Counter Cell [],
         "Records that could not be kept because no segment could be opened.",
-        "The file system of records is full, or control does not take them: usage is missing from then on.";
+        "The file system of records is full, or nobody takes the access log: records are missing from then on.";
     SegmentsOpen "ringway_record_segments" Gauge Cell [],
         "Record segments that are not shipped yet, those being written included.",
         "A rise means that control is away or slow; the records wait.";

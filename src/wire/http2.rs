@@ -37,15 +37,17 @@ impl Prelude {
     }
 }
 
-/// Whether these bytes begin with a line that is neither the preface nor a request line of HTTP/1 in whatever version: three words,
-/// the last of which is no version of HTTP. Whoever sends it understands no answer of ours.
+/// Whether these bytes begin with a line that is neither the preface nor meant for a request line of HTTP/1: three words, the second
+/// of which is no path and the last no version of HTTP. Whoever sends it understands no answer of ours.
 #[must_use]
 pub fn is_of_neither(bytes: &[u8]) -> bool {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return false };
     let line = bytes.get(..end).unwrap_or_default();
     let mut words = line.strip_suffix(b"\r").unwrap_or(line).split(|byte| *byte == b' ');
     let words = [words.next(), words.next(), words.next(), words.next()];
-    matches!(words, [Some(method), Some(_), Some(version), None] if is_token(method) && !version.starts_with(b"HTTP/"))
+    let [Some(method), Some(target), Some(version), None] = words else { return false };
+    let names_http = version.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"));
+    is_token(method) && !names_http && !target.starts_with(b"/")
 }
 
 #[cfg(test)]
@@ -59,6 +61,8 @@ mod tests {
         for line in [
             &b"GET / HTTP/1.1\r\n"[..],
             b"GET / HTTP/9.9\r\n",
+            b"GET http://a/ http/1.1\r\n",
+            b"GET / XTTP/1.1\r\n",
             b"GET /\r\n",
             b"GET / b HTTP/1.1\r\n",
             b"\x16\x03\x01 a b\r\n",

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use crate::field::{FieldId, FieldSet, is_forwarded};
+use crate::head::RequestHead;
 use crate::syntax::{is_field_value, is_token};
 
 /// Why an edit is refused.
@@ -227,6 +228,15 @@ impl Overlay {
         Ok(())
     }
 
+    /// Removes those fields of a request whose name is that of a field that is set or removed here, but for a `_` in the place of a
+    /// `-`. CGI and its heirs know both by one name (`HTTP_X_USER`): a caller could undo by the one what these edits say of the other.
+    #[inline]
+    pub fn remove_disguised(&mut self, head: &RequestHead) {
+        if let (Some(edits), true) = (&mut self.edits, head.field_lines().is_underscored()) {
+            edits.remove_disguised(head);
+        }
+    }
+
     fn add(&mut self, kind: Kind, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadEdit> {
         let id = editable(name)?;
         self.begin().add_line(kind, id, name, value)
@@ -364,6 +374,29 @@ impl Edits {
         Ok(())
     }
 
+    #[cold]
+    fn remove_disguised(&mut self, head: &RequestHead) {
+        for (name, _, id) in head.fields() {
+            if id == FieldId::Other && name.contains(&b'_') && self.is_disguised(name) {
+                let name = self.keep(name);
+                self.push(Edit::of(Kind::Remove, id, name));
+            }
+        }
+    }
+
+    /// Whether a name differs from that of some field that is set or removed by `_` for `-` alone. The name of an edit itself is not
+    /// disguised: what it says holds.
+    fn is_disguised(&self, name: &[u8]) -> bool {
+        let alike = |edit: &Edit| {
+            let edited = self.text(edit.name);
+            matches!(edit.kind, Kind::Set | Kind::Remove)
+                && edited.len() == name.len()
+                && edited.iter().zip(name).all(|(one, other)| hyphened(*one) == hyphened(*other))
+        };
+        let named = |edit: &Edit| self.text(edit.name).eq_ignore_ascii_case(name);
+        self.list.iter().any(alike) && !self.list.iter().any(named)
+    }
+
     fn push(&mut self, edit: Edit) {
         self.touched.insert(edit.id);
         self.list.push(edit);
@@ -480,6 +513,11 @@ fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (name, value) = line.split_at_checked(colon)?;
         Some((name, value.strip_prefix(b": ")?.strip_suffix(b"\r")?))
     })
+}
+
+/// A byte of a name as CGI compares it.
+fn hyphened(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
 fn offset(at: usize) -> u32 {

@@ -35,10 +35,18 @@ pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), 
         return Ok(());
     }
     let span = head.parts.path;
-    let normalised = normalise(span.of_mut(&mut head.buffer), policy)?;
-    head.parts.path.len = u16::try_from(normalised.len).unwrap_or(span.len);
-    head.parts.encoded_slash = normalised.encoded_slash;
+    let normalised = normalise_or_leave(span.of_mut(&mut head.buffer), policy);
+    // What is refused is recorded and told, too.
+    let len = normalised.as_ref().map_or_else(|refused| refused.len, |normalised| normalised.len);
+    head.parts.path.len = u16::try_from(len).unwrap_or(span.len);
+    head.parts.encoded_slash = normalised.map_err(|refused| refused.reject)?.encoded_slash;
     Ok(())
+}
+
+/// Why a path is refused, and its length: it is normalised as far as it is good, and left as it came from there on.
+struct Refused {
+    reject: Reject,
+    len: usize,
 }
 
 /// Normalises a path that begins with `/`, in place. A raw or encoded `\` and an encoded NUL are refused under every
@@ -47,35 +55,27 @@ pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), 
 /// # Errors
 /// [`Reject::PathEncoded`], [`Reject::PathPercent`], [`Reject::PathDots`].
 pub fn normalise(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Reject> {
+    normalise_or_leave(path, policy).map_err(|refused| refused.reject)
+}
+
+fn normalise_or_leave(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Refused> {
+    let end = path.len();
     if is_plain(path, policy) {
-        return Ok(Normalised { len: path.len(), encoded_slash: false });
+        return Ok(Normalised { len: end, encoded_slash: false });
     }
     if policy == PathPolicy::AsIs {
-        return check_as_is(path);
+        return check_as_is(path).map_err(|reject| Refused { reject, len: end });
     }
-    let end = path.len();
     let mut out = Output { path, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
-    let mut encoded_slash = false;
     let mut at = 0;
-    while at < end {
-        match next_unit(out.path.get(at..).unwrap_or_default())? {
-            Unit::Byte { byte: b'/', .. } => {
-                at += 1;
-                out.slash()?;
-            }
-            Unit::Byte { byte, read } => {
-                at += read;
-                out.push(byte);
-            }
-            Unit::Escape { byte } => {
-                at += 3;
-                encoded_slash |= byte == b'/';
-                out.escape(byte);
-            }
+    match out.write_all(&mut at) {
+        Ok(encoded_slash) => Ok(Normalised { len: out.written, encoded_slash }),
+        Err(reject) => {
+            // What is good is closed up with the rest.
+            out.path.copy_within(at.., out.written);
+            Err(Refused { reject, len: out.written + end - at })
         }
     }
-    out.end_segment()?;
-    Ok(Normalised { len: out.written, encoded_slash })
 }
 
 /// Refuses what is ambiguous and changes nothing. An escape that is none stands for itself.
@@ -162,6 +162,30 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Writes the whole path; true: it held `%2F`. `at` is where what is not read begins.
+    fn write_all(&mut self, at: &mut usize) -> Result<bool, Reject> {
+        let mut encoded_slash = false;
+        while let Some(rest) = self.path.get(*at..).filter(|rest| !rest.is_empty()) {
+            match next_unit(rest)? {
+                Unit::Byte { byte: b'/', read } => {
+                    self.slash()?;
+                    *at += read;
+                }
+                Unit::Byte { byte, read } => {
+                    self.push(byte);
+                    *at += read;
+                }
+                Unit::Escape { byte } => {
+                    encoded_slash |= byte == b'/';
+                    self.escape(byte);
+                    *at += 3;
+                }
+            }
+        }
+        self.end_segment()?;
+        Ok(encoded_slash)
+    }
+
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.path.get_mut(self.written) {
             *place = byte;
@@ -206,8 +230,25 @@ impl Output<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PathPolicy, normalise};
+    use super::{PathPolicy, normalise, normalise_or_leave};
     use crate::reject::Reject;
+
+    #[test]
+    fn what_is_refused_is_left_as_it_came_from_the_fault_on() {
+        for (path, reject, left) in [
+            ("/%2e%2e", Reject::PathDots, "/.."),
+            ("/%61/../%2e./b%41", Reject::PathDots, "/../b%41"),
+            ("/a/./%62/c%00d%41", Reject::PathEncoded, "/a/b/c%00d%41"),
+            ("/%41\\%42", Reject::PathEncoded, "/A\\%42"),
+            ("/%41%4", Reject::PathPercent, "/A%4"),
+            ("/%41%", Reject::PathPercent, "/A%"),
+        ] {
+            let mut bytes = path.as_bytes().to_vec();
+            let refused = normalise_or_leave(&mut bytes, PathPolicy::Strict).err().unwrap();
+            bytes.truncate(refused.len);
+            assert_eq!((refused.reject, String::from_utf8_lossy(&bytes).as_ref()), (reject, left), "{path}");
+        }
+    }
 
     #[test]
     fn what_is_not_plain_is_found_in_any_place() {

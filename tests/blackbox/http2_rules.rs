@@ -53,9 +53,15 @@ fn a_first_line_of_neither_protocol_is_answered_in_neither() {
     assert_eq!((&record["detail"], &record["generation"]), (&"request-line".into(), &1.into()), "{record}");
     Raw::connect(node.listener("127.0.0.3:0")).send(GARBAGE).assert_closed();
     // What may be HTTP/1 in some version is answered as that.
-    for line in
-        ["GET / HTTP/3.0\r\n\r\n", "GET /\r\n\r\n", "GET / a HTTP/1.1\r\n\r\n", "\x16\x03\x01\r\n\r\n"]
-    {
+    for line in [
+        "GET / HTTP/3.0\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET / a HTTP/1.1\r\n\r\n",
+        "GET / http/1.1\r\n\r\n",
+        "GET http://api.test/ http/1.1\r\n\r\n",
+        "GET / XTTP/1.1\r\n\r\n",
+        "\x16\x03\x01\r\n\r\n",
+    ] {
         assert!(node.connect().send(line).reply().status >= 400, "{line:?}");
     }
 }

@@ -308,6 +308,19 @@ fn what_follows_a_malformed_request_on_its_connection_is_never_read_as_a_request
     upstream.assert_untouched();
 }
 
+/// Normalised as far as it is good, and as it came from the fault on.
+#[test]
+fn a_path_that_is_refused_is_told_and_recorded() {
+    let node = Node::start(&Site::bare().route("/*: {respond: {status: 200}}"));
+    for (path, told) in [("/%2e%2e/x%41", "/../x%41"), ("/%61/b/%00%41", "/a/b/%00%41"), ("/%41%zz", "/A%zz")]
+    {
+        let reply = node.connect().ask(format!("GET {path} HTTP/1.1\r\nHost: api.test\r\n\r\n"));
+        assert_eq!(reply.status, 400, "{path}");
+        assert!(reply.text().contains(&format!("\"instance\":\"{told}\"")), "{path}: {}", reply.text());
+        assert_eq!(node.assert_outcome("forbidden_path")["path"], told);
+    }
+}
+
 /// RFC 9110 §2.5: what is of HTTP/1 and newer than we know is read, answered and passed on as HTTP/1.1.
 #[test]
 fn a_higher_minor_version_is_taken_for_the_highest_that_is_known() {

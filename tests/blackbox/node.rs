@@ -74,7 +74,7 @@ impl Node {
         let control = start_control(folder.path());
         apply(folder.path(), site);
         let (gateway, log, records) = start_gateway(folder.path(), workers);
-        let admin = log.find("admin listening", |line| value(line, "admin listening", "address"));
+        let admin = log.find("admin listening", admin);
         let address = log.find("a listener", |line| value(line, " listening configured", "address"));
         let (control, gateway) = (Mutex::new(Some(control)), Mutex::new(gateway));
         Self { folder, control, gateway, workers, log, records, address, admin }
@@ -205,7 +205,7 @@ impl Node {
         let (gateway, log, records) = start_gateway(self.folder.path(), self.workers);
         (self.log, self.records) = (log, records);
         self.gateway = Mutex::new(gateway);
-        self.admin = self.log.find("admin listening", |line| value(line, "admin listening", "address"));
+        self.admin = self.log.find("admin listening", admin);
         self.address = self.log.find("a listener", |line| value(line, " listening configured", "address"));
     }
 }
@@ -289,6 +289,11 @@ impl Lines {
         seen.extend(coming.try_iter());
         let _ = std::io::Write::write_all(&mut std::io::stderr(), (seen.join("\n") + "\n").as_bytes());
     }
+}
+
+/// Where a configured admin listener is bound: the default one is for gateways that have no configuration yet.
+fn admin(line: &str) -> Option<SocketAddr> {
+    value(line, "admin listening", "address").filter(|address| address.port() != 9090)
 }
 
 /// The address after `key=` in a line that holds `marker`.

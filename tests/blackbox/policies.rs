@@ -148,3 +148,33 @@ fn fields_are_edited_in_both_directions() {
     assert!(reply_head.contains("vary: accept\r\n") && reply_head.contains("vary: origin"), "{reply_head}");
     node.assert_outcome("served");
 }
+
+/// CGI and its heirs know `X-Edge` and `X_Edge` by one name: what the chain says of the one, a caller could undo by the other.
+#[test]
+fn a_field_that_a_chain_sets_removes_or_hides_passes_in_no_disguise() {
+    let upstream = Scripted::ok();
+    let chain = concat!(
+        "{authenticate: {any_of: [partner]}}, {headers: {request: ",
+        "{set: {X-Edge: par1, User-Agent: ours, Under_Score: kept}, remove: [X-Debug-Me], append: {X-Many: b}}}}"
+    );
+    let site = Site::bare()
+        .http2()
+        .upstream("one", &[upstream.address], "")
+        .route(&format!("/*: {{to: one, chain: [{chain}]}}"))
+        .more(&KEYS.replace("keys: ", "partner: ").replace("X-API-Key", "X-Partner"))
+        .file("good.key", GOOD)
+        .file("old.key", OLD);
+    let node = Node::start(&site);
+    let forged = ["X_Edge", "x_edge", "User_Agent", "X-Debug_Me", "x_debug_me", "X_Partner", "Under_Score"]
+        .map(|name| format!("{name}: forged\r\n"));
+    let passed = "X_Many: a\r\nX_Edges: b\r\nX_Edg: c\r\n";
+    let reply = ask(&node, &format!("X-Partner: {GOOD}\r\n{}{passed}", forged.concat()));
+    assert_eq!(reply.status, 200, "{}", reply.head);
+    let head = upstream.head();
+    assert!(!head.contains("forged") && !head.contains(GOOD), "{head}");
+    for line in ["x-edge: par1", "user-agent: ours", "under_score: kept", "x-many: b"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line}: {head}");
+    }
+    assert!(head.contains(passed), "others pass as they came: {head}");
+    node.assert_outcome("served");
+}

@@ -15,6 +15,7 @@ also_on_epoll!(
     connections_beyond_the_limit_are_refused_and_counted
     a_caller_that_leaves_while_its_reply_is_awaited_costs_the_upstream_nothing_more
     a_caller_that_half_closes_gets_a_reply_that_takes_a_moment
+    a_refusal_lets_its_caller_send_all_of_the_content_first
 );
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: api.test\r\n\r\n";
@@ -349,6 +350,32 @@ fn a_body_beyond_its_limit_is_413() {
     assert_eq!(reply.status, 413);
     client.assert_closed();
     node.assert_outcome("body_too_large");
+}
+
+/// Many clients send all of their content before they read, and tell of nothing but a write that failed.
+#[test]
+fn a_refusal_lets_its_caller_send_all_of_the_content_first() {
+    let upstream = Scripted::ok();
+    let site = Site::to(upstream.address)
+        .route("/small: {to: one, body: 10B}")
+        .route("/fixed: {respond: {status: 200, body: ok}}");
+    let node = Node::start(&site);
+    let content = vec![b'a'; 16 << 20];
+    for (path, status, outcome) in
+        [("/small", 413, "body_too_large"), ("/fixed", 200, "served"), ("/a%2f", 400, "forbidden_path")]
+    {
+        let mut client = node.connect();
+        let mut stream = client.stream();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: api.test\r\nContent-Length: {}\r\n\r\n", content.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&content).unwrap();
+        let reply = client.reply();
+        assert_eq!((reply.status, reply.field("connection")), (status, Some("close")), "{path}");
+        client.assert_ends_in_order();
+        node.assert_outcome(outcome);
+    }
+    upstream.assert_untouched();
 }
 
 /// Opens so many connections that say nothing.

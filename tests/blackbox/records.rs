@@ -1,7 +1,9 @@
 //! Segments of records in shared memory: whose they are, and that they do not outlive what they are for.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -91,4 +93,75 @@ fn a_second_gateway_on_a_state_directory_ends_and_leaves_the_first_as_it_is() {
     assert!(said.contains("another gateway runs on the state directory"), "{said}");
     assert_eq!(node.connect().ask(GET).status, 200);
     node.assert_outcome("served");
+}
+
+/// A named pipe that takes what it holds, and a node that logs to it more than that.
+fn behind(folder: &Path) -> (Node, File) {
+    let pipe = folder.join("access.log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    let node = Node::start(&site().access_log(&format!("file:{}", pipe.display())));
+    let mut client = node.connect();
+    for _ in 0..REQUESTS {
+        assert_eq!(
+            client.ask(format!("GET /{} HTTP/1.1\r\nHost: api.test\r\n\r\n", "x".repeat(900))).status,
+            404
+        );
+    }
+    node.log.find("nobody reads it", |line| line.contains("access log not written").then_some(()));
+    (node, reader)
+}
+
+/// What their lines take is more than a pipe holds, and less than the segments do.
+const REQUESTS: usize = 300;
+
+#[test]
+fn an_access_log_that_is_read_late_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, reader) = behind(folder.path());
+    assert_eq!(node.connect().ask(GET).status, 200);
+    let lines = BufReader::new(reader).lines().take(REQUESTS + 1);
+    let paths: Vec<usize> = lines
+        .map(|line| {
+            let record: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            record["path"].as_str().unwrap().len()
+        })
+        .collect();
+    assert_eq!(paths.iter().filter(|length| **length == 901).count(), REQUESTS);
+}
+
+#[test]
+fn an_access_log_that_nobody_reads_keeps_no_gateway_from_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, _reader) = behind(folder.path());
+    assert_eq!(node.connect().ask(GET).status, 200);
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait(), Some(0));
+    node.log.find("the end of the log", |line| line.contains("its last lines are lost").then_some(()));
+}
+
+#[test]
+fn a_gateway_whose_own_log_is_closed_ends_in_order() {
+    let node = Node::start(&site());
+    let segments = segments(node.state());
+    node.signal(Signal::TERM);
+    node.wait();
+    assert!(!segments.exists());
+    let (reader, log) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["gateway", "--workers", "1", "--state"])
+        .arg(node.state())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    // It knows its signals before it makes segments, and has something to log after that.
+    while !segments.join("owner").exists() {
+        assert!(gateway.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    let id = rustix::process::Pid::from_raw(i32::try_from(gateway.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    assert_eq!(gateway.wait().unwrap().code(), Some(0));
 }

@@ -315,6 +315,32 @@ fn a_snapshot_that_the_disk_damaged_is_refused_and_fetched_again() {
 }
 
 #[test]
+fn a_start_without_control_serves_the_newest_good_snapshot_that_is_there() {
+    let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
+    let mut node = Node::start(&site("one"));
+    let snapshots = node.state().join("snapshots");
+    for (body, pointer, served) in [("two", true, "one"), ("three", false, "two")] {
+        let generation = node.apply(&site(body));
+        node.kill_control();
+        node.signal(Signal::TERM);
+        node.wait();
+        let text = std::fs::read_to_string(snapshots.join("current")).unwrap();
+        let hash = text.lines().find_map(|line| line.strip_prefix("snapshot ")).unwrap();
+        std::fs::write(snapshots.join(format!("{hash}.rws")), b"cut off").unwrap();
+        if pointer {
+            std::fs::write(snapshots.join("current"), b"").unwrap();
+        }
+        node.restart_gateway();
+        node.log
+            .find("what it serves", |line| line.contains("an older one that is good is taken").then_some(()));
+        assert_eq!(node.connect().ask(GET).text(), served);
+        node.start_control();
+        let newest = format!("generation is live generation={generation} ");
+        node.log.find(&newest, |line| line.contains(&newest).then_some(()));
+    }
+}
+
+#[test]
 fn status_shows_what_each_node_serves_and_when_it_was_seen() {
     let node = Node::start(&Site::bare().route("/a: {respond: {status: 200, body: one}}"));
     let status = || {

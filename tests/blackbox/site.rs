@@ -51,6 +51,12 @@ impl Site {
         self
     }
 
+    /// Another place for the access log: `file:PATH`.
+    pub(crate) fn access_log(mut self, place: &str) -> Self {
+        self.settings = self.settings.replace("access_log: stdout", &format!("access_log: \"{place}\""));
+        self
+    }
+
     /// Another address of the admin listener.
     pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
         self.settings = self.settings.replace("\"127.0.0.1:0\"", &format!("\"{address}\""));

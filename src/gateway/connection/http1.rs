@@ -37,12 +37,17 @@ const ROWS_PER_TURN: u32 = 64;
 /// Connections of one worker that wait with a buffer and what serves their requests at once: 5 MiB, or 11 where requests with
 /// content come on all of them.
 const WARM_CONNECTIONS_MAX: u32 = 512;
-/// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that are read and thrown away before a close, so that our last words are not lost to a reset: many clients send all of their
+/// content before they read, and a write that fails is all that they tell of.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// And for how long.
-const LINGER_NS_MAX: u64 = 2_000_000_000;
+const LINGER_NS_MAX: u64 = 30_000_000_000;
+/// And for how long while nothing comes.
+const LINGER_SILENCE_NS_MAX: u64 = 5_000_000_000;
 /// And for how long while the worker drains: who leaves its side open must not hold up the end.
 const LINGER_DRAINING_NS_MAX: u64 = 100_000_000;
+/// Reads between two turns given away by a peer that sends as fast as it is read.
+const LINGER_READS_PER_TURN: u32 = 16;
 
 /// The bytes of an HTTP/1 connection, and how it waits.
 pub(super) struct Http1 {
@@ -131,7 +136,7 @@ async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
         match Box::pin(requests(on, bytes)).await {
             After::Silence => drop(on.connection.standing.take()),
             After::End => return,
-            After::Close => return linger(on.stream, linger_until_ns(on.connection)).await,
+            After::Close => return linger(on).await,
             After::Abort => return on.stream.reset_on_close(),
         }
     }
@@ -393,32 +398,41 @@ pub(super) fn note_foreign(connection: &Connection) {
     entry.detail = Reject::RequestLine.name();
 }
 
-fn linger_until_ns(connection: &Connection) -> u64 {
-    let linger_ns = if connection.worker.draining() { LINGER_DRAINING_NS_MAX } else { LINGER_NS_MAX };
-    ringway_rt::now().mono_ns.saturating_add(linger_ns)
-}
-
-/// Ends our side and reads on for a moment: a peer that is still sending must not lose our reply to the
-/// reset that closing with unread bytes would send.
-async fn linger(stream: &Stream, until_ns: u64) {
-    stream.deadline().arm(Side::Write, until_ns);
+/// Ends our side and reads on for a while: a peer that is still sending must not lose our reply to the
+/// reset that closing with unread bytes would send (RFC 9112 §9.6).
+async fn linger(on: On<'_>) {
+    let stream = on.stream;
+    let began_ns = ringway_rt::now().mono_ns;
+    let mut until_ns = began_ns.saturating_add(LINGER_NS_MAX);
+    stream.deadline().arm(Side::Write, began_ns.saturating_add(LINGER_SILENCE_NS_MAX));
     if stream.shutdown_write().await.is_err() {
         return;
     }
-    stream.deadline().arm(Side::Read, until_ns);
-    let mut left = LINGER_BYTES_MAX;
+    let (mut left, mut reads) = (LINGER_BYTES_MAX, 0u32);
     loop {
         let mut buffer = Buffer::take(Class::K16);
-        match stream.try_read_append(buffer.vec_mut()) {
-            Ok(Some(0)) | Err(_) => return,
-            Ok(Some(count)) if count >= left => return,
-            Ok(Some(count)) => left -= count,
+        let read = stream.try_read_append(buffer.vec_mut());
+        drop(buffer);
+        let now_ns = ringway_rt::now().mono_ns;
+        if on.connection.worker.draining() {
+            // From the first look on: who goes on sending holds nothing up, either.
+            until_ns = until_ns.min(now_ns.saturating_add(LINGER_DRAINING_NS_MAX));
+        }
+        match read {
+            Ok(Some(count)) if count > 0 && count < left && now_ns < until_ns => {
+                left -= count;
+                reads += 1;
+                if reads.is_multiple_of(LINGER_READS_PER_TURN) {
+                    ringway_rt::turn().await;
+                }
+            }
             Ok(None) => {
-                drop(buffer);
+                stream.deadline().arm(Side::Read, until_ns.min(now_ns.saturating_add(LINGER_SILENCE_NS_MAX)));
                 if stream.readable().await.is_err() {
                     return;
                 }
             }
+            _ => return,
         }
     }
 }

@@ -153,6 +153,12 @@ impl Fields {
         self.underscored = true;
     }
 
+    /// Whether some name that is not in the table is written with `_`.
+    #[inline]
+    pub(crate) fn is_underscored(&self) -> bool {
+        self.underscored
+    }
+
     /// Drops the lines of a request that [`FieldId::disguised`] tells of.
     #[inline]
     pub(crate) fn drop_disguised(&mut self, bytes: &[u8]) {
