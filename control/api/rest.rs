@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 
 use super::authorise::{Token, authorise};
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, of_every_error};
 use super::views::{
     ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
     GenerationView, HistoryView, IdentityView, JoinTokenView, LiveView, NodesView, PinRequest, PlanRequest,
@@ -69,6 +69,7 @@ pub fn router(service: Service, token: Token) -> Router {
         })
         .fallback(async || Problem::new(ProblemKind::NotFound, "no such endpoint"))
         .layer(DefaultBodyLimit::max(APPLY_BODY_BYTES_MAX))
+        .layer(axum::middleware::map_response(of_every_error))
         .layer(axum::middleware::from_fn_with_state(token, authorise))
         .with_state(service)
 }

@@ -106,6 +106,29 @@ async fn unknown_endpoints_and_broken_bodies_are_problems() {
 }
 
 #[tokio::test]
+async fn numbers_that_are_none_are_problems_too() {
+    let served = serve().await;
+    for path in [
+        "/v1/generations?count=-1",
+        "/v1/generations?before=x",
+        "/v1/generations/one",
+        "/v1/generations/18446744073709551616",
+        "/v1/generations/1/diff/x",
+        "/v1/generations/1/live?wait_ms=soon",
+        "/v1/identities/none",
+    ] {
+        let refused = served.ask(move |client| client.get::<Value>(path)).await;
+        let Err(Failure::Problem(problem)) = refused else { panic!("{path}: {refused:?}") };
+        assert_eq!(
+            (problem.status, &*problem.kind),
+            (400, "https://ringway.dev/problems/malformed"),
+            "{path}"
+        );
+        assert!(!problem.detail.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn an_apply_on_an_older_generation_is_refused_with_the_newest() {
     let served = serve().await;
     served.apply(1, Some(0), 0).await.unwrap();
