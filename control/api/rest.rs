@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::authorise::{Token, authorise};
 use super::problem::{Problem, ProblemKind, of_every_error};
@@ -62,7 +63,7 @@ endpoints! {
 }
 
 /// All endpoints, each behind the token.
-pub fn router(service: Service, token: Token) -> Router {
+pub fn router(service: Service, token: watch::Receiver<Token>) -> Router {
     routes()
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::WrongMethod, "this endpoint takes another method")

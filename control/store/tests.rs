@@ -58,6 +58,16 @@ fn appended(number: u64, changes: Vec<Change>) -> Appended {
 }
 
 #[tokio::test]
+async fn a_store_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let opened = open().await;
+    for entry in std::fs::read_dir(opened.folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
 async fn an_empty_store_has_no_head() {
     let opened = open().await;
     assert_eq!(opened.store.head().await.unwrap(), None);
