@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, SqlitePool};
+use sqlx::{Connection, SqlSafeStr, SqlitePool};
 
 use crate::domain::GenerationNumber;
 
@@ -103,6 +103,7 @@ fn way_out(error: &sqlx::Error) -> &'static str {
         Some("11" | "26") => {
             "control.db is damaged: restore it from a backup, or move it away to begin a new history; gateways serve on meanwhile"
         }
+        Some("13") => "the disk of the state directory is full: make room, and try again",
         _ => "check space and permissions of the state directory",
     }
 }
@@ -130,7 +131,12 @@ impl Store {
         let pool = |connections| {
             SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(failed("open its file"))?;
+        // A full disk ends a transaction by itself, which sqlx takes for one that goes on: no other could begin on it.
+        let writer = pool(1).before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        });
+        let writer = writer.connect_with(options.clone()).await.map_err(failed("open its file"))?;
         migrator().run(&writer).await.map_err(StoreError::Migrate)?;
         let readers = pool(READERS_MAX).connect_with(options).await.map_err(failed("open its file"))?;
         Ok(Self { writer, readers })

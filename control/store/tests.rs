@@ -163,6 +163,24 @@ async fn the_newest_different_generation_is_that_of_another_root() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_full_goes_on_once_there_is_room() {
+    let opened = open().await;
+    let store = &opened.store;
+    store.append(appended(1, vec![])).await.unwrap();
+    let room = async |pages: i64| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&store.writer).await.unwrap();
+    };
+    let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    let large = || appended(2, vec![put("a", &"x".repeat(1 << 20))]);
+    room(pages).await;
+    let full = store.append(large()).await.unwrap_err();
+    assert!(full.hint().unwrap().contains("is full"), "{full:?}");
+    room(1 << 30).await;
+    store.append(large()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_state_never_goes_back() {
     let opened = open().await;
     let store = &opened.store;
