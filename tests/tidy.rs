@@ -61,7 +61,6 @@ const CONTROL_LAYERS_BROKEN: &[(&str, &str, &str)] =
 /// Files that may hold `unsafe`, each with why. In all of them every use has its `SAFETY:` argument.
 const UNSAFE: &[(&str, &str)] = &[
     ("bench/micro/src/allocator.rs", "an allocator that counts"),
-    ("src/gateway/ahead.rs", "a prefetch"),
     ("src/gateway/records/region.rs", "shared maps of segment files"),
     ("src/gateway/sealed_map.rs", "a memfd and its map"),
     ("src/gateway/signals.rs", "sigmask and sigwait"),

@@ -15,7 +15,6 @@
 
 mod access_log;
 mod admin;
-mod ahead;
 mod body;
 mod caller;
 mod connection;

@@ -7,12 +7,9 @@ use ringway_policy::route::{RouteMatch, RouteQuery, match_path};
 use ringway_record::Outcome;
 use ringway_rt::Now;
 use ringway_snapshot::model::Action;
-use ringway_snapshot::tables::{HostIndex, Tables};
 use ringway_wire::head::RequestHead;
 use ringway_wire::http1::normalise_path;
-use ringway_wire::reject::Reject;
 
-use crate::ahead;
 use crate::connection::{Channel, Connection, Next};
 use crate::malformed;
 use crate::turn::{Turn, path_policy};
@@ -32,7 +29,7 @@ pub(crate) async fn serve(
 
     // One path for match, authorisation and forwarding: normalised here, as its host wants it.
     let host = tables.find_host(head.host());
-    let path = normalise(head, tables, host);
+    let path = normalise_path(head, path_policy(tables, host));
     let head = &*head;
     let mut turn = Turn::begin(connection, Rc::clone(&pinned), head, channel, started);
     // What is rare is made aside, by one way out: the way of all others is short then, and lies together.
@@ -86,11 +83,4 @@ pub(crate) async fn serve(
         }
     };
     aside.await
-}
-
-/// Normalises the path, and asks for the memory of the route that it will most likely be matched by.
-fn normalise(head: &mut RequestHead, tables: &Tables<'_>, host: Option<HostIndex>) -> Result<(), Reject> {
-    let path = normalise_path(head, path_policy(tables, host));
-    host.and_then(|host| tables.likely_row(host, head.path())).into_iter().for_each(ahead::fetch);
-    path
 }

@@ -19,7 +19,6 @@ use ringway_wire::{BadEdit, Overlay};
 use crate::api_key::{self, Identity, Unproved};
 use crate::facts::Facts;
 use crate::headers;
-use crate::limit::key::CellKey;
 use crate::limit::worker::Counted;
 use crate::limit::{Count, Counts, Decided, WorkerLimits, rate_limit};
 use crate::limits::CHAIN_LIMITS_MAX;
@@ -127,7 +126,7 @@ pub fn run_request(
             run.decisions.shadow.insert(step.stage());
             continue;
         }
-        run.taken.give_back(prepared, facts.mono_ns, &mut memory.limits);
+        run.give_back(prepared, facts, &mut memory.limits);
         let limit_id = step.limit().and_then(|limit| prepared.limit(limit)).map_or(0, |limit| limit.id);
         return Err(Refused { outcome, stage: step.stage(), limit_id, step: place });
     }
@@ -168,7 +167,7 @@ impl Run<'_> {
                     }
                 }
             }
-            Act::Limit(index) => self.count(prepared, *index, step.mode, facts, &mut memory.limits),
+            Act::Limit(index) => self.count(prepared, *index, step.mode, facts, memory),
             Act::Headers { .. } if step.mode == Mode::Shadow => Did::Edited,
             Act::Headers { request, .. } => match headers::edit(request, overlay) {
                 Ok(()) => Did::Edited,
@@ -183,16 +182,16 @@ impl Run<'_> {
         index: u32,
         mode: Mode,
         facts: &Facts<'_>,
-        limits: &mut WorkerLimits,
+        memory: &mut Memory,
     ) -> Did {
         // INVARIANT: a prepared step names a limit that exists.
         let Some(limit) = prepared.limit(index) else { return Did::CountedNothing };
-        match limit.take(facts, self.decisions.identity.as_ref(), limits) {
+        match limit.take(facts, self.decisions.identity.as_ref(), memory) {
             Decided::Skipped => Did::CountedNothing,
             Decided::KeyMissing => Did::MissedItsKey,
             Decided::Counted(counted) => {
                 if counted.admitted {
-                    self.taken.push(index, counted.cell);
+                    self.taken.push(index, counted.overflow);
                 }
                 if mode == Mode::Enforce {
                     self.decisions.counts.push(Count { limit: index, debt: counted.debt });
@@ -201,28 +200,28 @@ impl Run<'_> {
             }
         }
     }
+
+    fn give_back(&self, prepared: &Prepared, facts: &Facts<'_>, limits: &mut WorkerLimits) {
+        for (index, overflow) in self.taken.list.iter().take(self.taken.len) {
+            if let Some(limit) = prepared.limit(*index) {
+                limit.take_back(*overflow, facts, self.decisions.identity.as_ref(), limits);
+            }
+        }
+    }
 }
 
-/// Cells that counted the request, to be given back if a later step refuses it: refused requests do not consume.
+/// Limits that counted the request and whether in their overflow cells, to be given back if a later step refuses it: refused requests do not consume.
 #[derive(Debug, Default)]
 struct Taken {
-    list: [(u32, CellKey); CHAIN_LIMITS_MAX],
+    list: [(u32, bool); CHAIN_LIMITS_MAX],
     len: usize,
 }
 
 impl Taken {
-    fn push(&mut self, limit: u32, cell: CellKey) {
+    fn push(&mut self, limit: u32, overflow: bool) {
         if let Some(place) = self.list.get_mut(self.len) {
-            *place = (limit, cell);
+            *place = (limit, overflow);
             self.len += 1;
-        }
-    }
-
-    fn give_back(&self, prepared: &Prepared, mono_ns: u64, limits: &mut WorkerLimits) {
-        for (index, cell) in self.list.iter().take(self.len) {
-            if let Some(limit) = prepared.limit(*index) {
-                limit.take_back(*cell, mono_ns, limits);
-            }
         }
     }
 }

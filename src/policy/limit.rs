@@ -24,6 +24,7 @@ use self::worker::Counted;
 use crate::api_key::Identity;
 use crate::facts::Facts;
 use crate::headers::{self, EditError};
+use crate::memory::Memory;
 
 /// Networks that share a cell where a limit falls back on addresses.
 const MISSING_V4_BITS: u8 = 32;
@@ -112,31 +113,59 @@ impl Limit {
 
     /// Decides on one request, and counts it if it may pass.
     #[must_use]
-    pub fn take(&self, facts: &Facts<'_>, identity: Option<&Identity>, limits: &mut WorkerLimits) -> Decided {
-        let subject = match (self.subject(facts, identity), self.on_missing) {
-            (Some(subject), _) => subject,
-            (None, OnMissing::Ip) => {
-                Subject::Network(network(facts.client, MISSING_V4_BITS, MISSING_V6_BITS))
-            }
-            (None, OnMissing::Reject) => return Decided::KeyMissing,
-            (None, OnMissing::Skip) => return Decided::Skipped,
+    pub fn take(&self, facts: &Facts<'_>, identity: Option<&Identity>, memory: &mut Memory) -> Decided {
+        let Memory { limits, keys } = memory;
+        let subject = match self.subject(facts, identity) {
+            Ok(subject) => subject,
+            Err(decided) => return decided,
         };
-        let key = limits.key(self.id, subject);
-        Decided::Counted(match self.scope {
-            LimitScope::Core => limits.take_core(self.id, key, &self.gcra, facts.mono_ns),
-            LimitScope::Node => limits.take_node(self.id, key, &self.gcra, facts.mono_ns),
-        })
+        let counted = match (self.scope, subject, identity.and_then(|identity| keys.near(identity))) {
+            (LimitScope::Node, Subject::Application(_) | Subject::Credential(_), Some(near)) => {
+                let key = |secret: &HashKey| CellKey::new(secret, self.id, subject);
+                limits.take_near(near, self.id, key, &self.gcra, facts.mono_ns)
+            }
+            (LimitScope::Node, ..) => {
+                let key = limits.key(self.id, subject);
+                limits.take_node(self.id, key, &self.gcra, facts.mono_ns)
+            }
+            (LimitScope::Core, ..) => {
+                let key = limits.key(self.id, subject);
+                limits.take_core(self.id, key, &self.gcra, facts.mono_ns)
+            }
+        };
+        Decided::Counted(counted)
     }
 
-    /// Takes a counted request back: a later limit refused it, and refused requests do not consume.
-    pub fn take_back(&self, cell: CellKey, mono_ns: u64, limits: &mut WorkerLimits) {
+    /// Takes a counted request back: a later limit refused it, and refused requests do not consume. `overflow` is [`Counted::overflow`].
+    pub fn take_back(
+        &self,
+        overflow: bool,
+        facts: &Facts<'_>,
+        identity: Option<&Identity>,
+        limits: &mut WorkerLimits,
+    ) {
+        let subject = if overflow { Ok(Subject::Overflow) } else { self.subject(facts, identity) };
+        let Ok(subject) = subject else { return };
+        let cell = limits.key(self.id, subject);
         match self.scope {
-            LimitScope::Core => limits.take_back_core(cell, &self.gcra, mono_ns),
-            LimitScope::Node => limits.take_back_node(cell, &self.gcra, mono_ns),
+            LimitScope::Core => limits.take_back_core(cell, &self.gcra, facts.mono_ns),
+            LimitScope::Node => limits.take_back_node(cell, &self.gcra, facts.mono_ns),
         }
     }
 
-    fn subject<'a>(&self, facts: &Facts<'a>, identity: Option<&Identity>) -> Option<Subject<'a>> {
+    /// Whose request it is, or what is decided on one that nobody's key is in.
+    fn subject<'a>(&self, facts: &Facts<'a>, identity: Option<&Identity>) -> Result<Subject<'a>, Decided> {
+        match (self.subject_named(facts, identity), self.on_missing) {
+            (Some(subject), _) => Ok(subject),
+            (None, OnMissing::Ip) => {
+                Ok(Subject::Network(network(facts.client, MISSING_V4_BITS, MISSING_V6_BITS)))
+            }
+            (None, OnMissing::Reject) => Err(Decided::KeyMissing),
+            (None, OnMissing::Skip) => Err(Decided::Skipped),
+        }
+    }
+
+    fn subject_named<'a>(&self, facts: &Facts<'a>, identity: Option<&Identity>) -> Option<Subject<'a>> {
         match &self.by {
             LimitKey::Application => identity.map(|identity| Subject::Application(identity.application_id)),
             LimitKey::Credential => identity.map(|identity| Subject::Credential(identity.credential_id)),

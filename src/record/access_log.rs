@@ -1,6 +1,7 @@
 //! The access log: one JSON object a line, made of a record. Nothing that a record does not hold can get into it:
 //! no query, no field value but user agent and referer, no key but its id.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::metrics::Names;
@@ -81,8 +82,7 @@ pub enum AddressPolicy {
 
 /// Appends a record's line, newline included, to `out`. At most 12 KiB: every byte of a text may take six.
 pub fn write_line(out: &mut Vec<u8>, record: &Record<'_>, names: &dyn Names, addresses: AddressPolicy) {
-    let mut line = Line { out, first: true };
-    line.out.push(b'{');
+    let mut line = Line { out };
     line.identity(record);
     line.caller(record, addresses);
     line.request(record);
@@ -91,71 +91,71 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record<'_>, names: &dyn Names, add
     line.out.extend_from_slice(b"}\n");
 }
 
+/// A line that is written. Keys are given as they stand in it, with what separates them, and need no escaping.
 struct Line<'o> {
     out: &'o mut Vec<u8>,
-    first: bool,
 }
 
 impl Line<'_> {
     fn identity(&mut self, record: &Record<'_>) {
-        let mut time = [0; 24];
-        rfc_3339(&mut time, record.started_unix_ms);
-        self.text("time", &time);
-        self.uuid("request_id", u128::from_be_bytes(record.request_id));
-        self.hex("trace_id", &record.trace_id);
-        self.hex("span_id", &record.span_id);
-        self.hex("linked_trace_id", &record.linked_trace_id);
+        let time = rfc_3339(record.started_unix_ms);
+        self.quoted(br#"{"time":"#, &time);
+        self.uuid(br#","request_id":"#, u128::from_be_bytes(record.request_id));
+        self.hex(br#","trace_id":"#, record.trace_id);
+        self.hex(br#","span_id":"#, record.span_id);
+        self.hex(br#","linked_trace_id":"#, record.linked_trace_id);
     }
 
     fn caller(&mut self, record: &Record<'_>, addresses: AddressPolicy) {
         match addresses {
             AddressPolicy::Whole => {
-                self.text("peer", record.peer.to_string().as_bytes());
-                self.text("client", record.client.to_string().as_bytes());
+                self.socket_address(br#","peer":"#, &record.peer);
+                self.out.extend_from_slice(br#","client":""#);
+                self.address(record.client);
+                self.out.push(b'"');
             }
             AddressPolicy::Network => {
-                self.text("peer", network(record.peer.ip()).as_bytes());
-                self.text("client", network(record.client).as_bytes());
+                self.quoted(br#","peer":"#, network(record.peer.ip()).as_bytes());
+                self.quoted(br#","client":"#, network(record.client).as_bytes());
             }
             AddressPolicy::Omit => {}
         }
-        self.uuid("application", record.application_id);
-        self.uuid("credential", record.credential_id);
+        self.uuid(br#","application":"#, record.application_id);
+        self.uuid(br#","credential":"#, record.credential_id);
     }
 
     fn request(&mut self, record: &Record<'_>) {
-        self.text("method", record.method.name().as_bytes());
-        self.text("protocol", record.protocol.name().as_bytes());
-        self.truth("tls", record.tls);
-        self.cut_text("host", "host_cut", record.host);
-        self.cut_text("path", "path_cut", record.path);
+        self.quoted(br#","method":"#, record.method.name().as_bytes());
+        self.quoted(br#","protocol":"#, record.protocol.name().as_bytes());
+        self.truth(br#","tls":"#, record.tls);
+        self.cut_text(br#","host":"#, br#","host_cut":"#, record.host);
+        self.cut_text(br#","path":"#, br#","path_cut":"#, record.path);
         if record.query_bytes > 0 {
-            self.number("query_bytes", u64::from(record.query_bytes));
+            self.number(br#","query_bytes":"#, u64::from(record.query_bytes));
         }
-        self.cut_text("user_agent", "user_agent_cut", record.user_agent);
-        self.cut_text("referer", "referer_cut", record.referer);
+        self.cut_text(br#","user_agent":"#, br#","user_agent_cut":"#, record.user_agent);
+        self.cut_text(br#","referer":"#, br#","referer_cut":"#, record.referer);
     }
 
     fn decision(&mut self, record: &Record<'_>, names: &dyn Names) {
         if record.status == 0 {
-            self.key("status");
-            self.out.extend_from_slice(b"null");
+            self.out.extend_from_slice(br#","status":null"#);
         } else {
-            self.number("status", u64::from(record.status));
+            self.number(br#","status":"#, u64::from(record.status));
         }
-        self.text("outcome", record.outcome.name().as_bytes());
-        self.text("kind", record.outcome.kind().name().as_bytes());
-        self.cut_text("detail", "detail_cut", record.detail);
-        self.number("generation", record.generation);
-        self.named("route", record.route_id, names.route(record.route_id));
-        self.named("upstream", record.upstream_id, names.upstream(record.upstream_id));
-        self.named("limit", record.limit_id, names.limit(record.limit_id));
+        self.quoted(br#","outcome":"#, record.outcome.name().as_bytes());
+        self.quoted(br#","kind":"#, record.outcome.kind().name().as_bytes());
+        self.cut_text(br#","detail":"#, br#","detail_cut":"#, record.detail);
+        self.number(br#","generation":"#, record.generation);
+        self.named(br#","route":"#, record.route_id, |id| names.route(id));
+        self.named(br#","upstream":"#, record.upstream_id, |id| names.upstream(id));
+        self.named(br#","limit":"#, record.limit_id, |id| names.limit(id));
         if record.stage != NO_STAGE {
-            self.key("stage");
+            self.out.extend_from_slice(br#","stage":"#);
             self.stage(record.stage, names);
         }
         if record.shadow != 0 {
-            self.key("shadow_refused");
+            self.out.extend_from_slice(br#","shadow_refused":"#);
             let stages = (0..32).filter(|stage| record.shadow & 1 << stage != 0);
             for (index, stage) in stages.enumerate() {
                 self.out.push(if index == 0 { b'[' } else { b',' });
@@ -167,94 +167,134 @@ impl Line<'_> {
 
     fn exchange(&mut self, record: &Record<'_>) {
         if let Some(endpoint) = record.endpoint {
-            self.text("endpoint", SocketAddr::to_string(&endpoint).as_bytes());
-            self.truth("reused", record.reused);
+            self.socket_address(br#","endpoint":"#, &endpoint);
+            self.truth(br#","reused":"#, record.reused);
         }
-        self.number("attempts", u64::from(record.attempts));
-        self.number("duration_us", record.total_us);
-        self.number("own_us", u64::from(record.own_us));
+        self.number(br#","attempts":"#, u64::from(record.attempts));
+        self.number(br#","duration_us":"#, record.total_us);
+        self.number(br#","own_us":"#, u64::from(record.own_us));
         if record.attempts > 0 {
-            self.number("upstream_us", u64::from(record.upstream_head_us));
+            self.number(br#","upstream_us":"#, u64::from(record.upstream_head_us));
         }
-        self.number("head_in_bytes", u64::from(record.head_in_bytes));
-        self.number("body_in_bytes", record.body_in_bytes);
-        self.number("head_out_bytes", u64::from(record.head_out_bytes));
-        self.number("body_out_bytes", record.body_out_bytes);
-        self.number("worker", u64::from(record.worker));
+        self.number(br#","head_in_bytes":"#, u64::from(record.head_in_bytes));
+        self.number(br#","body_in_bytes":"#, record.body_in_bytes);
+        self.number(br#","head_out_bytes":"#, u64::from(record.head_out_bytes));
+        self.number(br#","body_out_bytes":"#, record.body_out_bytes);
+        self.number(br#","worker":"#, u64::from(record.worker));
     }
 
-    /// Keys are ours and need no escaping.
-    fn key(&mut self, key: &str) {
-        if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
-        }
+    /// A value that needs no escaping.
+    fn quoted<const K: usize>(&mut self, key: &[u8; K], value: &[u8]) {
+        self.out.extend_from_slice(key);
         self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn text(&mut self, key: &str, value: &[u8]) {
-        self.key(key);
-        write_json_string(self.out, value);
+        self.out.extend_from_slice(value);
+        self.out.push(b'"');
     }
 
     /// Nothing for an empty one; a second key only where the end is missing.
-    fn cut_text(&mut self, key: &str, cut_key: &str, value: Text<'_>) {
+    fn cut_text<const K: usize, const C: usize>(
+        &mut self,
+        key: &[u8; K],
+        cut_key: &[u8; C],
+        value: Text<'_>,
+    ) {
         if !value.bytes.is_empty() {
-            self.text(key, value.bytes);
+            self.out.extend_from_slice(key);
+            write_json_string(self.out, value.bytes);
         }
         if value.cut {
             self.truth(cut_key, true);
         }
     }
 
-    fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
+    fn number<const K: usize>(&mut self, key: &[u8; K], value: u64) {
+        self.out.extend_from_slice(key);
+        self.digits(value);
+    }
+
+    fn digits(&mut self, value: u64) {
         self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    fn truth(&mut self, key: &str, value: bool) {
-        self.key(key);
+    fn truth<const K: usize>(&mut self, key: &[u8; K], value: bool) {
+        self.out.extend_from_slice(key);
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
+    fn socket_address<const K: usize>(&mut self, key: &[u8; K], address: &SocketAddr) {
+        self.out.extend_from_slice(key);
+        self.out.push(b'"');
+        match address {
+            SocketAddr::V4(v4) => {
+                self.address(IpAddr::V4(*v4.ip()));
+                self.out.push(b':');
+                self.digits(u64::from(v4.port()));
+            }
+            // Writing into memory does not fail.
+            SocketAddr::V6(v6) => drop(write!(self.out, "{v6}")),
+        }
+        self.out.push(b'"');
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => {
+                let [first, others @ ..] = v4.octets();
+                self.digits(u64::from(first));
+                for octet in others {
+                    self.out.push(b'.');
+                    self.digits(u64::from(octet));
+                }
+            }
+            IpAddr::V6(v6) => drop(write!(self.out, "{v6}")),
+        }
+    }
+
     /// Nothing for zeros, which mean that there is none.
-    fn hex(&mut self, key: &str, value: &[u8]) {
-        if value.iter().any(|byte| *byte != 0) {
-            self.key(key);
-            self.out.push(b'"');
-            value.iter().for_each(|byte| push_hex(self.out, *byte));
-            self.out.push(b'"');
+    fn hex<const K: usize, const N: usize>(&mut self, key: &[u8; K], value: [u8; N]) {
+        if value != [0; N] {
+            self.quoted(key, value.map(hex_pair).as_flattened());
         }
     }
 
     /// Nothing for zero. As RFC 9562 §4 writes it.
-    fn uuid(&mut self, key: &str, value: u128) {
-        if value != 0 {
-            self.key(key);
-            self.out.push(b'"');
-            for (index, byte) in value.to_be_bytes().into_iter().enumerate() {
-                if matches!(index, 4 | 6 | 8 | 10) {
-                    self.out.push(b'-');
-                }
-                push_hex(self.out, byte);
-            }
-            self.out.push(b'"');
+    fn uuid<const K: usize>(&mut self, key: &[u8; K], value: u128) {
+        if value == 0 {
+            return;
         }
+        self.out.extend_from_slice(key);
+        self.out.push(b'"');
+        let digits = value.to_be_bytes().map(hex_pair);
+        let (low, rest) = digits.as_flattened().split_at(8);
+        self.out.extend_from_slice(low);
+        let (fours, node) = rest.split_at(12);
+        for four in fours.chunks_exact(4) {
+            self.out.push(b'-');
+            self.out.extend_from_slice(four);
+        }
+        self.out.push(b'-');
+        self.out.extend_from_slice(node);
+        self.out.push(b'"');
     }
 
     /// The name, or the id in hex where the generation that knew it is gone. Nothing for zero.
-    fn named(&mut self, key: &str, id: u64, name: Option<&str>) {
-        match name {
-            Some(name) if id != 0 => self.text(key, name.as_bytes()),
-            _ => self.hex(key, &id.to_be_bytes()),
+    fn named<'n, const K: usize>(&mut self, key: &[u8; K], id: u64, name: impl Fn(u64) -> Option<&'n str>) {
+        if id == 0 {
+            return;
+        }
+        match name(id) {
+            Some(name) => {
+                self.out.extend_from_slice(key);
+                write_json_string(self.out, name.as_bytes());
+            }
+            None => self.hex(key, id.to_be_bytes()),
         }
     }
 
     fn stage(&mut self, stage: u8, names: &dyn Names) {
         match names.stage(stage) {
             Some(name) => write_json_string(self.out, name.as_bytes()),
-            None => self.out.extend_from_slice(itoa::Buffer::new().format(stage).as_bytes()),
+            None => self.digits(u64::from(stage)),
         }
     }
 }
@@ -263,6 +303,22 @@ impl Line<'_> {
 /// characters are escaped, C1 and DEL as well, so that no terminal obeys a caller.
 pub fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    // Nearly all: copied as they are. Looked at without leaving early, so many at a time.
+    if bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+/// Whether a byte stands for itself in a JSON string, whatever is beside it.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
+}
+
+#[cold]
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
@@ -274,9 +330,7 @@ pub fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) {
                 c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
                     out.extend_from_slice(b"\\u");
                     // Control characters and these separators are all in the first plane.
-                    for byte in (u32::from(c) as u16).to_be_bytes() {
-                        push_hex(out, byte);
-                    }
+                    out.extend_from_slice((u32::from(c) as u16).to_be_bytes().map(hex_pair).as_flattened());
                 }
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
@@ -285,13 +339,10 @@ pub fn write_json_string(out: &mut Vec<u8>, bytes: &[u8]) {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
 }
 
-fn push_hex(out: &mut Vec<u8>, byte: u8) {
-    for digit in [byte >> 4, byte & 15] {
-        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-    }
+fn hex_pair(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 })
 }
 
 fn network(address: IpAddr) -> String {
@@ -302,30 +353,23 @@ fn network(address: IpAddr) -> String {
 }
 
 /// `2026-11-21T11:47:50.123Z` (RFC 3339 §5.6); years beyond 9999 are written as 9999.
-fn rfc_3339(into: &mut [u8; 24], unix_ms: u64) {
-    let days = (unix_ms / 86_400_000).min(2_932_896);
-    let (year, month, day) = civil(days);
+fn rfc_3339(unix_ms: u64) -> [u8; 24] {
+    let (year, month, day) = civil((unix_ms / 86_400_000).min(2_932_896));
     let ms = unix_ms % 86_400_000;
-    let parts = [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (ms / 3_600_000, 2, b':'),
-        (ms / 60_000 % 60, 2, b':'),
-        (ms / 1_000 % 60, 2, b'.'),
-        (ms % 1_000, 3, b'Z'),
-    ];
-    let mut places = into.iter_mut();
-    for (number, digits, after) in parts {
-        for power in (0..digits).rev() {
-            if let Some(place) = places.next() {
-                *place = b'0' + (number / 10u64.pow(power) % 10) as u8;
-            }
-        }
-        if let Some(place) = places.next() {
-            *place = after;
-        }
-    }
+    let ([y1, y2], [y3, y4]) = (two_digits(year / 100), two_digits(year % 100));
+    let ([mo1, mo2], [d1, d2]) = (two_digits(month), two_digits(day));
+    let ([h1, h2], [mi1, mi2]) = (two_digits(ms / 3_600_000), two_digits(ms / 60_000 % 60));
+    let ([s1, s2], [_, ms1]) = (two_digits(ms / 1_000 % 60), two_digits(ms % 1_000 / 100));
+    let [ms2, ms3] = two_digits(ms % 100);
+    [
+        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', ms1,
+        ms2, ms3, b'Z',
+    ]
+}
+
+/// Of a number below 100.
+fn two_digits(number: u64) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 /// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar: eras of 400 years from

@@ -45,9 +45,6 @@ pub enum Condition<'a> {
     Regex(u32),
 }
 
-/// From so many routes on, one that is matched is seldom in a core's cache.
-const ROUTES_MANY: usize = 1_000;
-
 /// Views of all big sections.
 #[derive(Debug, Clone, Copy, Yokeable)]
 pub struct Tables<'a> {
@@ -245,35 +242,6 @@ impl<'a> Tables<'a> {
     #[inline]
     pub fn find_prefix(&self, row: &HostRow, hash: u64, prefix: &[u8]) -> Option<RouteIndex> {
         self.find_path(row, hash, PathKind::Prefix, prefix)
-    }
-
-    /// The row that the look-up of this path will most likely end at, none of which was read: where there are many routes its memory is
-    /// seldom in the cache, and there is other work until the match. `None` where there are few.
-    #[must_use]
-    #[inline]
-    pub fn likely_row(&self, host: HostIndex, path: &[u8]) -> Option<&'a [u8; RouteRow::SIZE]> {
-        if self.routes.len() < ROUTES_MANY {
-            return None;
-        }
-        self.row_ahead(host, path)
-    }
-
-    #[inline(never)]
-    fn row_ahead(&self, host: HostIndex, path: &[u8]) -> Option<&'a [u8; RouteRow::SIZE]> {
-        let row = self.host(host)?;
-        let (mut hash, mut deepest) = (self.prefix_start(host), None);
-        let segments = path.strip_prefix(b"/").unwrap_or_default().split(|byte| *byte == b'/');
-        for (depth, segment) in (1..=row.depth).zip(segments) {
-            hash = Self::prefix_next(hash, segment);
-            if row.prefix_depths & (1 << depth) != 0 {
-                deepest = Some(hash);
-            }
-        }
-        let whole =
-            (row.exact != 0).then(|| hash::bytes(Space::PathExact.seed(self.meta.seed, host.0), path));
-        let index =
-            whole.into_iter().chain(deepest).find_map(|hash| hash::find(self.path_slots, hash, |_| true))?;
-        self.routes.get(index as usize)
     }
 
     #[inline]

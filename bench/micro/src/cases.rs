@@ -36,6 +36,7 @@ const CASES: &[Case] = &[
     Case { name: "chain_key_limit_headers", operations: 1000, prepare: policies::run_chain },
     Case { name: "snapshot_open_10000", operations: 1, prepare: policies::open_snapshot },
     Case { name: "record_write", operations: 1000, prepare: policies::write_record },
+    Case { name: "access_log_line", operations: 1000, prepare: policies::write_log_line },
 ];
 
 /// Names of the cases that contain `part`, in order.

@@ -30,11 +30,15 @@ const BASE_BEFORE_NS: u64 = 1_000_000_000;
 /// that only under the lock of the shard that holds the cell.
 #[derive(Debug)]
 pub struct Cell {
+    limit_id: u64,
     base_ns: u64,
     pace: Pace,
     /// TAT in units of `pace` after `base_ns`.
     state: AtomicU64,
 }
+
+// With the counts of an `Arc`, one line of the cache.
+const _: () = assert!(size_of::<Cell>() == 48);
 
 /// What a cell says to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +52,17 @@ pub enum Take {
 }
 
 impl Cell {
-    fn new(gcra: &Gcra, now_ns: u64, debt: Debt) -> Self {
+    fn new(limit_id: u64, gcra: &Gcra, now_ns: u64, debt: Debt) -> Self {
         let base_ns = now_ns.saturating_sub(BASE_BEFORE_NS);
         let pace = gcra.pace();
         let state = if debt == Debt::default() { 0 } else { debt.state(pace.units(now_ns - base_ns)) };
-        Self { base_ns, pace, state: AtomicU64::new(state) }
+        Self { limit_id, base_ns, pace, state: AtomicU64::new(state) }
+    }
+
+    /// Stable id of the limit that it counts for.
+    #[must_use]
+    pub fn limit_id(&self) -> u64 {
+        self.limit_id
     }
 
     /// Counts one request if the rate allows it. Lock-free; relaxed, since a cell guards nothing but itself.
@@ -167,9 +177,16 @@ impl NodeCells {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The cell of this key, made if there is none and room for it. Takes a shard's lock.
+    /// The cell of this key, which is of this limit, made if there is none and room for it. Takes a shard's lock.
     #[must_use]
-    pub fn find(&self, key: CellKey, gcra: &Gcra, now_ns: u64, room: Room) -> Option<Arc<Cell>> {
+    pub fn find(
+        &self,
+        limit_id: u64,
+        key: CellKey,
+        gcra: &Gcra,
+        now_ns: u64,
+        room: Room,
+    ) -> Option<Arc<Cell>> {
         if let Some(cell) = self.cells.get(&key)
             && cell.pace == gcra.pace()
             && now_ns.saturating_sub(cell.base_ns) <= gcra.horizon_ns()
@@ -182,7 +199,7 @@ impl NodeCells {
                 let elapsed_ns = now_ns.saturating_sub(cell.base_ns);
                 if cell.pace != gcra.pace() || elapsed_ns > gcra.horizon_ns() {
                     let debt = gcra.convert(cell.succeed(now_ns), cell.pace);
-                    entry.insert(Arc::new(Cell::new(gcra, now_ns, debt)));
+                    entry.insert(Arc::new(Cell::new(limit_id, gcra, now_ns, debt)));
                 }
                 Some(Arc::clone(entry.get()))
             }
@@ -190,7 +207,7 @@ impl NodeCells {
                 if !self.reserve(room) {
                     return None;
                 }
-                let cell = Arc::new(Cell::new(gcra, now_ns, Debt::default()));
+                let cell = Arc::new(Cell::new(limit_id, gcra, now_ns, Debt::default()));
                 entry.insert(Arc::clone(&cell));
                 Some(cell)
             }

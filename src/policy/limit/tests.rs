@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::gcra::{Debt, Decision, Gcra, Rate};
 use super::key::{CellKey, HashKey, Subject};
-use super::node::{NodeCells, Room, Take};
+use super::node::{Cell, NodeCells, Room, Take};
 use super::worker::WorkerLimits;
 use crate::limits::{CORE_CELLS_MAX, KEPT_CELLS_MAX};
 
@@ -230,7 +230,7 @@ fn a_cell_is_rebased_beyond_its_horizon_and_owes_what_it_owed() {
     let horizon = gcra.horizon_ns();
     assert!(horizon < 3 * 3_600 * SECOND);
     let cells = node(10);
-    let first = cells.find(key(1), &gcra, SECOND, Room::Bounded).unwrap();
+    let first = cells.find(LIMIT, key(1), &gcra, SECOND, Room::Bounded).unwrap();
     let before = horizon;
     for _ in 0..1_000 {
         assert!(matches!(first.take(&gcra, before), Take::Admitted(_)));
@@ -238,7 +238,7 @@ fn a_cell_is_rebased_beyond_its_horizon_and_owes_what_it_owed() {
     // 100 µs later 100 are back, and the horizon of the cell (its base is at 0) is past.
     let after = before + 100_000;
     assert_eq!(first.take(&gcra, after), Take::Stale);
-    let second = cells.find(key(1), &gcra, after, Room::Bounded).unwrap();
+    let second = cells.find(LIMIT, key(1), &gcra, after, Room::Bounded).unwrap();
     let Take::Admitted(debt) = second.take(&gcra, after) else { panic!("not admitted") };
     assert_eq!(gcra.remaining(debt), 1_000_003 - 1_000 + 100 - 1);
     assert_eq!(first.take(&gcra, before), Take::Stale, "the old cell still counts");
@@ -257,10 +257,43 @@ fn a_request_taken_back_leaves_room_for_another() {
     for round in 0..5 {
         let counted = worker.take_node(LIMIT, key(1), &gcra, SECOND);
         assert!(counted.admitted, "round {round}");
-        worker.take_back_node(counted.cell, &gcra, SECOND);
+        worker.take_back_node(key(1), &gcra, SECOND);
         let counted = worker.take_core(LIMIT, key(1), &gcra, SECOND);
         assert!(counted.admitted, "round {round}");
-        worker.take_back_core(counted.cell, &gcra, SECOND);
+        worker.take_back_core(key(1), &gcra, SECOND);
+    }
+}
+
+#[test]
+fn a_cell_that_is_kept_near_is_the_one_that_everybody_counts_in() {
+    let gcra = rate(1, 1_000, 3);
+    let cells = node(10);
+    let (mut first, mut second) =
+        (WorkerLimits::new(Arc::clone(&cells)), WorkerLimits::new(Arc::clone(&cells)));
+    let mut near = None;
+    // Once at its first use, and once because the cell was swept away.
+    for now_ns in [SECOND, 100 * SECOND] {
+        assert!(first.take_near(&mut near, LIMIT, |_| key(1), &gcra, now_ns).admitted);
+        assert!(second.take_node(LIMIT, key(1), &gcra, now_ns).admitted);
+        let not_asked = |_: &HashKey| unreachable!("the cell is there");
+        assert!(first.take_near(&mut near, LIMIT, not_asked, &gcra, now_ns).admitted);
+        assert!(!second.take_node(LIMIT, key(1), &gcra, now_ns).admitted);
+        assert!(!first.take_near(&mut near, LIMIT, not_asked, &gcra, now_ns).admitted);
+        assert_eq!(cells.remove_past(now_ns + 50 * SECOND), 1);
+    }
+    // Another limit has a cell of its own, which is not kept there.
+    assert!(first.take_near(&mut near, LIMIT + 1, |_| key(2), &gcra, SECOND).admitted);
+    assert_eq!(near.as_deref().map(Cell::limit_id), Some(LIMIT));
+}
+
+#[test]
+fn who_finds_no_room_keeps_no_cell_near() {
+    let gcra = rate(1, 1_000, 1);
+    let mut worker = WorkerLimits::new(node(0));
+    let mut near = None;
+    for admitted in [true, false] {
+        let counted = worker.take_near(&mut near, LIMIT, |_| key(1), &gcra, SECOND);
+        assert_eq!((counted.admitted, counted.overflow, near.is_none()), (admitted, true, true));
     }
 }
 

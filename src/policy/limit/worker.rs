@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gcra::{Debt, Decision, Gcra, Pace};
-use super::key::{CellKey, Subject};
+use super::key::{CellKey, HashKey, Subject};
 use super::node::{Cell, NodeCells, Room, Take};
 use crate::limits::{CORE_CELLS_MAX, CORE_OVERFLOW_CELLS_MAX, KEPT_CELLS_MAX};
 
@@ -17,9 +17,12 @@ pub struct Counted {
     pub admitted: bool,
     /// What is used of the bucket.
     pub debt: Debt,
-    /// The cell: that of the key, or the limit's overflow cell.
-    pub cell: CellKey,
+    /// Whether the limit's overflow cell decided, and not the subject's own.
+    pub overflow: bool,
 }
+
+/// The node-wide cell of a caller, kept with what is known of him: of the first limit that counted him so.
+pub(crate) type Near = Option<Arc<Cell>>;
 
 /// The limiter state of one worker.
 #[derive(Debug)]
@@ -129,29 +132,61 @@ impl WorkerLimits {
         if let Some(counted) = self.take_kept(key, gcra, now_ns) {
             return counted;
         }
-        self.take_found(limit_id, key, gcra, now_ns)
+        self.take_found(limit_id, key, gcra, now_ns, None)
+    }
+
+    /// As [`Self::take_node`]: the cell that is in `near` already is counted in without its key. One `near` is of one caller alone,
+    /// whose key under each limit is always the same.
+    #[must_use]
+    pub(crate) fn take_near(
+        &mut self,
+        near: &mut Near,
+        limit_id: u64,
+        key: impl FnOnce(&HashKey) -> CellKey,
+        gcra: &Gcra,
+        now_ns: u64,
+    ) -> Counted {
+        let own = near.as_deref().filter(|cell| cell.limit_id() == limit_id);
+        if let Some(counted) = own.and_then(|cell| counted(cell.take(gcra, now_ns), false)) {
+            return counted;
+        }
+        let key = key(self.node.secret());
+        if own.is_none() && near.is_some() {
+            return self.take_node(limit_id, key, gcra, now_ns);
+        }
+        self.take_found(limit_id, key, gcra, now_ns, Some(near))
     }
 
     fn take_kept(&self, key: CellKey, gcra: &Gcra, now_ns: u64) -> Option<Counted> {
         let cell = self.kept.find(key.tag())?;
-        counted(cell.take(gcra, now_ns), key)
+        counted(cell.take(gcra, now_ns), false)
     }
 
     /// Looks the cell up in the table, which takes a lock, and keeps it.
     #[cold]
-    fn take_found(&mut self, limit_id: u64, mut key: CellKey, gcra: &Gcra, now_ns: u64) -> Counted {
+    fn take_found(
+        &mut self,
+        limit_id: u64,
+        mut key: CellKey,
+        gcra: &Gcra,
+        now_ns: u64,
+        mut near: Option<&mut Near>,
+    ) -> Counted {
         let mut room = Room::Bounded;
         loop {
-            let Some(cell) = self.node.find(key, gcra, now_ns, room) else {
+            let Some(cell) = self.node.find(limit_id, key, gcra, now_ns, room) else {
                 // The overflow cell is not kept under the key itself, which so gets a cell of its own when there is room.
                 self.node.count_overflow();
                 (key, room) = (self.key(limit_id, Subject::Overflow), Room::Overflow);
                 continue;
             };
             let taken = cell.take(gcra, now_ns);
-            self.kept.keep(key.tag(), cell);
+            match &mut near {
+                Some(near) if room == Room::Bounded => **near = Some(cell),
+                _ => self.kept.keep(key.tag(), cell),
+            }
             // Stale: retired or replaced since it was found. Each further turn takes another such event.
-            if let Some(counted) = counted(taken, key) {
+            if let Some(counted) = counted(taken, room == Room::Overflow) {
                 return counted;
             }
         }
@@ -177,10 +212,10 @@ impl WorkerLimits {
     }
 }
 
-fn counted(taken: Take, cell: CellKey) -> Option<Counted> {
+fn counted(taken: Take, overflow: bool) -> Option<Counted> {
     match taken {
-        Take::Admitted(debt) => Some(Counted { admitted: true, debt, cell }),
-        Take::Refused(debt) => Some(Counted { admitted: false, debt, cell }),
+        Take::Admitted(debt) => Some(Counted { admitted: true, debt, overflow }),
+        Take::Refused(debt) => Some(Counted { admitted: false, debt, overflow }),
         Take::Stale => None,
     }
 }
@@ -226,9 +261,9 @@ impl OwnCells {
             self.overflow.push(OwnCell { key, ..OwnCell::default() });
         }
         match self.overflow.iter_mut().find(|cell| cell.key == key) {
-            Some(cell) => cell.take(gcra, now_ns),
+            Some(cell) => Counted { overflow: true, ..cell.take(gcra, now_ns) },
             // More limits than overflow cells, all overflowing at once on this worker.
-            None => Counted { admitted: false, debt: Debt::default(), cell: key },
+            None => Counted { admitted: false, debt: Debt::default(), overflow: true },
         }
     }
 
@@ -269,9 +304,9 @@ impl OwnCell {
         match gcra.decide(self.state, at) {
             Decision::Admit { state, debt } => {
                 self.state = state;
-                Counted { admitted: true, debt, cell: self.key }
+                Counted { admitted: true, debt, overflow: false }
             }
-            Decision::Refuse { debt } => Counted { admitted: false, debt, cell: self.key },
+            Decision::Refuse { debt } => Counted { admitted: false, debt, overflow: false },
         }
     }
 

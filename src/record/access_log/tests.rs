@@ -107,9 +107,7 @@ fn times_are_those_of_rfc_3339() {
         (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
     ] {
-        let mut time = [0; 24];
-        rfc_3339(&mut time, unix_ms);
-        assert_eq!(str::from_utf8(&time), Ok(expected));
+        assert_eq!(str::from_utf8(&rfc_3339(unix_ms)), Ok(expected));
     }
 }
 

@@ -5,11 +5,10 @@ use crate::current::ContentHash;
 use crate::error::SnapshotError;
 use crate::header::seal_header;
 use crate::keys::{SigningKey, Trust};
-use crate::model::{Chain, HostPattern, Model, PathPattern, Route};
+use crate::model::{Chain, HostPattern, Model, PathPattern};
 use crate::reader::{AlignedBytes, Snapshot};
-use crate::rows::{RouteRow, Row};
 use crate::sample::{built, key, opened, sample};
-use crate::tables::{HostIndex, RouteIndex, Tables};
+use crate::tables::{HostIndex, RouteIndex};
 
 #[test]
 fn small_sections_come_back_as_they_went_in() {
@@ -206,42 +205,4 @@ fn a_model_that_contradicts_itself_is_not_built() {
         error(&|model| model.applications[0].id = 2),
         BuildError::DuplicateIdentity { kind: "the id", .. }
     ));
-}
-
-#[test]
-fn where_there_are_many_routes_the_likely_row_is_that_of_the_route_that_is_found() {
-    let many = |count: usize| {
-        let mut model = sample();
-        let pattern = model.hosts[0].pattern.clone();
-        let template = model.hosts[0].routes[0].clone();
-        model.hosts[0].routes = (0..count)
-            .map(|number| {
-                let path = format!("/a/{number}");
-                let mut route = Route { name: path.clone(), ..template.clone() };
-                route.path =
-                    if number % 3 == 0 { PathPattern::Exact(path) } else { PathPattern::Prefix(path) };
-                route.id = crate::id::route(&pattern, &route).0;
-                route
-            })
-            .collect();
-        opened(&built(&model)).unwrap()
-    };
-    let (few, snapshot) = (many(10), many(1_500));
-    let tables = snapshot.tables();
-    let host = tables.find_host(b"api.example.com").unwrap();
-    let row = tables.host(host).unwrap();
-    for number in 0..1_500 {
-        let path = format!("/a/{number}");
-        let hash = path
-            .split('/')
-            .skip(1)
-            .fold(tables.prefix_start(host), |hash, segment| Tables::prefix_next(hash, segment.as_bytes()));
-        let exact = tables.find_exact(host, &row, path.as_bytes());
-        let found = exact.or_else(|| tables.find_prefix(&row, hash, path.as_bytes())).unwrap();
-        let below = if exact.is_some() { "" } else { "/b/c" };
-        let likely = tables.likely_row(host, format!("{path}{below}").as_bytes()).unwrap();
-        assert_eq!(Some(RouteRow::read(likely)), tables.route(found), "{path}");
-        assert_eq!(few.tables().likely_row(host, path.as_bytes()), None);
-    }
-    assert_eq!(tables.likely_row(host, b"/elsewhere"), None);
 }

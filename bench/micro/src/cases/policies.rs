@@ -11,6 +11,8 @@ use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_policy::memory::Memory;
 use ringway_policy::prepare::Prepared;
 use ringway_policy::route::{RouteExpressions, RouteMatch, RouteQuery, match_route};
+use ringway_record::access_log::{AddressPolicy, write_line};
+use ringway_record::metrics::Names;
 use ringway_record::record::NO_STAGE;
 use ringway_record::segment::SEGMENT_BYTES;
 use ringway_record::{Method, Outcome, Protocol, Record, SegmentHeader, SegmentKey, SegmentWriter, Text};
@@ -186,5 +188,37 @@ pub(super) fn write_record(_folder: &Path) -> Result<Operation, String> {
     Ok(Box::new(move || {
         number += 1;
         writer.append(black_box(&record(number))).map(drop).map_err(|error| error.to_string())
+    }))
+}
+
+/// Names as a gateway knows them.
+struct Known;
+
+impl Names for Known {
+    fn route(&self, _route_id: u64) -> Option<&str> {
+        Some("api.example.com /orders/{order}/lines/*")
+    }
+
+    fn upstream(&self, _upstream_id: u64) -> Option<&str> {
+        Some("orders")
+    }
+
+    fn limit(&self, _limit_id: u64) -> Option<&str> {
+        None
+    }
+
+    fn stage(&self, _stage: u8) -> Option<&str> {
+        None
+    }
+}
+
+pub(super) fn write_log_line(_folder: &Path) -> Result<Operation, String> {
+    let mut lines = Vec::with_capacity(64 << 10);
+    let mut number = 0;
+    Ok(Box::new(move || {
+        number += 1;
+        lines.clear();
+        write_line(&mut lines, black_box(&record(number)), &Known, AddressPolicy::Whole);
+        if black_box(&lines).len() > 600 { Ok(()) } else { Err("the line is short".to_owned()) }
     }))
 }
