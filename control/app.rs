@@ -128,6 +128,7 @@ impl AppError {
                 "restore trust/authority.key and authority.pem from a backup: without them nodes are enrolled again",
             ),
             Self::Files { .. } => Some("check space and permissions of the state directory"),
+            Self::NotFound(what) if what.starts_with("node ") => Some("`ringway status` lists the nodes"),
             Self::NotFound(_) => Some("`ringway history` lists the generations"),
             Self::Task => Some("the control daemon's log says why"),
             Self::Invalid(_) | Self::Malformed(_) | Self::Build(_) => None,

@@ -279,7 +279,7 @@ pub struct PinArgs {
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
     /// How many.
-    #[arg(long, short = 'n', default_value_t = 20)]
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,
     /// Only those before this one.
     #[arg(long, value_name = "GENERATION")]

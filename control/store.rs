@@ -8,12 +8,13 @@
 //! INVARIANT: a commit that returned is on disk (`synchronous=FULL`): what was acknowledged to a
 //! person survives power loss.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, SqlitePool};
+use sqlx::{Connection, SqlSafeStr, SqlitePool};
 
 use crate::domain::GenerationNumber;
 
@@ -86,11 +87,24 @@ impl StoreError {
     /// What the person on call should do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Database { .. } => Some("check space and permissions of the state directory"),
+            Self::Database { source, .. } => Some(way_out(source)),
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => Some(way_out(source)),
             Self::Migrate(_) => Some("start the newer binary, or restore the store from before the upgrade"),
             Self::Corrupt(_) => Some("restore the store from a backup; the snapshots keep serving meanwhile"),
             Self::LostRace { .. } | Self::NoGeneration(_) => None,
         }
+    }
+}
+
+/// What to do by SQLite's own code.
+fn way_out(error: &sqlx::Error) -> &'static str {
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("5" | "6") => "another program holds control.db: end it, and try again",
+        Some("11" | "26") => {
+            "control.db is damaged: restore it from a backup, or move it away to begin a new history; gateways serve on meanwhile"
+        }
+        Some("13") => "the disk of the state directory is full: make room, and try again",
+        _ => "check space and permissions of the state directory",
     }
 }
 
@@ -105,6 +119,8 @@ impl Store {
     /// # Errors
     /// The file cannot be opened, or was written by a newer or altered version.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        // For this user alone, as what SQLite lays beside it; whatever cannot be made here is said when it is opened.
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file).ok();
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -115,7 +131,12 @@ impl Store {
         let pool = |connections| {
             SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(failed("open its file"))?;
+        // A full disk ends a transaction by itself, which sqlx takes for one that goes on: no other could begin on it.
+        let writer = pool(1).before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        });
+        let writer = writer.connect_with(options.clone()).await.map_err(failed("open its file"))?;
         migrator().run(&writer).await.map_err(StoreError::Migrate)?;
         let readers = pool(READERS_MAX).connect_with(options).await.map_err(failed("open its file"))?;
         Ok(Self { writer, readers })

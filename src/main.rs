@@ -30,8 +30,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and version are answers; what cannot be parsed fails with 1, because 2 means changes (`plan`).
+/// Help and version are answers; what cannot be parsed fails with 1, because 2 means changes (`plan`). Whoever asked for JSON
+/// gets it.
 fn usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let asked = arguments.windows(2).any(|pair| pair == ["--output", "json"]);
+    if error.use_stderr() && (asked || arguments.iter().any(|argument| argument == "--output=json")) {
+        let said = error.to_string();
+        let said = said.trim_end().trim_start_matches("error: ");
+        let value = serde_json::json!({ "error": said, "hint": null, "diagnostics": null, "exit": 1 });
+        writeln!(io::stdout(), "{value}").ok();
+    }
     // Nobody reads it, and nothing is left to do.
     error.print().ok();
     if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -265,3 +265,53 @@ fn schema_and_completions_print_without_anything_else() {
     assert!(text(&completions.stdout).contains("_ringway"));
     assert_eq!(ringway(&["nonsense"], folder.path()).status.code(), Some(1), "2 means changes");
 }
+
+#[test]
+fn what_cannot_be_done_is_said_for_programs_too() {
+    let mut control = Control::start();
+    for arguments in [
+        ["history", "-n", "0"].as_slice(),
+        &["diff", "a", "b"],
+        &["status", "--token-file", "/nonexistent/token"],
+        &["status", "--api", "localhost:9091"],
+        &["remove-node", "zz"],
+    ] {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--output", "json"]);
+        let said: Value = serde_json::from_str(&control.exits(&arguments, 1)).unwrap();
+        assert_eq!(said["exit"], 1, "{arguments:?}");
+        let (error, hint) = (said["error"].as_str().unwrap(), said["hint"].as_str().unwrap_or_default());
+        let expected = match arguments[1] {
+            "-n" => error.contains("is not in 1.."),
+            "a" => error.contains("invalid value 'a'"),
+            "--token-file" => error.contains("cannot use /nonexistent/token"),
+            "--api" => error.contains("a URL such as http://127.0.0.1:9091"),
+            _ => hint.contains("`ringway status` lists the nodes"),
+        };
+        assert!(expected, "{arguments:?}: {error} ({hint})");
+    }
+    // SIGHUP is how a changed token comes into force.
+    control.exits(&["status"], 0);
+    fs::write(control.folder.path().join("control.token"), "another\n").unwrap();
+    control.exits(&["status"], 1);
+    let hung_up = format!("kill -HUP {}", control.process.id());
+    assert!(Command::new("sh").args(["-c", &hung_up]).status().unwrap().success());
+    while !control.run(&["status"]).status.success() {
+        assert!(control.process.try_wait().unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_damaged_store_is_called_damaged() {
+    let mut control = Control::start();
+    control.process.kill().unwrap();
+    control.process.wait().unwrap();
+    let state = control.folder.path();
+    for beside in ["control.db-wal", "control.db-shm"] {
+        fs::remove_file(state.join(beside)).ok();
+    }
+    fs::write(state.join("control.db"), "no store at all\n".repeat(1000)).unwrap();
+    let output = ringway(&["control", "--api", "127.0.0.1:0"], state);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("control.db is damaged"), "{}", text(&output.stderr));
+}

@@ -8,6 +8,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ringway_snapshot::secret::Secret;
+use tokio::sync::watch;
 
 use super::problem::{Problem, ProblemKind};
 use crate::keys::{KeysError, random};
@@ -67,13 +68,18 @@ impl Token {
 }
 
 /// Lets a request pass that carries the token.
-pub(super) async fn authorise(State(token): State<Token>, request: Request, next: Next) -> Response {
+pub(super) async fn authorise(
+    State(token): State<watch::Receiver<Token>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if token.is(header) {
+    let passes = token.borrow().is(header);
+    if passes {
         return next.run(request).await;
     }
     Problem::new(ProblemKind::Unauthorised, "this API takes `Authorization: Bearer …`")
-        .hint("the token stands in control.token of the state directory")
+        .hint("the token stands in control.token of the state directory; SIGHUP makes control read it anew")
         .into_response()
 }
 

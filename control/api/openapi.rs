@@ -1,9 +1,11 @@
 //! The OpenAPI document, printed from the handlers. `docs/reference/openapi.json` is its checked-in copy.
 
 use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder};
+use utoipa::openapi::{ComponentsBuilder, Content, InfoBuilder, Ref, RefOr, ResponseBuilder};
 
+use super::problem::CONTENT_TYPE as PROBLEM;
 use super::rest::Paths;
 
 /// The document as JSON, ending in a line break.
@@ -21,10 +23,32 @@ pub fn document() -> String {
     let mut components = components;
     components.security_schemes.insert("token".to_owned(), bearer.into());
     document.components = Some(components);
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            name_problems(operation);
+        }
+    }
     document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Every error is a problem, those included that any endpoint may answer with.
+fn name_problems(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    for (status, response) in responses.iter_mut() {
+        if let (false, RefOr::T(response)) = (status.starts_with('2'), response)
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(PROBLEM.to_owned(), content);
+        }
+    }
+    let view = Content::new(Some(Ref::from_schema_name("ProblemView")));
+    for (status, meaning) in [("401", "The token is missing or wrong"), ("default", "Any other error")] {
+        let problem = ResponseBuilder::new().description(meaning).content(PROBLEM, view.clone()).build();
+        responses.entry(status.to_owned()).or_insert(RefOr::T(problem));
+    }
 }
 
 #[cfg(test)]

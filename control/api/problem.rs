@@ -46,6 +46,28 @@ problems! {
     Internal INTERNAL_SERVER_ERROR "internal" "The control daemon failed";
 }
 
+/// What problems are.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+/// Longest text of an error that is made a problem of.
+const ERROR_BYTES_MAX: usize = 4096;
+
+/// Makes problems of the errors that the frame answers with by itself: a number that is none, a body that is too large.
+pub(super) async fn of_every_error(response: Response) -> Response {
+    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|it| it == CONTENT_TYPE);
+    let status = response.status();
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let known = ProblemKind::ALL.iter().find(|kind| kind.status() == status).copied();
+    let kind = match known {
+        Some(kind) => kind,
+        None if status.is_client_error() => ProblemKind::Malformed,
+        None => ProblemKind::Internal,
+    };
+    let text = axum::body::to_bytes(response.into_body(), ERROR_BYTES_MAX).await.unwrap_or_default();
+    Problem::new(kind, String::from_utf8_lossy(&text)).into_response()
+}
+
 /// A problem on its way out.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -88,7 +110,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.kind.status(), axum::Json(self.view)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         if self.kind == ProblemKind::Unauthorised {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -7,9 +7,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::authorise::{Token, authorise};
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, of_every_error};
 use super::views::{
     ApplyRequest, ApplyResponse, ApplyWhen, DefinitionsView, DiffView, ExplainRequest, ExplanationView,
     GenerationView, HistoryView, IdentityView, JoinTokenView, LiveView, NodesView, PinRequest, PlanRequest,
@@ -62,13 +63,14 @@ endpoints! {
 }
 
 /// All endpoints, each behind the token.
-pub fn router(service: Service, token: Token) -> Router {
+pub fn router(service: Service, token: watch::Receiver<Token>) -> Router {
     routes()
         .method_not_allowed_fallback(async || {
             Problem::new(ProblemKind::WrongMethod, "this endpoint takes another method")
         })
         .fallback(async || Problem::new(ProblemKind::NotFound, "no such endpoint"))
         .layer(DefaultBodyLimit::max(APPLY_BODY_BYTES_MAX))
+        .layer(axum::middleware::map_response(of_every_error))
         .layer(axum::middleware::from_fn_with_state(token, authorise))
         .with_state(service)
 }

@@ -21,6 +21,7 @@ struct Served {
     folder: tempfile::TempDir,
     url: String,
     keys: Arc<Keys>,
+    token: watch::Sender<Token>,
     _end: watch::Sender<bool>,
 }
 
@@ -35,9 +36,10 @@ async fn serve() -> Served {
     let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", api.local_addr().unwrap());
     let socket = UnixListener::bind(state.socket()).unwrap();
-    tokio::spawn(axum::serve(api, rest_router(service.clone(), Token::new("the token"))).into_future());
+    let (token, known) = watch::channel(Token::new("the token"));
+    tokio::spawn(axum::serve(api, rest_router(service.clone(), known)).into_future());
     tokio::spawn(axum::serve(socket, node_router(service, Caller::Local)).into_future());
-    Served { folder, url, keys, _end: end }
+    Served { folder, url, keys, token, _end: end }
 }
 
 impl Served {
@@ -103,6 +105,38 @@ async fn unknown_endpoints_and_broken_bodies_are_problems() {
     assert!(matches!(broken, Err(Failure::Problem(problem)) if problem.status == 400));
     let method = served.ask(|client| client.post::<Value>("/v1/status", &json!({}), None)).await;
     assert!(matches!(method, Err(Failure::Problem(problem)) if problem.status == 405));
+}
+
+#[tokio::test]
+async fn a_token_that_was_changed_is_the_only_one() {
+    let served = serve().await;
+    assert!(served.ask(|client| client.get::<Value>("/v1/status")).await.is_ok());
+    served.token.send_replace(Token::new("another"));
+    let refused = served.ask(|client| client.get::<Value>("/v1/status")).await;
+    assert!(matches!(refused, Err(Failure::Problem(problem)) if problem.status == 401));
+}
+
+#[tokio::test]
+async fn numbers_that_are_none_are_problems_too() {
+    let served = serve().await;
+    for path in [
+        "/v1/generations?count=-1",
+        "/v1/generations?before=x",
+        "/v1/generations/one",
+        "/v1/generations/18446744073709551616",
+        "/v1/generations/1/diff/x",
+        "/v1/generations/1/live?wait_ms=soon",
+        "/v1/identities/none",
+    ] {
+        let refused = served.ask(move |client| client.get::<Value>(path)).await;
+        let Err(Failure::Problem(problem)) = refused else { panic!("{path}: {refused:?}") };
+        assert_eq!(
+            (problem.status, &*problem.kind),
+            (400, "https://ringway.dev/problems/malformed"),
+            "{path}"
+        );
+        assert!(!problem.detail.is_empty());
+    }
 }
 
 #[tokio::test]

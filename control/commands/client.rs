@@ -34,7 +34,16 @@ impl Client {
             Some(url) => url.clone(),
             None => read(state.address(), &state)?,
         };
-        let token = read(args.token_file.clone().unwrap_or_else(|| state.token()), &state)?;
+        if !base.trim().starts_with("http://") && !base.trim().starts_with("https://") {
+            return Err(Failure::Usage(format!(
+                "--api takes a URL such as http://127.0.0.1:9091, not `{base}`"
+            )));
+        }
+        let token = match &args.token_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| Failure::File { path: path.clone(), source })?,
+            None => read(state.token(), &state)?,
+        };
         Ok(Self::new(&base, Token::new(&token)))
     }
 

@@ -59,7 +59,8 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
     written.map_err(|source| Failure::File { path: opened.state.address(), source })?;
     let (end, ending) = watch::channel(false);
     let service = Service { app: Arc::clone(&opened.app), ending: ending.clone() };
-    let rest = axum::serve(opened.api, rest_router(service.clone(), opened.token));
+    let (token, known) = watch::channel(opened.token);
+    let rest = axum::serve(opened.api, rest_router(service.clone(), known));
     let rest = tokio::spawn(rest.with_graceful_shutdown(ended(ending.clone())).into_future());
     let mut url_of_nodes = None;
     if let Some(door) = opened.door {
@@ -72,7 +73,7 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
     let detail = serde_json::json!({ "api": url, "nodes": url_of_nodes, "state": opened.state.root() });
     let also = url_of_nodes.map(|url| format!(", for gateways of other hosts on {url}")).unwrap_or_default();
     terminal.line("control_ready", &detail, &format!("control is ready on {url}{also}"));
-    stopped().await.map_err(|source| failed("cannot wait for signals", source, None))?;
+    stopped(&opened.state, &token).await.map_err(|source| failed("cannot wait for signals", source, None))?;
     end.send_replace(true);
     // Whoever does not end in time is cut off; what was committed is committed.
     tokio::time::timeout(DRAIN, async { (rest.await, nodes.await) }).await.ok();
@@ -82,7 +83,7 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
 
 async fn open(args: &ControlArgs) -> Result<Opened, Failure> {
     let root = args.state.directory();
-    let state = StateDir::open(&root).map_err(|source| Failure::File { path: root, source })?;
+    let state = StateDir::open(&root).map_err(|source| Failure::State { path: root, source })?;
     let lock = state.lock().map_err(|source| {
         let hint = match source.kind() {
             io::ErrorKind::ResourceBusy => {
@@ -159,16 +160,20 @@ async fn ended(mut ending: watch::Receiver<bool>) {
     ending.wait_for(|ending| *ending).await.ok();
 }
 
-async fn stopped() -> io::Result<()> {
+/// Waits for the signal to end. SIGHUP reads the token anew.
+async fn stopped(state: &StateDir, token: &watch::Sender<Token>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A hang-up of the terminal is no reason to end; `up` reloads on it, a lone daemon has nothing to reload.
+    // A hang-up of the terminal is no reason to end.
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {}
+            _ = hangup.recv() => match Token::load_or_make(&state.token()) {
+                Ok(read) => drop(token.send_replace(read)),
+                Err(error) => tracing::error!(error = chain(&error), "the token was not read anew"),
+            }
         }
     }
 }

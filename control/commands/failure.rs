@@ -57,6 +57,15 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {}", path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -92,6 +101,9 @@ impl Failure {
                 Some("start one with `ringway up`, or name its state directory with --state".to_owned())
             }
             Self::Daemon { hint, .. } => hint.clone(),
+            Self::State { .. } => {
+                Some("it is a folder that this user can write: name another one with --state".to_owned())
+            }
             Self::Invalid { .. }
             | Self::Refused(_)
             | Self::Answer(_)

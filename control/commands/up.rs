@@ -83,7 +83,7 @@ pub(super) struct Signals {
 impl Up {
     async fn start(args: &UpArgs, terminal: Terminal) -> Result<u8, Failure> {
         let root = args.state.directory();
-        StateDir::open(&root).map_err(|source| Failure::File { path: root.clone(), source })?;
+        StateDir::open(&root).map_err(|source| Failure::State { path: root.clone(), source })?;
         let root = std::path::absolute(&root).map_err(|source| Failure::File { path: root, source })?;
         let source = Source::new(args.file.as_deref(), args.address)?;
         source.read()?;

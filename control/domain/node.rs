@@ -20,7 +20,7 @@ pub struct NodeReport {
     /// What is wrong and does not keep it from serving, in words.
     pub problems: Vec<String>,
     /// Health and counters of its upstreams, as the admin listener's `/upstreams` prints them.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Vec<Object>)]
     pub upstreams: serde_json::Value,
 }
 

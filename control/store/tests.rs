@@ -58,6 +58,16 @@ fn appended(number: u64, changes: Vec<Change>) -> Appended {
 }
 
 #[tokio::test]
+async fn a_store_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let opened = open().await;
+    for entry in std::fs::read_dir(opened.folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
 async fn an_empty_store_has_no_head() {
     let opened = open().await;
     assert_eq!(opened.store.head().await.unwrap(), None);
@@ -150,6 +160,24 @@ async fn the_newest_different_generation_is_that_of_another_root() {
     let other = store.newest_different(head.number, head.root).await.unwrap().unwrap();
     assert_eq!(other.number.0, 2);
     assert_eq!(store.newest_different(GenerationNumber(1), head.root).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_store_that_was_full_goes_on_once_there_is_room() {
+    let opened = open().await;
+    let store = &opened.store;
+    store.append(appended(1, vec![])).await.unwrap();
+    let room = async |pages: i64| {
+        let sql = format!("PRAGMA max_page_count = {pages}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&store.writer).await.unwrap();
+    };
+    let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
+    let large = || appended(2, vec![put("a", &"x".repeat(1 << 20))]);
+    room(pages).await;
+    let full = store.append(large()).await.unwrap_err();
+    assert!(full.hint().unwrap().contains("is full"), "{full:?}");
+    room(1 << 30).await;
+    store.append(large()).await.unwrap();
 }
 
 #[tokio::test]
