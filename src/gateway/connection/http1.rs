@@ -136,7 +136,7 @@ async fn serve(on: On<'_>, mut rest: Option<Buffer>) {
         match Box::pin(requests(on, bytes)).await {
             After::Silence => drop(on.connection.standing.take()),
             After::End => return,
-            After::Close => return linger(on).await,
+            After::Close => return Box::pin(linger(on)).await,
             After::Abort => return on.stream.reset_on_close(),
         }
     }
