@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_record::metrics::{CONTENT_TYPE, Info};
+use ringway_rt::Doorbell;
 use ringway_snapshot::model::Settings;
 use ringway_wire::buffer::{Buffer, Class};
 use ringway_wire::head::{Framing, RequestHead};
@@ -23,16 +26,16 @@ const THREADS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts at an address that could not be bound.
 const BIND_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks for the address to serve on.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// After an attempt to accept that failed: descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a node may be without a generation before it says so on the default address.
 const FIRST_GENERATION: Duration = Duration::from_secs(2);
 
 /// Serves the admin address of the current generation; moves with it. Before there is one, the default: whoever asks whether
-/// the node lives and is ready gets an answer.
+/// the node lives and is ready gets an answer. Waits for callers and for the node's bell, and looks for nothing.
 pub(crate) fn run(node: &Arc<Node>) {
-    let busy = Arc::new(());
+    let busy = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut tried = started;
     let mut configured: Option<SocketAddr> = None;
@@ -46,21 +49,60 @@ pub(crate) fn run(node: &Arc<Node>) {
             configured = wanted;
             tried = Instant::now();
         }
-        let waiting = listener.as_ref().filter(|_| Arc::strong_count(&busy) <= THREADS_MAX);
-        let Some((stream, _)) = waiting.and_then(|listener| listener.accept().ok()) else {
-            std::thread::sleep(LOOK_EVERY);
-            continue;
-        };
-        // A handle for each request, given back however its thread ends.
-        let (node, one) = (Arc::clone(node), Arc::clone(&busy));
-        let started = std::thread::Builder::new().name("admin-request".to_owned()).spawn(move || {
-            let _one = one;
-            if let Err(error) = serve(&node, stream) {
-                tracing::debug!(%error, "admin request not answered");
+        let waiting = listener.as_ref().filter(|_| busy.load(Ordering::Acquire) < THREADS_MAX);
+        let waited = match waiting.map(TcpListener::accept) {
+            Some(Ok((stream, _))) => {
+                start(node, stream, Serving::new(&busy, &node.admin_bell));
+                continue;
             }
-        });
-        if let Err(error) = started {
-            tracing::warn!(%error, "no thread for an admin request");
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                node.admin_bell.wait_beside(waiting.map(AsFd::as_fd), None)
+            }
+            Some(Err(_)) => node.admin_bell.wait_beside(None, Some(ACCEPT_PAUSE)),
+            // The first of so many requests that ends rings, and so does a generation that is published.
+            None if listener.is_some() => node.admin_bell.wait_beside(None, None),
+            None => {
+                let (since, long) =
+                    if wanted.is_some() { (tried, BIND_EVERY) } else { (started, FIRST_GENERATION) };
+                node.admin_bell.wait_beside(None, Some(long.saturating_sub(since.elapsed())))
+            }
+        };
+        if waited.is_err() {
+            std::thread::sleep(ACCEPT_PAUSE);
+        }
+    }
+}
+
+fn start(node: &Arc<Node>, stream: TcpStream, serving: Serving) {
+    let node = Arc::clone(node);
+    let started = std::thread::Builder::new().name("admin-request".to_owned()).spawn(move || {
+        let _serving = serving;
+        if let Err(error) = serve(&node, stream) {
+            tracing::debug!(%error, "admin request not answered");
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "no thread for an admin request");
+    }
+}
+
+/// One of the requests that are served at once; given back however its thread ends.
+struct Serving {
+    busy: Arc<AtomicUsize>,
+    bell: Doorbell,
+}
+
+impl Serving {
+    fn new(busy: &Arc<AtomicUsize>, bell: &Doorbell) -> Self {
+        busy.fetch_add(1, Ordering::AcqRel);
+        Self { busy: Arc::clone(busy), bell: bell.clone() }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.busy.fetch_sub(1, Ordering::AcqRel) >= THREADS_MAX {
+            self.bell.ring();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ringway_policy::limit::{HashKey, NodeCells};
 use ringway_record::metrics::{Metric, Metrics};
-use ringway_rt::{BindOptions, Driver, DriverChoice, Ended};
+use ringway_rt::{BindOptions, Doorbell, Driver, DriverChoice, Ended};
 use ringway_snapshot::model::AccessLog;
 
 use crate::admin;
@@ -83,6 +83,8 @@ pub(crate) struct Node {
     datagrams: Datagrams,
     /// INVARIANT: holds every listening socket, so that they survive a worker's panic.
     listening: Mutex<BTreeMap<SocketAddr, Listening>>,
+    /// Wakes the thread of the admin listener.
+    pub(crate) admin_bell: Doorbell,
     admin: Mutex<Option<SocketAddr>>,
     /// Why there is no admin listener.
     admin_problem: Mutex<Option<String>>,
@@ -131,6 +133,7 @@ impl Node {
             mailboxes,
             datagrams: Datagrams::default(),
             listening: Mutex::default(),
+            admin_bell: Doorbell::new().map_err(GatewayError::Thread)?,
             admin: Mutex::default(),
             admin_problem: Mutex::default(),
             retired: Mutex::default(),
@@ -232,6 +235,7 @@ impl Node {
             self.depot.want_from(self.published.turn() + 1);
         }
         self.published.publish(Arc::new(generation));
+        self.admin_bell.ring();
         let mut listening = lock(&self.listening);
         for (configured, new, handles) in fresh {
             tracing::info!(%configured, address = %new.bound, "listening");

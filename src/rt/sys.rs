@@ -405,6 +405,15 @@ pub(crate) fn shutdown_both(fd: RawFd) {
     let _ = shutdown(fd, libc::SHUT_RDWR);
 }
 
+/// Blocks the thread until something can be read from either descriptor, or an accept from it would not block, or the time is over.
+pub(crate) fn wait_readable(one: RawFd, other: Option<RawFd>, ms_max: Option<c_int>) -> io::Result<()> {
+    let ask = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // A descriptor below 0 is not looked at.
+    let mut asked = [ask(one), ask(other.unwrap_or(-1))];
+    // SAFETY: two entries, which outlive the call.
+    check(unsafe { libc::poll(asked.as_mut_ptr(), 2, ms_max.unwrap_or(-1)) }).map(drop)
+}
+
 /// How the other end of a connection stands, whatever waits to be read.
 pub(crate) fn peer_state(fd: RawFd) -> PeerState {
     let mut asked = libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };

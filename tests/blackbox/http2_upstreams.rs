@@ -23,6 +23,7 @@ const POST: &str = "POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 5\r\n\
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(50);
 
+const NO_ERROR: u32 = 0;
 const WINDOW: u16 = 4;
 const STREAMS: u16 = 3;
 
@@ -342,6 +343,29 @@ fn each_fault_of_a_reply_is_its_own_outcome_and_the_next_request_is_served() {
         assert_eq!(record["outcome"], *outcome, "{what}: {record}");
         assert_eq!(node.connect().ask(GET).text(), "ok", "after {what}");
         node.assert_outcome("served");
+    }
+}
+
+/// RFC 9113 §8.1: a whole reply, and a reset without an error, because the rest of the content is not needed.
+#[test]
+fn an_early_reply_is_whole_though_its_stream_is_reset_without_an_error() {
+    let upstream = endpoint(&[], |served| {
+        while let Some(stream) = served.request() {
+            let length =
+                if stream % 4 == 1 { OK } else { &[(":status", "200"), ("content-length", "5")][..] };
+            let content = frame(DATA, END_STREAM, stream, b"early");
+            served.send([head(stream, 0, length), content, reset(stream, NO_ERROR)].concat());
+        }
+    });
+    let node = Node::start(&site(&upstream, "").http2());
+    let content = "x".repeat(64 * 1024);
+    let mut text = node.connect();
+    let post = format!("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 65536\r\n\r\n{content}");
+    for _ in 0..20 {
+        let reply = text.ask(&post);
+        assert_eq!((reply.status, reply.text()), (200, "early"), "{}", reply.head);
+        node.assert_outcome("served");
+        text = node.connect();
     }
 }
 

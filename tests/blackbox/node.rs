@@ -118,6 +118,26 @@ impl Node {
         record
     }
 
+    /// A new connection to the admin listener.
+    pub(crate) fn connect_to_admin(&self) -> Raw {
+        Raw::connect(self.admin)
+    }
+
+    /// How often threads of the gateway with this name have gone to sleep by themselves.
+    pub(crate) fn sleeps_of(&self, thread: &str) -> u64 {
+        let gateway = self.gateway.lock().unwrap().id();
+        let tasks = std::fs::read_dir(format!("/proc/{gateway}/task")).unwrap();
+        let named = tasks.map(|task| task.unwrap().path()).filter(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread)
+        });
+        let sleeps = named.map(|task| {
+            let status = std::fs::read_to_string(task.join("status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        });
+        sleeps.sum()
+    }
+
     /// A page of the admin listener.
     pub(crate) fn admin(&self, path: &str) -> crate::raw::Reply {
         Raw::connect(self.admin)

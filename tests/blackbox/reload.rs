@@ -450,3 +450,25 @@ fn the_admin_listener_says_what_the_node_is_doing() {
     assert_eq!(upstreams[0]["endpoints"][0]["address"], upstream.address.to_string());
     assert_eq!(node.admin("/nothing").status, 404);
 }
+
+#[test]
+fn the_admin_thread_waits_and_looks_for_nothing() {
+    let silent = Scripted::start(|connection| while connection.request().is_some() {});
+    let node = Node::start(&Site::to(silent.address).route("/silent: {to: one, timeout: {request: 2s}}"));
+    assert_eq!(node.admin("/live").status, 200);
+    let before = node.sleeps_of("admin");
+    assert_eq!(node.connect().ask("GET /silent HTTP/1.1\r\nHost: api.test\r\n\r\n").status, 504);
+    let slept = node.sleeps_of("admin") - before;
+    // It may have been on its way to sleep when it was first looked at.
+    assert!(before > 0 && slept <= 2, "{slept} times in two seconds");
+}
+
+#[test]
+fn who_asks_when_as_many_are_served_as_may_be_is_served_when_one_has_gone() {
+    let node = Node::start(&Site::bare().route("/a: {respond: {status: 200, body: ok}}"));
+    let mut held: Vec<_> = (0..16).map(|_| node.connect_to_admin()).collect();
+    let mut late = node.connect_to_admin();
+    late.send("GET /live HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+    held.pop();
+    assert_eq!(late.reply().status, 200);
+}

@@ -137,6 +137,33 @@ fn the_rest_of_a_body_that_was_answered_early_is_never_a_request() {
     assert!(upstream.head().starts_with("GET /a "));
 }
 
+/// Such an endpoint often reads no more of the request, and closes without a word.
+#[test]
+fn a_connection_that_was_answered_on_before_the_request_was_whole_carries_no_other() {
+    let upstream = Scripted::start(|connection| {
+        while let Some(head) = connection.head() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+            if head.starts_with("POST ") && connection.exactly(65536).is_none() {
+                return;
+            }
+            connection.send("k");
+        }
+    });
+    let node = Node::start(&Site::to(upstream.address));
+    let mut client = node.connect();
+    for _ in 0..3 {
+        client
+            .send("POST /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 65536\r\n\r\n")
+            .until(b"\r\n\r\no");
+        assert_eq!(client.send([7; 65536]).exactly(1), b"k");
+        assert_eq!(node.assert_outcome("served")["reused"], false);
+    }
+    for reused in [false, true] {
+        assert_eq!(client.ask(GET).text(), "ok");
+        assert_eq!(node.assert_outcome("served")["reused"], reused);
+    }
+}
+
 #[test]
 fn an_upstream_that_takes_no_body_is_504() {
     let (release, released) = std::sync::mpsc::channel::<()>();

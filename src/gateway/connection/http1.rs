@@ -408,6 +408,8 @@ async fn linger(on: On<'_>) {
     if stream.shutdown_write().await.is_err() {
         return;
     }
+    // Left behind, it would end the reading.
+    stream.deadline().disarm(Side::Write);
     let (mut left, mut reads) = (LINGER_BYTES_MAX, 0u32);
     loop {
         let mut buffer = Buffer::take(Class::K16);

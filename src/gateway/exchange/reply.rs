@@ -68,7 +68,7 @@ pub(super) async fn relay_reply(
         }
     };
     if let Some(beside) = wait.beside {
-        beside.head_came.set(true);
+        beside.head_came.set(Some(beside.upload.get()));
     }
     let now_ns = ringway_rt::now().mono_ns;
     entry.upstream_head_ns = now_ns.saturating_sub(wait.sent_ns);

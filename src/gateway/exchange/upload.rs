@@ -12,7 +12,7 @@ use std::task::Poll;
 use ringway_record::Outcome;
 
 use super::Job;
-use super::head::Wait;
+use super::head::{From, Wait};
 use super::reply::{Came, relay_reply};
 use crate::body::{RelayEnd, Sink, SinkEnd, Source, SourceEnd, relay};
 use crate::entry::Entry;
@@ -37,8 +37,21 @@ pub(crate) enum Upload {
 /// What upload and reply know of each other.
 pub(super) struct Beside {
     pub(super) upload: Cell<Upload>,
-    /// The reply's head is here: from now on only silence inside the reply is limited.
-    pub(super) head_came: Cell<bool>,
+    /// Where the upload stood when the reply's head came. From then on only silence inside the reply is limited.
+    pub(super) head_came: Cell<Option<Upload>>,
+}
+
+impl Beside {
+    /// Whether the connection may carry another request, as far as this one's body goes.
+    ///
+    /// INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would read its head
+    /// as content. That the caller has sent all of it does not mean that the upstream was sent it.
+    fn is_over(&self, from: From<'_>) -> bool {
+        // Who answers before it has all of a request often reads no more of it, and closes without a word: the next request on that
+        // connection would be lost. A stream of its own stands for no other.
+        let early = self.head_came.get() != Some(Upload::Done) && matches!(from, From::Http1(_));
+        self.upload.get() == Upload::Done && !early
+    }
 }
 
 /// Relays the body upstream and the reply downstream at once.
@@ -52,7 +65,7 @@ pub(super) async fn beside(
 ) -> Came {
     let uploading = Rc::new(Cell::new(true));
     sink.watch(wait.sent_ns, Some(Rc::clone(&uploading)));
-    let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(false) };
+    let state = Beside { upload: Cell::new(Upload::Sending), head_came: Cell::new(None) };
     let request_ns_max = job.timeouts.request_ns_max;
     // Both directions wait at once: what counts is when neither moves, not the sum of their waits.
     let mut pauses = Pauses::default();
@@ -75,7 +88,7 @@ pub(super) async fn beside(
                 };
                 state.upload.set(next);
                 uploading.set(false);
-                if !state.head_came.get() {
+                if state.head_came.get().is_none() {
                     // From here on the reply's head is due.
                     let until_ns = ringway_rt::now().mono_ns.saturating_add(patience_ns);
                     wait.arm(until_ns);
@@ -97,9 +110,7 @@ pub(super) async fn beside(
     source.disarm();
     match failed {
         Ok(mut came) => {
-            // INVARIANT: a connection on which a request's body is not complete carries no other request: the upstream would
-            // read its head as content. That the caller has sent all of it does not mean that the upstream was sent it.
-            came.reusable &= state.upload.get() == Upload::Done;
+            came.reusable &= state.is_over(wait.from);
             if state.upload.get() == Upload::Stalled {
                 came.unless_answered(Outcome::UpstreamWriteTimeout)
             } else {

@@ -519,6 +519,21 @@ fn a_request_that_a_later_limit_refuses_consumes_nothing() {
 }
 
 #[test]
+fn what_counts_beside_a_known_key_is_given_back_as_well() {
+    let mut world = world(vec![enforce(known(&[0])), enforce(Policy::Limit(0)), enforce(Policy::Limit(2))]);
+    let mut refused_by = |tenant: &str| {
+        let head = head(&format!("{GET}\nX-API-Key: good\nX-Tenant: {tenant}"));
+        world.run(&head, &mut Overlay::take(), None).0.err().map(|refused| refused.limit_id)
+    };
+    let id = |name| Some(ringway_snapshot::id::limit(name).0);
+    assert_eq!(refused_by("t"), None);
+    for _ in 0..10 {
+        assert_eq!(refused_by("t"), id("tenant"));
+    }
+    assert_eq!((refused_by("u"), refused_by("v")), (None, id("gold")));
+}
+
+#[test]
 fn a_request_without_the_limits_key_is_treated_as_the_limit_says() {
     world(vec![enforce(Policy::Limit(2))]).check(GET, expect![[r#"
         - limit: refuses: limit tenant: the request lacks its key
