@@ -155,6 +155,8 @@ fn bytes_of(text: &str, name: &str) -> Result<Vec<u8>, Problem> {
 struct Poll {
     node: String,
     after: u64,
+    /// How long to wait at most; [`NODE_POLL_MS_MAX`] without.
+    wait_ms: Option<u64>,
 }
 
 /// Waits for another generation than the node has.
@@ -168,6 +170,7 @@ async fn generation(
     let guard = nodes.poll(&node, now_unix_ms()).map_err(too_many)?;
     let mut news = service.app.publisher().subscribe();
     let mut ending = service.ending.clone();
+    let wait_ms = poll.wait_ms.unwrap_or(NODE_POLL_MS_MAX).min(NODE_POLL_MS_MAX);
     let first = guard.is_first();
     let other = news.wait_for(|news| news.as_ref().is_some_and(|news| first || news.number.0 != poll.after));
     let response = tokio::select! {
@@ -175,7 +178,7 @@ async fn generation(
             Some(news) => pointer(&news.pointer),
             None => StatusCode::NO_CONTENT.into_response(),
         },
-        () = tokio::time::sleep(Duration::from_millis(NODE_POLL_MS_MAX)) => StatusCode::NO_CONTENT.into_response(),
+        () = tokio::time::sleep(Duration::from_millis(wait_ms)) => StatusCode::NO_CONTENT.into_response(),
         _ = ending.wait_for(|ending| *ending) => StatusCode::NO_CONTENT.into_response(),
     };
     guard.answered();

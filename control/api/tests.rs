@@ -189,6 +189,17 @@ async fn a_node_learns_of_a_generation_fetches_it_and_makes_the_apply_end() {
 }
 
 #[tokio::test]
+async fn a_node_says_how_long_it_waits_for_news() {
+    let served = serve().await;
+    served.apply(1, None, 0).await.unwrap();
+    let first = served.node("GET", "/v1/node/generation?node=n1&after=1", "").await;
+    assert_eq!(first.0, 200);
+    let began = std::time::Instant::now();
+    assert_eq!(served.node("GET", "/v1/node/generation?node=n1&after=1&wait_ms=1", "").await.0, 204);
+    assert!(began.elapsed().as_millis() < u128::from(crate::limits::NODE_POLL_MS_MAX / 2));
+}
+
+#[tokio::test]
 async fn nodes_and_people_have_doors_of_their_own() {
     let served = serve().await;
     assert_eq!(served.node("GET", "/v1/status", "").await.0, 404);

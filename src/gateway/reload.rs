@@ -18,6 +18,9 @@ use crate::published::GENERATIONS_LIVE_MAX;
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at the pointer while control does not answer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two attempts at a generation that may be good a moment later, first and at most.
+const AGAIN_MS_MIN: u64 = 500;
+const AGAIN_MS_MAX: u64 = 30_000;
 /// What control answers when the generation is still the same.
 const NOTHING_NEW: u16 = 204;
 /// How long the same complaint is not made again.
@@ -33,7 +36,7 @@ pub(crate) fn run(node: &Node) {
     let mut served = Served::default();
     served.follow_disk(node, &mut link);
     loop {
-        match link.get(&format!("/v1/node/generation?node={}&after={}", id(node), served.generation)) {
+        match link.get(&served.question(node)) {
             Ok(reply) if reply.status == 200 => {
                 node.metrics.node().set(Metric::ControlReachable, 1);
                 match Current::decode(&reply.body, &node.state.trust) {
@@ -84,12 +87,21 @@ struct Served {
     again: Option<Current>,
     /// The last refusal was for what another snapshot would meet too, such as an address in use.
     in_the_way: bool,
+    /// Before it is tried again; longer each time.
+    pause_ms: u64,
     /// What control of another host told last, not on disk yet.
     pointer: Option<(Current, Vec<u8>)>,
     complaints: Vec<(String, Instant)>,
 }
 
 impl Served {
+    /// What control is asked: for what comes after the generation that was handled last, and for as long as there is nothing to
+    /// be tried again meanwhile.
+    fn question(&self, node: &Node) -> String {
+        let wait = self.again.map(|_| format!("&wait_ms={}", self.pause_ms)).unwrap_or_default();
+        format!("/v1/node/generation?node={}&after={}{wait}", id(node), self.generation)
+    }
+
     /// Serves what `snapshots/current` points to, if that is something else.
     fn follow_disk(&mut self, node: &Node, link: &mut ControlLink) {
         match node.state.current() {
@@ -147,7 +159,10 @@ impl Served {
                 None
             }
             Err(error) => {
-                if self.refused != Some(current) {
+                if self.refused == Some(current) {
+                    self.pause_ms = (self.pause_ms * 2).min(AGAIN_MS_MAX);
+                } else {
+                    self.pause_ms = AGAIN_MS_MIN;
                     node.metrics.node().add(Metric::GenerationsRejected, 1);
                 }
                 self.refused = Some(current);

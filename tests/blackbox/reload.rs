@@ -376,9 +376,12 @@ fn a_generation_whose_port_is_taken_is_refused_until_it_is_free() {
         "{applied}"
     );
     assert_eq!(node.connect().ask(GET).text(), "one");
+    let began = std::time::Instant::now();
     drop(taken);
     node.log
         .find("the second attempt", |line| line.contains("generation is live generation=2").then_some(()));
+    // Not only once there is news from control.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20));
     assert_eq!(crate::raw::Raw::connect(address).ask(GET).text(), "two");
 }
 
