@@ -1,6 +1,7 @@
 //! The access log: one JSON object a line, made of a record. Nothing that a record does not hold can get into it:
 //! no query, no field value but user agent and referer, no key but its id.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,7 +29,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("query_bytes", "Length of the query, which is never written."),
     ("user_agent", "`User-Agent`, at most 256 bytes."),
     ("user_agent_cut", "`true` when its end is missing."),
-    ("referer", "`Referer` without query and fragment, at most 256 bytes."),
+    ("referer", "`Referer` without user, password, query and fragment, at most 256 bytes."),
     ("referer_cut", "`true` when its end is missing."),
     ("status", "Status that was sent; `null` when none was."),
     ("outcome", "How the request ended, a row of [outcomes](outcomes.md)."),
@@ -134,7 +135,8 @@ impl Line<'_> {
             self.number(br#","query_bytes":"#, u64::from(record.query_bytes));
         }
         self.cut_text(br#","user_agent":"#, br#","user_agent_cut":"#, record.user_agent);
-        self.cut_text(br#","referer":"#, br#","referer_cut":"#, record.referer);
+        let referer = without_userinfo(record.referer.bytes);
+        self.cut_text(br#","referer":"#, br#","referer_cut":"#, Text { bytes: &referer, ..record.referer });
     }
 
     fn decision(&mut self, record: &Record<'_>, names: &dyn Names) {
@@ -297,6 +299,18 @@ impl Line<'_> {
             None => self.digits(u64::from(stage)),
         }
     }
+}
+
+/// A referer without user and password, which nobody should have sent (RFC 9110 §10.1.3).
+fn without_userinfo(referer: &[u8]) -> Cow<'_, [u8]> {
+    if !referer.contains(&b'@') {
+        return referer.into();
+    }
+    let authority = referer.windows(2).position(|pair| pair == b"//").map_or(0, |at| at + 2);
+    let (before, rest) = referer.split_at(authority);
+    let host = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default();
+    let userinfo = host.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    [before, rest.get(userinfo..).unwrap_or_default()].concat().into()
 }
 
 /// Writes any bytes as a JSON string (RFC 8259 §7): UTF-8 stays, bytes that are none become U+FFFD, and all control

@@ -91,6 +91,23 @@ fn addresses_are_written_as_far_as_the_policy_allows() {
 }
 
 #[test]
+fn a_referer_is_written_without_user_and_password() {
+    for (sent, written) in [
+        ("https://app.example.com/a@b", "https://app.example.com/a@b"),
+        ("https://me:secret@app.example.com/a", "https://app.example.com/a"),
+        ("https://me:sec@ret@app.example.com", "https://app.example.com"),
+        ("//me@app.example.com/", "//app.example.com/"),
+        ("me:secret@app.example.com/a", "app.example.com/a"),
+        ("https://me:secret@", "https://"),
+        ("/only/a@path", "/only/a@path"),
+    ] {
+        let record = Record { referer: Text::new(sent.as_bytes()), ..record() };
+        let read: serde_json::Value = serde_json::from_str(&line(&record, AddressPolicy::Whole)).unwrap();
+        assert_eq!(read["referer"], written, "{sent}");
+    }
+}
+
+#[test]
 fn a_record_without_a_status_says_null() {
     let record = Record { outcome: Outcome::ClientClosed, ..Record::default() };
     let read: serde_json::Value = serde_json::from_str(&line(&record, AddressPolicy::Whole)).unwrap();
