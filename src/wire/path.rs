@@ -35,7 +35,12 @@ pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), 
         return Ok(());
     }
     let span = head.parts.path;
-    let normalised = normalise_or_leave(span.of_mut(&mut head.buffer), policy);
+    let path = span.of_mut(&mut head.buffer);
+    if is_plain(path, policy) {
+        head.parts.encoded_slash = false;
+        return Ok(());
+    }
+    let normalised = normalise_or_leave(path, policy);
     // What is refused is recorded and told, too.
     let len = normalised.as_ref().map_or_else(|refused| refused.len, |normalised| normalised.len);
     head.parts.path.len = u16::try_from(len).unwrap_or(span.len);
@@ -55,14 +60,15 @@ struct Refused {
 /// # Errors
 /// [`Reject::PathEncoded`], [`Reject::PathPercent`], [`Reject::PathDots`].
 pub fn normalise(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Reject> {
+    if is_plain(path, policy) {
+        return Ok(Normalised { len: path.len(), encoded_slash: false });
+    }
     normalise_or_leave(path, policy).map_err(|refused| refused.reject)
 }
 
+/// Normalises one that is not plain.
 fn normalise_or_leave(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Refused> {
     let end = path.len();
-    if is_plain(path, policy) {
-        return Ok(Normalised { len: end, encoded_slash: false });
-    }
     if policy == PathPolicy::AsIs {
         return check_as_is(path).map_err(|reject| Refused { reject, len: end });
     }
