@@ -35,7 +35,11 @@ pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), 
         return Ok(());
     }
     let span = head.parts.path;
-    let normalised = normalise_or_leave(span.of_mut(&mut head.buffer), policy);
+    let path = span.of_mut(&mut head.buffer);
+    if is_plain(path, policy) {
+        return Ok(());
+    }
+    let normalised = normalise_or_leave(path, policy);
     // What is refused is recorded and told, too.
     let len = normalised.as_ref().map_or_else(|refused| refused.len, |normalised| normalised.len);
     head.parts.path.len = u16::try_from(len).unwrap_or(span.len);
@@ -55,25 +59,26 @@ struct Refused {
 /// # Errors
 /// [`Reject::PathEncoded`], [`Reject::PathPercent`], [`Reject::PathDots`].
 pub fn normalise(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Reject> {
+    if is_plain(path, policy) {
+        return Ok(Normalised { len: path.len(), encoded_slash: false });
+    }
     normalise_or_leave(path, policy).map_err(|refused| refused.reject)
 }
 
+/// A path that is not plain.
+#[inline]
 fn normalise_or_leave(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Refused> {
     let end = path.len();
-    if is_plain(path, policy) {
-        return Ok(Normalised { len: end, encoded_slash: false });
-    }
     if policy == PathPolicy::AsIs {
         return check_as_is(path).map_err(|reject| Refused { reject, len: end });
     }
-    let mut out = Output { path, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
-    let mut at = 0;
-    match out.write_all(&mut at) {
+    let mut out = Output { path, read: 0, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
+    match out.write_all() {
         Ok(encoded_slash) => Ok(Normalised { len: out.written, encoded_slash }),
         Err(reject) => {
             // What is good is closed up with the rest.
-            out.path.copy_within(at.., out.written);
-            Err(Refused { reject, len: out.written + end - at })
+            out.path.copy_within(out.read.., out.written);
+            Err(Refused { reject, len: out.written + end - out.read })
         }
     }
 }
@@ -155,6 +160,8 @@ fn next_unit(rest: &[u8]) -> Result<Unit, Reject> {
 /// INVARIANT: what is written is never ahead of what is read, because no unit grows.
 struct Output<'a> {
     path: &'a mut [u8],
+    /// Where what is not taken yet begins.
+    read: usize,
     written: usize,
     /// Where the segment begins that is being written: after its slash.
     segment: usize,
@@ -162,23 +169,25 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes the whole path; true: it held `%2F`. `at` is where what is not read begins.
-    fn write_all(&mut self, at: &mut usize) -> Result<bool, Reject> {
+    /// Writes the whole path; true: it held `%2F`.
+    #[inline]
+    fn write_all(&mut self) -> Result<bool, Reject> {
+        let end = self.path.len();
         let mut encoded_slash = false;
-        while let Some(rest) = self.path.get(*at..).filter(|rest| !rest.is_empty()) {
-            match next_unit(rest)? {
-                Unit::Byte { byte: b'/', read } => {
+        while self.read < end {
+            match next_unit(self.path.get(self.read..).unwrap_or_default())? {
+                Unit::Byte { byte: b'/', .. } => {
                     self.slash()?;
-                    *at += read;
+                    self.read += 1;
                 }
                 Unit::Byte { byte, read } => {
+                    self.read += read;
                     self.push(byte);
-                    *at += read;
                 }
                 Unit::Escape { byte } => {
+                    self.read += 3;
                     encoded_slash |= byte == b'/';
                     self.escape(byte);
-                    *at += 3;
                 }
             }
         }
