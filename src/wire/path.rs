@@ -37,7 +37,6 @@ pub fn normalise_path(head: &mut RequestHead, policy: PathPolicy) -> Result<(), 
     let span = head.parts.path;
     let path = span.of_mut(&mut head.buffer);
     if is_plain(path, policy) {
-        head.parts.encoded_slash = false;
         return Ok(());
     }
     let normalised = normalise_or_leave(path, policy);
@@ -66,20 +65,20 @@ pub fn normalise(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Reje
     normalise_or_leave(path, policy).map_err(|refused| refused.reject)
 }
 
-/// Normalises one that is not plain.
+/// A path that is not plain.
+#[inline]
 fn normalise_or_leave(path: &mut [u8], policy: PathPolicy) -> Result<Normalised, Refused> {
     let end = path.len();
     if policy == PathPolicy::AsIs {
         return check_as_is(path).map_err(|reject| Refused { reject, len: end });
     }
-    let mut out = Output { path, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
-    let mut at = 0;
-    match out.write_all(&mut at) {
+    let mut out = Output { path, read: 0, written: 0, segment: 0, merge: policy == PathPolicy::Merge };
+    match out.write_all() {
         Ok(encoded_slash) => Ok(Normalised { len: out.written, encoded_slash }),
         Err(reject) => {
             // What is good is closed up with the rest.
-            out.path.copy_within(at.., out.written);
-            Err(Refused { reject, len: out.written + end - at })
+            out.path.copy_within(out.read.., out.written);
+            Err(Refused { reject, len: out.written + end - out.read })
         }
     }
 }
@@ -161,6 +160,8 @@ fn next_unit(rest: &[u8]) -> Result<Unit, Reject> {
 /// INVARIANT: what is written is never ahead of what is read, because no unit grows.
 struct Output<'a> {
     path: &'a mut [u8],
+    /// Where what is not taken yet begins.
+    read: usize,
     written: usize,
     /// Where the segment begins that is being written: after its slash.
     segment: usize,
@@ -168,23 +169,25 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes the whole path; true: it held `%2F`. `at` is where what is not read begins.
-    fn write_all(&mut self, at: &mut usize) -> Result<bool, Reject> {
+    /// Writes the whole path; true: it held `%2F`.
+    #[inline]
+    fn write_all(&mut self) -> Result<bool, Reject> {
+        let end = self.path.len();
         let mut encoded_slash = false;
-        while let Some(rest) = self.path.get(*at..).filter(|rest| !rest.is_empty()) {
-            match next_unit(rest)? {
-                Unit::Byte { byte: b'/', read } => {
+        while self.read < end {
+            match next_unit(self.path.get(self.read..).unwrap_or_default())? {
+                Unit::Byte { byte: b'/', .. } => {
                     self.slash()?;
-                    *at += read;
+                    self.read += 1;
                 }
                 Unit::Byte { byte, read } => {
+                    self.read += read;
                     self.push(byte);
-                    *at += read;
                 }
                 Unit::Escape { byte } => {
+                    self.read += 3;
                     encoded_slash |= byte == b'/';
                     self.escape(byte);
-                    *at += 3;
                 }
             }
         }
