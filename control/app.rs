@@ -127,7 +127,9 @@ impl AppError {
             Self::Authority(_) => Some(
                 "restore trust/authority.key and authority.pem from a backup: without them nodes are enrolled again",
             ),
-            Self::Files { .. } => Some("check space and permissions of the state directory"),
+            Self::Files { .. } => {
+                Some("check space and permissions of the state directory, then do the same again")
+            }
             Self::NotFound(what) if what.starts_with("node ") => Some("`ringway status` lists the nodes"),
             Self::NotFound(_) => Some("`ringway history` lists the generations"),
             Self::Task => Some("the control daemon's log says why"),

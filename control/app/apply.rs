@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringway_snapshot::current::ContentHash;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::pipeline::{Candidate, InFlight, Pipeline, build};
@@ -46,7 +47,7 @@ pub struct ApplyInput {
 /// In a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is a new generation.
+    /// There is a new generation, or the newest is published that could not be when it was made.
     Applied,
     /// The definitions are those of the newest generation.
     Unchanged,
@@ -79,9 +80,10 @@ impl App {
         bounded(&input.documents)?;
         let source = input.source.clone().map(|source| (source, hash_of(&input.documents)));
         if let (When::SourceChanged, Some(source)) = (input.when, &source)
-            && let Some(generation) = self.standing(source).await?
+            && let Some((pipeline, generation)) = self.standing(source).await?
         {
-            return Ok(Applied::unchanged(Outcome::SourceUnchanged, generation, Diagnostics::default()));
+            let unchanged = Applied::unchanged(Outcome::SourceUnchanged, generation, Diagnostics::default());
+            return self.settled(pipeline, unchanged, input.wait_ms).await;
         }
         let (compiled, files) = self.compile(input.documents.clone(), input.now_unix_ms).await?;
         let mut pipeline = self.pipeline.lock().await;
@@ -93,7 +95,8 @@ impl App {
                 self.store.note_source(source, *hash, &generation, input.now_unix_ms).await?;
             }
             self.references.note(generation.number, &input, files);
-            return Ok(Applied::unchanged(Outcome::Unchanged, generation, compiled.warnings));
+            let unchanged = Applied::unchanged(Outcome::Unchanged, generation, compiled.warnings);
+            return self.settled(pipeline, unchanged, input.wait_ms).await;
         }
         let warnings = compiled.warnings.clone();
         let in_flight = self.commit(&mut pipeline, compiled, input.clone(), source, started).await?;
@@ -152,17 +155,40 @@ impl App {
         Ok((compiled.map_err(|diagnostics| AppError::Invalid(Box::new(diagnostics)))?, files))
     }
 
-    /// The newest generation, if the source was applied last of all sources and is as it was then.
-    async fn standing(&self, source: &(String, ContentHash)) -> Result<Option<Generation>, AppError> {
+    /// The newest generation under the pipeline's lock, if the source was applied last of all sources and is as it was then.
+    async fn standing(
+        &self,
+        source: &(String, ContentHash),
+    ) -> Result<Option<(MutexGuard<'_, Pipeline>, Generation)>, AppError> {
         let sources = self.store.sources().await?;
         let last = sources.first().filter(|last| (&last.source, &last.hash) == (&source.0, &source.1));
         let pipeline = self.pipeline.lock().await;
-        Ok(pipeline.head.as_ref().filter(|_| last.is_some()).map(|head| head.generation.clone()))
+        let generation =
+            pipeline.head.as_ref().filter(|_| last.is_some()).map(|head| head.generation.clone());
+        Ok(generation.map(|generation| (pipeline, generation)))
+    }
+
+    /// The answer to who asks for what the newest generation says already. One that was committed and could not be pointed
+    /// at, as on a full disk, is published now: nodes do not serve it yet.
+    pub(super) async fn settled(
+        &self,
+        mut pipeline: MutexGuard<'_, Pipeline>,
+        unchanged: Applied,
+        wait_ms: u64,
+    ) -> Result<Applied, AppError> {
+        if self.publisher.published() == Some(unchanged.generation.number) {
+            return Ok(unchanged);
+        }
+        let in_flight = self.point(&mut pipeline, unchanged.generation).await?;
+        drop(pipeline);
+        let (live, live_ms) = self.live(&in_flight, wait_ms).await;
+        let (generation, warnings) = (in_flight.generation, unchanged.warnings);
+        Ok(Applied { outcome: Outcome::Applied, generation, live, live_ms, warnings })
     }
 }
 
 impl Applied {
-    fn unchanged(outcome: Outcome, generation: Generation, warnings: Diagnostics) -> Self {
+    pub(super) fn unchanged(outcome: Outcome, generation: Generation, warnings: Diagnostics) -> Self {
         Self { outcome, generation, live: LiveReport::default(), live_ms: 0, warnings }
     }
 }

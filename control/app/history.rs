@@ -131,9 +131,8 @@ impl App {
         };
         let target = self.target(&head, input.to).await?;
         if target.root == head.generation.root && target.snapshot == head.generation.snapshot {
-            let generation = head.generation;
-            let (live, warnings) = Default::default();
-            return Ok(Applied { outcome: Outcome::Unchanged, generation, live, live_ms: 0, warnings });
+            let unchanged = Applied::unchanged(Outcome::Unchanged, head.generation, Diagnostics::default());
+            return self.settled(pipeline, unchanged, input.wait_ms).await;
         }
         let in_flight = self.restore(&mut pipeline, &target, input.clone(), started).await?;
         drop(pipeline);
@@ -145,6 +144,10 @@ impl App {
     async fn target(&self, head: &Head, to: Option<GenerationNumber>) -> Result<Generation, AppError> {
         if let Some(number) = to {
             return Ok(self.store.generation(number).await?);
+        }
+        // One that was committed and could not be pointed at is what the caller wants when asking again.
+        if head.generation.restores.is_some() && self.publisher.published() != Some(head.generation.number) {
+            return Ok(head.generation.clone());
         }
         // A second rollback goes on backwards instead of returning to what the first one left.
         let from = head.generation.restores.unwrap_or(head.generation.number);

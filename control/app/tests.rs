@@ -511,3 +511,52 @@ async fn what_changed_while_control_was_away_is_applied_when_it_returns() {
     write(pair());
     news.wait_for(|news| news.as_ref().is_some_and(|news| news.number.0 == 3)).await.unwrap();
 }
+
+/// In the way of the pointer's temporary file: what a full disk does, without filling one.
+fn in_the_way(daemon: &Daemon) -> std::path::PathBuf {
+    let path = daemon.state.snapshots().join("current.tmp");
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn what_was_committed_and_could_not_be_published_is_published_by_the_same_apply() {
+    for (when, unchanged) in
+        [(When::Always, Outcome::Unchanged), (When::SourceChanged, Outcome::SourceUnchanged)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = start(folder.path()).await;
+        let apply = |port| {
+            daemon.app.apply(ApplyInput { source: Some("site.yaml".to_owned()), when, ..input(site(port)) })
+        };
+        apply(1).await.unwrap();
+        let blocked = in_the_way(&daemon);
+        assert!(matches!(apply(2).await, Err(AppError::Files { .. })));
+        // As long as there is no room, it says so each time.
+        assert!(matches!(apply(2).await, Err(AppError::Files { .. })));
+        assert_eq!(daemon.current().generation, 1);
+        std::fs::remove_dir(blocked).unwrap();
+        let done = apply(2).await.unwrap();
+        assert_eq!((done.outcome, done.generation.number.0), (Outcome::Applied, 2));
+        assert_eq!(daemon.current().generation, 2);
+        assert_eq!(apply(2).await.unwrap().outcome, unchanged);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_could_not_be_published_is_when_it_is_asked_for_again() {
+    for to in [None, Some(2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = start(folder.path()).await;
+        for port in 1..=3 {
+            applied(&daemon.app, port).await;
+        }
+        let blocked = in_the_way(&daemon);
+        assert!(matches!(daemon.app.rollback(back(to)).await, Err(AppError::Files { .. })));
+        std::fs::remove_dir(blocked).unwrap();
+        let done = daemon.app.rollback(back(to)).await.unwrap();
+        assert_eq!((done.outcome, done.generation.number.0), (Outcome::Applied, 4));
+        assert_eq!(done.generation.restores, Some(GenerationNumber(2)));
+        assert_eq!(daemon.current().generation, 4);
+    }
+}

@@ -42,6 +42,11 @@ impl Publisher {
         self.news.subscribe()
     }
 
+    /// Number of the newest publication.
+    pub fn published(&self) -> Option<GenerationNumber> {
+        self.news.borrow().as_ref().map(|published| published.number)
+    }
+
     /// Where the snapshot with this hash lies, if it does.
     pub fn path(&self, hash: ContentHash) -> PathBuf {
         self.folder.join(hash.file_name())
