@@ -131,15 +131,27 @@ impl App {
             state: GenerationState::Compiled,
             pinned: candidate.pinned,
         };
+        let mut written = false;
         if let Some(bytes) = candidate.bytes {
             let publisher = Arc::clone(&self.publisher);
-            blocking(move || publisher.keep(candidate.hash, &bytes))
+            written = blocking(move || publisher.keep(candidate.hash, &bytes))
                 .await?
                 .map_err(|source| AppError::Files { doing: "write the snapshot", source })?;
         }
         let Candidate { source, verb, .. } = candidate;
         let appended = Appended { generation, changes, materials, identities, source, verb };
-        let committed = self.store.append(appended).await?;
+        let committed = match self.store.append(appended).await {
+            Ok(committed) => committed,
+            Err(error) => {
+                // A gateway without pointer may take the newest that lies there, and this is none. Were it committed all
+                // the same, the next start would compile it again.
+                if written {
+                    let path = self.publisher.path(candidate.hash);
+                    blocking(move || std::fs::remove_file(path).ok()).await?;
+                }
+                return Err(error.into());
+            }
+        };
         let generation = committed.generation().clone();
         pipeline.head = Some(Head {
             generation: generation.clone(),

@@ -560,3 +560,15 @@ async fn a_rollback_that_could_not_be_published_is_when_it_is_asked_for_again() 
         assert_eq!(daemon.current().generation, 4);
     }
 }
+
+#[tokio::test]
+async fn a_snapshot_that_was_not_committed_does_not_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    applied(&daemon.app, 1).await;
+    let files = || std::fs::read_dir(daemon.state.snapshots()).unwrap().count();
+    let before = files();
+    daemon.app.store.close().await;
+    assert!(matches!(daemon.app.apply(input(site(2))).await, Err(AppError::Store(_))));
+    assert_eq!(files(), before);
+}

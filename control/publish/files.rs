@@ -52,16 +52,16 @@ impl Publisher {
         self.folder.join(hash.file_name())
     }
 
-    /// Brings a snapshot to disk under its hash; one that is there already is left as it is. Blocks.
+    /// Brings a snapshot to disk under its hash, and tells whether it did: one that is there already is left as it is. Blocks.
     ///
     /// # Errors
     /// The file system's.
-    pub fn keep(&self, hash: ContentHash, bytes: &[u8]) -> io::Result<()> {
+    pub fn keep(&self, hash: ContentHash, bytes: &[u8]) -> io::Result<bool> {
         let path = self.path(hash);
         // INVARIANT: only whole files carry the name, so a file of the right length is the right one.
         match fs::metadata(&path) {
-            Ok(found) if found.len() == bytes.len() as u64 => Ok(()),
-            _ => write_whole(&path, 0o600, bytes),
+            Ok(found) if found.len() == bytes.len() as u64 => Ok(false),
+            _ => write_whole(&path, 0o600, bytes).map(|()| true),
         }
     }
 
