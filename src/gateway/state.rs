@@ -34,11 +34,14 @@ impl State {
     /// A key file is missing or damaged: the node has not been enrolled.
     pub(crate) fn open(root: &Path) -> Result<Self, GatewayError> {
         let trust_file = root.join("trust/signing.pub");
-        if !trust_file.exists() {
-            return Err(GatewayError::NoTrust { path: root.join("trust") });
-        }
-        let trust = Trust::decode(&read(&trust_file)?)
-            .map_err(|source| GatewayError::Key { path: trust_file, source })?;
+        let trust = match read(&trust_file) {
+            // Whoever may not look is not told that there is nothing.
+            Err(GatewayError::State { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(GatewayError::NoTrust { path: root.join("trust") });
+            }
+            text => text?,
+        };
+        let trust = Trust::decode(&trust).map_err(|source| GatewayError::Key { path: trust_file, source })?;
         let keys_file = root.join("trust/seal.key");
         warn_if_readable(&keys_file);
         let keys = KeyRing::decode(&read(&keys_file)?)
@@ -212,4 +215,18 @@ pub(crate) fn node_id(path: &Path) -> Result<[u8; 16], GatewayError> {
 fn parse_id(text: &str) -> Option<[u8; 16]> {
     (text.len() == 32).then_some(())?;
     u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_are_not_there_are_said_not_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(State::open(folder.path()), Err(GatewayError::NoTrust { .. })));
+        // What may not be entered, for whoever may enter everything.
+        std::fs::write(folder.path().join("trust"), b"").unwrap();
+        assert!(matches!(State::open(folder.path()), Err(GatewayError::State { .. })));
+    }
 }
