@@ -11,7 +11,7 @@ use super::history::RollbackInput;
 use super::pipeline::Pipeline;
 use super::references::References;
 use super::words::Words;
-use super::{App, AppError, Head};
+use super::{App, AppError, Head, blocking};
 use crate::authority::Authority;
 use crate::domain::{Generation, GenerationState};
 use crate::keys::Keys;
@@ -73,6 +73,11 @@ impl App {
                 recent.push_back(generation.snapshot);
             }
         }
+        let (publisher, keys) = (Arc::clone(&self.publisher), Arc::clone(&self.keys));
+        let history = newest.clone();
+        blocking(move || publisher.retrace(&history, &keys.signing))
+            .await?
+            .map_err(|source| AppError::Files { doing: "note what was published", source })?;
         let definitions = Arc::new(self.store.definitions(generation.number).await?);
         let identities = Arc::new(self.store.identities(generation.number).await?);
         let head = Head { generation: generation.clone(), definitions, identities };
@@ -114,7 +119,7 @@ impl App {
         );
         if built.hash == generation.snapshot {
             let publisher = Arc::clone(&self.publisher);
-            super::blocking(move || publisher.keep(built.hash, &built.bytes))
+            blocking(move || publisher.keep(built.hash, &built.bytes))
                 .await?
                 .map_err(|source| AppError::Files { doing: "write the snapshot", source })?;
             self.point(pipeline, generation).await?;

@@ -572,3 +572,27 @@ async fn a_snapshot_that_was_not_committed_does_not_stay() {
     assert!(matches!(daemon.app.apply(input(site(2))).await, Err(AppError::Store(_))));
     assert_eq!(files(), before);
 }
+
+#[tokio::test]
+async fn what_was_published_is_noted_without_what_was_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(folder.path()).await;
+    let path = daemon.state.snapshots().join("published");
+    let noted = || {
+        let text = std::fs::read(&path).unwrap();
+        let pointers = Current::decode_published(&text, &daemon.keys.trust);
+        pointers.iter().map(|(current, _)| current.generation).collect::<Vec<_>>()
+    };
+    for port in 1..=3 {
+        applied(&daemon.app, port).await;
+    }
+    assert_eq!(noted(), [3, 2, 1]);
+    daemon.app.rollback(back(None)).await.unwrap();
+    assert_eq!(noted(), [4, 1]);
+    applied(&daemon.app, 4).await;
+    assert_eq!(noted(), [5, 4, 1]);
+    daemon.app.stop().await;
+    std::fs::remove_file(&path).unwrap();
+    start(folder.path()).await;
+    assert_eq!(noted(), [5, 4, 1]);
+}

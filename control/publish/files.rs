@@ -1,4 +1,4 @@
-//! `snapshots/`: files named by content hash and the signed pointer `current`.
+//! `snapshots/`: files named by content hash, the signed pointer `current`, and beside it those that it followed.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ringway_snapshot::current::{ContentHash, Current};
-use ringway_snapshot::keys::SigningKey;
+use ringway_snapshot::keys::{SigningKey, Trust};
 use tokio::sync::watch;
 
-use crate::domain::{Generation, GenerationNumber};
+use crate::domain::{Generation, GenerationNumber, GenerationState};
 use crate::state::{StateDir, sync_folder, write_whole};
 
 /// What gateways are told to serve.
@@ -74,8 +74,8 @@ impl Publisher {
         sync_folder(&self.folder)
     }
 
-    /// Points `current` at a generation whose snapshot was kept, then tells the nodes. Blocks. One sync of the
-    /// folder covers the renames of both files.
+    /// Points `current` at a generation whose snapshot was kept, notes it in `published`, then tells the nodes. Blocks. One sync
+    /// of the folder covers the renames of all files.
     ///
     /// # Errors
     /// The file system's; nodes are told nothing then.
@@ -83,9 +83,25 @@ impl Publisher {
         let (number, hash) = (generation.number, generation.snapshot);
         let pointer = Current { generation: number.0, hash }.encode(signing);
         write_whole(&self.folder.join("current"), 0o600, pointer.as_bytes())?;
+        let path = self.folder.join("published");
+        // One that cannot be read holds nothing to fall back on.
+        let published = after(&fs::read(&path).unwrap_or_default(), generation, signing);
+        write_whole(&path, 0o600, &published)?;
         sync_folder(&self.folder)?;
         self.news.send_replace(Some(Published { number, hash, pointer: pointer.into() }));
         Ok(())
+    }
+
+    /// Writes `published` from the history, newest first, where another version or a copy of the state left none, or a damaged
+    /// one. Blocks.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn retrace(&self, history: &[Generation], signing: &SigningKey) -> io::Result<()> {
+        let published =
+            history.iter().rev().filter(|generation| generation.state != GenerationState::Compiled);
+        let text = published.fold(Vec::new(), |before, generation| after(&before, generation, signing));
+        write_whole(&self.folder.join("published"), 0o600, &text)
     }
 
     /// What `current` says on disk, whoever signed it.
@@ -112,6 +128,13 @@ impl Publisher {
         }
         Ok(removed)
     }
+}
+
+/// The `published` file after a generation.
+fn after(before: &[u8], generation: &Generation, signing: &SigningKey) -> Vec<u8> {
+    let current = Current { generation: generation.number.0, hash: generation.snapshot };
+    let pointer = current.encode(signing);
+    current.published_after(pointer.as_bytes(), generation.restores.is_some(), before, &Trust::of(signing))
 }
 
 #[cfg(test)]

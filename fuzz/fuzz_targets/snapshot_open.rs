@@ -31,6 +31,7 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     let _ = Current::decode(data, &TRUST);
+    let _ = Current::decode_published(data, &TRUST);
     open(data);
     let changed = changed(data);
     open(&changed);

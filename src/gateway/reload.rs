@@ -57,13 +57,13 @@ pub(crate) fn run(node: &Node) {
                     served.warn(node, reply.problem(), "");
                     std::thread::sleep(LOOK_EVERY);
                     served.follow_disk(node, &mut link);
-                    served.serve_newest_good(node, &mut link);
+                    served.fall_back(node, &mut link);
                 }
             }
             Err(error) => {
                 served.warn(node, chain(&error), control_link::hint(&error));
                 node.metrics.node().set(Metric::ControlReachable, 0);
-                served.serve_newest_good(node, &mut link);
+                served.fall_back(node, &mut link);
                 std::thread::sleep(LOOK_EVERY);
                 served.follow_disk(node, &mut link);
             }
@@ -92,6 +92,8 @@ struct Served {
     /// What control of another host told last, not on disk yet.
     pointer: Option<(Current, Vec<u8>)>,
     complaints: Vec<(String, Instant)>,
+    /// Snapshots that were tried in place of the current one.
+    tried: Vec<ContentHash>,
 }
 
 impl Served {
@@ -113,27 +115,47 @@ impl Served {
         }
     }
 
-    /// Where nothing is served, what `snapshots/current` points to cannot be, and control gives no other copy of it: serves the
-    /// newest good one of those that lie beside it.
-    fn serve_newest_good(&mut self, node: &Node, link: &mut ControlLink) {
+    /// Where nothing is served, what `snapshots/current` points to cannot be, and control gives no other copy of it: serves what
+    /// was published last and is good. Each snapshot is tried once.
+    fn fall_back(&mut self, node: &Node, link: &mut ControlLink) {
         if node.published.current().is_some() || self.in_the_way {
             return;
         }
         let refused = self.refused;
-        for current in node.state.good() {
-            if refused.is_some_and(|refused| refused.hash == current.hash) {
+        for current in self.candidates(node) {
+            if refused.is_some_and(|refused| refused.hash == current.hash)
+                || self.tried.contains(&current.hash)
+            {
                 continue;
             }
-            tracing::error!(
-                generation = current.generation,
-                hint = "start control: it tells and sends the newest",
-                "the current snapshot cannot be served; an older one that is good is taken instead"
-            );
+            self.tried.push(current.hash);
+            let before = (self.generation, self.refused, self.again, self.pause_ms);
             self.serve(node, current, link);
             if node.published.current().is_some() {
+                tracing::error!(
+                    generation = current.generation,
+                    hint = "start control: it tells and sends the newest",
+                    "the current snapshot or its pointer cannot be used; what was published last and is good is taken instead"
+                );
                 return;
             }
+            if self.in_the_way {
+                return;
+            }
+            // As if it had not been tried: what is waited for is the current one.
+            (self.generation, self.refused, self.again, self.pause_ms) = before;
         }
+    }
+
+    /// What may be served where the current one cannot: what was published before and not taken back. Where that is not known, the
+    /// newest that lie there, up to the generation that the pointer names.
+    fn candidates(&mut self, node: &Node) -> Vec<Current> {
+        let published = node.state.published();
+        if !published.is_empty() {
+            return published;
+        }
+        let pointed = node.state.current().ok().flatten();
+        node.state.good(pointed.map_or(u64::MAX, |current| current.generation), &mut self.tried)
     }
 
     /// Makes a generation live and acknowledges it, or says why not.
@@ -189,8 +211,10 @@ impl Served {
     /// Notes on disk what is served, so that the node boots from it without control.
     fn keep_pointer(&mut self, node: &Node, current: Current) {
         let Some((_, text)) = self.pointer.take_if(|(told, _)| *told == current) else { return };
+        let served = node.published.current();
+        let goes_back = served.is_some_and(|served| served.snapshot.header().generation < current.generation);
         if matches!(node.control, Address::Remote(_))
-            && let Err(error) = node.state.point(&text, &current.hash)
+            && let Err(error) = node.state.point(&text, &current, goes_back)
         {
             tracing::error!(%error, "what is served is not noted on disk: the next start begins with an older generation");
         }

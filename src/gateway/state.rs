@@ -89,14 +89,19 @@ impl State {
         Ok(snapshot)
     }
 
-    /// Keeps the signed pointer to what is served, to boot from, and of fetched snapshots the newest few. For a node whose
-    /// control is on another host; on one host control does both.
+    /// Keeps the signed pointer to what is served, to boot from, notes it in `published`, and keeps of fetched snapshots the newest
+    /// few. `goes_back` where the snapshot was first compiled for an older generation. For a node whose control is on another host;
+    /// on one host control does all this.
     ///
     /// # Errors
     /// The file system's.
-    pub(crate) fn point(&self, pointer: &[u8], hash: &ContentHash) -> std::io::Result<()> {
+    pub(crate) fn point(&self, pointer: &[u8], current: &Current, goes_back: bool) -> std::io::Result<()> {
         let folder = self.root.join("snapshots");
         write_private(&folder.join("current"), pointer)?;
+        let path = folder.join("published");
+        let before = std::fs::read(&path).unwrap_or_default();
+        write_private(&path, &current.published_after(pointer, goes_back, &before, &self.trust))?;
+        let hash = &current.hash;
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
@@ -114,16 +119,28 @@ impl State {
         Ok(())
     }
 
-    /// The snapshots that are there and good, newest first by the generation that they were first compiled for.
-    pub(crate) fn good(&self) -> Vec<Current> {
+    /// What was published and not taken back since, newest first; nothing where that is not known.
+    pub(crate) fn published(&self) -> Vec<Current> {
+        let text = std::fs::read(self.root.join("snapshots/published")).unwrap_or_default();
+        Current::decode_published(&text, &self.trust).into_iter().map(|(current, _)| current).collect()
+    }
+
+    /// The snapshots that are there and good, newest first by the generation that they were first compiled for, up to
+    /// `at_most`. Without those of `tried`, which the bad ones join.
+    pub(crate) fn good(&self, at_most: u64, tried: &mut Vec<ContentHash>) -> Vec<Current> {
         let entries = std::fs::read_dir(self.root.join("snapshots")).into_iter().flatten().flatten();
         let hashes =
             entries.filter_map(|entry| ContentHash::parse(entry.file_name().to_str()?.strip_suffix(".rws")?));
-        let good = hashes.filter_map(|hash| {
-            let snapshot = self.snapshot(&hash).ok()?;
-            Some(Current { generation: snapshot.header().generation, hash })
-        });
-        let mut good: Vec<Current> = good.collect();
+        let mut good = Vec::new();
+        for hash in hashes {
+            if tried.contains(&hash) {
+                continue;
+            }
+            match self.snapshot(&hash).map(|snapshot| snapshot.header().generation) {
+                Ok(generation) if generation <= at_most => good.push(Current { generation, hash }),
+                _ => tried.push(hash),
+            }
+        }
         good.sort_unstable_by_key(|current| std::cmp::Reverse(current.generation));
         good
     }

@@ -10,12 +10,15 @@
 //! snapshot 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 //! signature …128 digits…
 //! ```
+//!
+//! Beside it lies `snapshots/published`: the same pointer and those that it followed, newest first. Where `current` or its snapshot
+//! is damaged, a gateway falls back on what was published before, never on what was taken back or was not published at all.
 
 use thiserror::Error;
 
 use crate::hex;
 use crate::keys::{SigningKey, Trust};
-use crate::limits::CURRENT_BYTES_MAX;
+use crate::limits::{CURRENT_BYTES_MAX, PUBLISHED_MAX};
 
 /// First line.
 const TITLE: &str = "ringway current 1";
@@ -105,6 +108,29 @@ impl Current {
         }
     }
 
+    /// Reads the `published` file: pointers newest first, each with its text. What cannot be believed is left out.
+    #[must_use]
+    pub fn decode_published<'t>(text: &'t [u8], trust: &Trust) -> Vec<(Self, &'t [u8])> {
+        let text = text.get(..PUBLISHED_MAX * CURRENT_BYTES_MAX).unwrap_or(text);
+        let windows = text.windows(TITLE.len()).enumerate();
+        let starts: Vec<usize> =
+            windows.filter(|(_, window)| *window == TITLE.as_bytes()).map(|(at, _)| at).collect();
+        let ends = starts.iter().copied().skip(1).chain([text.len()]);
+        let texts = starts.iter().zip(ends).filter_map(|(start, end)| text.get(*start..end));
+        texts.filter_map(|text| Some((Self::decode(text, trust).ok()?, text))).collect()
+    }
+
+    /// The `published` file once `pointer`, the text of this, is published. To go back to a snapshot takes back what was published
+    /// since; where `goes_back` and it is not known any more what that was, everything.
+    #[must_use]
+    pub fn published_after(&self, pointer: &[u8], goes_back: bool, before: &[u8], trust: &Trust) -> Vec<u8> {
+        let before = Self::decode_published(before, trust);
+        let same = before.iter().position(|(other, _)| other.hash == self.hash);
+        let taken_back = same.map_or(if goes_back { before.len() } else { 0 }, |at| at + 1);
+        let kept = before.iter().skip(taken_back).take(PUBLISHED_MAX - 1).map(|(_, text)| *text);
+        [pointer].into_iter().chain(kept).collect::<Vec<_>>().concat()
+    }
+
     fn parse(text: &[u8]) -> Option<(Self, [u8; 64])> {
         if text.len() > CURRENT_BYTES_MAX {
             return None;
@@ -170,6 +196,47 @@ mod tests {
     fn another_spelling_of_a_number_is_refused() {
         let text = sample().encode(&key(1)).replace("generation 42", "generation 042");
         assert_eq!(Current::decode(text.as_bytes(), &Trust::of(&key(1))), Err(CurrentError::Malformed));
+    }
+
+    fn published(pointers: &[(u64, u8, bool)]) -> Vec<u8> {
+        pointers.iter().fold(Vec::new(), |before, (generation, hash, goes_back)| {
+            let current = Current { generation: *generation, hash: ContentHash([*hash; 32]) };
+            let text = current.encode(&key(1));
+            current.published_after(text.as_bytes(), *goes_back, &before, &Trust::of(&key(1)))
+        })
+    }
+
+    fn numbers(text: &[u8]) -> Vec<u64> {
+        let pointers = Current::decode_published(text, &Trust::of(&key(1)));
+        pointers.iter().map(|(current, _)| current.generation).collect()
+    }
+
+    #[test]
+    fn going_back_takes_back_what_was_published_since() {
+        let mut steps = vec![(1, 1, false), (2, 2, false), (3, 3, false)];
+        assert_eq!(numbers(&published(&steps)), [3, 2, 1]);
+        steps.push((3, 3, false));
+        assert_eq!(numbers(&published(&steps)), [3, 2, 1]);
+        steps.push((4, 1, true));
+        assert_eq!(numbers(&published(&steps)), [4]);
+        steps.push((5, 5, false));
+        assert_eq!(numbers(&published(&steps)), [5, 4]);
+        steps.push((6, 9, true));
+        assert_eq!(numbers(&published(&steps)), [6]);
+    }
+
+    #[test]
+    fn few_of_the_published_are_kept_and_the_damaged_are_left_out() {
+        let steps: Vec<_> = (1..=20).map(|number| (u64::from(number), number, false)).collect();
+        let text = published(&steps);
+        assert_eq!(numbers(&text), [20, 19, 18, 17, 16, 15, 14, 13]);
+        assert!(Current::decode_published(&text, &Trust::of(&key(2))).is_empty());
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] ^= 1;
+            assert!((6..8).contains(&numbers(&changed).len()), "changed at {at}");
+            assert!(numbers(&text[..at]).len() < 8);
+        }
     }
 
     #[test]

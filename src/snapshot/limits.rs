@@ -12,6 +12,8 @@ pub const EXPRESSION_BYTES_MAX: usize = 1 << 20;
 pub const HOST_BYTES_MAX: usize = 253;
 /// Largest `current` file.
 pub const CURRENT_BYTES_MAX: usize = 512;
+/// Most pointers in the `published` file.
+pub const PUBLISHED_MAX: usize = 8;
 
 // A host's prefixes are a set of bits, one for each number of segments from 0.
 const _: () = assert!((PATH_SEGMENTS_MAX as u32) < u64::BITS);

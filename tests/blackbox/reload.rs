@@ -315,7 +315,7 @@ fn a_snapshot_that_the_disk_damaged_is_refused_and_fetched_again() {
 }
 
 #[test]
-fn a_start_without_control_serves_the_newest_good_snapshot_that_is_there() {
+fn a_start_without_control_serves_what_was_published_last_and_is_good() {
     let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
     let mut node = Node::start(&site("one"));
     let snapshots = node.state().join("snapshots");
@@ -331,12 +331,44 @@ fn a_start_without_control_serves_the_newest_good_snapshot_that_is_there() {
             std::fs::write(snapshots.join("current"), b"").unwrap();
         }
         node.restart_gateway();
-        node.log
-            .find("what it serves", |line| line.contains("an older one that is good is taken").then_some(()));
+        node.log.find("what it serves", |line| {
+            line.contains("published last and is good is taken").then_some(())
+        });
         assert_eq!(node.connect().ask(GET).text(), served);
         node.start_control();
         let newest = format!("generation is live generation={generation} ");
         node.log.find(&newest, |line| line.contains(&newest).then_some(()));
+    }
+}
+
+#[test]
+fn a_start_without_control_serves_nothing_that_was_taken_back() {
+    let site = |body: &str| Site::bare().route(&format!("/a: {{respond: {{status: 200, body: {body}}}}}"));
+    let mut node = Node::start(&site("one"));
+    for body in ["two", "leak"] {
+        node.apply(&site(body));
+    }
+    let back = std::process::Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["rollback", "--state"])
+        .arg(node.state())
+        .output()
+        .unwrap();
+    assert!(back.status.success(), "{back:?}");
+    assert_eq!(node.connect().ask(GET).text(), "two");
+    node.kill_control();
+    let snapshots = node.state().join("snapshots");
+    let pointer = std::fs::read_to_string(snapshots.join("current")).unwrap();
+    let hash = pointer.lines().find_map(|line| line.strip_prefix("snapshot ")).unwrap();
+    let file = format!("{hash}.rws");
+    for (damaged, content, served) in
+        [("current", "", "two"), ("current", &*pointer, "two"), (&*file, "cut off", "one")]
+    {
+        node.signal(Signal::TERM);
+        node.wait();
+        std::fs::write(snapshots.join(damaged), content).unwrap();
+        node.restart_gateway();
+        node.log.find("what is live", |line| line.contains("generation is live").then_some(()));
+        assert_eq!(node.connect().ask(GET).text(), served, "{damaged}");
     }
 }
 
