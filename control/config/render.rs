@@ -30,7 +30,7 @@ pub enum Colour {
 pub fn text(diagnostics: &Diagnostics, colour: Colour) -> String {
     let mut files = SimpleFiles::new();
     for document in diagnostics.sources().documents() {
-        files.add(document.name.as_str(), harmless(&document.text));
+        files.add(harmless(&document.name), harmless(&document.text));
     }
     let indexes = Index::of_all(diagnostics.sources());
     let config = term::Config { tab_width: 2, ..term::Config::default() };
@@ -57,17 +57,33 @@ pub fn text(diagnostics: &Diagnostics, colour: Colour) -> String {
         };
         if written.is_err() {
             out.extend_from_slice(
-                format!("{}: {}\n", diagnostic.severity.word(), diagnostic.message).as_bytes(),
+                format!("{}: {}\n", diagnostic.severity.word(), harmless(&diagnostic.message)).as_bytes(),
             );
         }
     }
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The text without characters that a terminal carries out; as many bytes.
+/// The text without characters that a terminal carries out, or that have a reader see another order than there is; as many bytes.
 fn harmless(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_ascii_control() && !matches!(c, '\n' | '\r' | '\t');
-    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "?")) } else { Cow::Borrowed(text) }
+    let harmful = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let ends_a_line = c == '\r' && chars.peek() == Some(&'\n');
+        if harmful(c) && !ends_a_line {
+            safe.extend(std::iter::repeat_n('?', c.len_utf8()));
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
 }
 
 /// The column of the first label where a line is too long to be shown whole.
@@ -173,7 +189,7 @@ fn convert(diagnostic: &Diagnostic, indexes: &[Index<'_>]) -> codespan::Diagnost
         Severity::Error => codespan::Severity::Error,
         Severity::Warning => codespan::Severity::Warning,
     };
-    let mut shown = codespan::Diagnostic::new(severity).with_message(&diagnostic.message);
+    let mut shown = codespan::Diagnostic::new(severity).with_message(harmless(&diagnostic.message));
     let mut notes = Vec::new();
     for (index, label) in diagnostic.labels.iter().enumerate() {
         match &label.at {
@@ -182,7 +198,7 @@ fn convert(diagnostic: &Diagnostic, indexes: &[Index<'_>]) -> codespan::Diagnost
                 let style =
                     if index == 0 { codespan::LabelStyle::Primary } else { codespan::LabelStyle::Secondary };
                 let label = codespan::Label::new(style, span.document as usize, index_of.byte_range(*span))
-                    .with_message(&label.text);
+                    .with_message(harmless(&label.text));
                 shown.labels.push(label);
             }
             At::Place(place) if label.text.is_empty() => notes.push(format!("at {place}")),
@@ -190,7 +206,7 @@ fn convert(diagnostic: &Diagnostic, indexes: &[Index<'_>]) -> codespan::Diagnost
         }
     }
     notes.extend(diagnostic.hint.iter().map(|hint| format!("hint: {hint}")));
-    shown.with_notes(notes)
+    shown.with_notes(notes.iter().map(|note| harmless(note).into_owned()).collect())
 }
 
 /// An array of objects `{severity, class, message, file, line, column, label, hint, related}`; line and column

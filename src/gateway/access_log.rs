@@ -12,7 +12,7 @@ use ringway_snapshot::model::AccessLog;
 
 use crate::names::KnownNames;
 use crate::node::Node;
-use crate::outlet::write_soon;
+use crate::outlet::{PIECE_BYTES, write_soon};
 
 /// Between two looks for cells of limits that nobody needs.
 const SWEEP_NS: u64 = 1_000_000_000;
@@ -55,7 +55,7 @@ pub(crate) struct Log<'n> {
     swept_ns: u64,
     reopened: u64,
     kind: AccessLog,
-    out: Option<File>,
+    out: Option<Out>,
     /// Not written yet.
     lines: Vec<u8>,
     /// The first of them is the rest of one whose beginning was written.
@@ -133,7 +133,7 @@ impl Log<'_> {
         };
         let (mut taken, mut failed) = (0, None);
         while let Some(rest) = self.lines.get(taken..).filter(|rest| !rest.is_empty()) {
-            match write_soon(out, rest, PATIENCE) {
+            match write_soon(&out.file, rest, out.piece_bytes, PATIENCE) {
                 Ok(0) => break,
                 Ok(count) => taken += count,
                 Err(error) => {
@@ -179,14 +179,30 @@ impl Log<'_> {
     }
 }
 
-fn open(kind: &AccessLog) -> Option<File> {
+/// Where lines are written, and how many bytes at a time.
+struct Out {
+    file: File,
+    piece_bytes: usize,
+}
+
+fn open(kind: &AccessLog) -> Option<Out> {
     let opened = match kind {
         AccessLog::Off => return None,
         AccessLog::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-        // Whoever opens a named pipe that nobody reads waits without this.
-        AccessLog::File(path) => {
-            File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)
-        }
+        AccessLog::File(path) => open_file(path),
     };
-    opened.inspect_err(|error| tracing::error!(%error, ?kind, "access log not opened")).ok()
+    let file = opened.inspect_err(|error| tracing::error!(%error, ?kind, "access log not opened")).ok()?;
+    let waits_for_nobody = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    Some(Out { file, piece_bytes: if waits_for_nobody { BATCH_BYTES } else { PIECE_BYTES } })
+}
+
+fn open_file(path: &str) -> io::Result<File> {
+    let mut how = File::options();
+    // Whoever opens a named pipe that nobody reads waits without this.
+    how.append(true).create(true).custom_flags(libc::O_NONBLOCK);
+    match how.open(path) {
+        // Nobody reads the pipe: as a reader of it, too, one may open it, and its lines lie in it until somebody comes (fifo(7)).
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => how.read(true).open(path),
+        opened => opened,
+    }
 }

@@ -2,26 +2,32 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// What a pipe takes whole once it says that it can be written to (POSIX `PIPE_BUF`).
-const PIECE_BYTES: usize = 4096;
+/// What a pipe takes whole once it says that it can be written to (POSIX `PIPE_BUF`): more may be waited for there.
+pub(crate) const PIECE_BYTES: usize = 4096;
 
-/// Writes what the other side takes within `patience`, and says how many bytes that was.
+/// Writes what the other side takes within `patience`, at most `piece_bytes` (not 0) at a time, and says how many bytes that was.
 ///
 /// # Errors
 /// The system call's, where nothing was written before it: a closed pipe, a full disk.
-pub fn write_soon(out: &impl AsFd, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+pub(crate) fn write_soon(
+    out: &impl AsFd,
+    bytes: &[u8],
+    piece_bytes: usize,
+    patience: Duration,
+) -> io::Result<usize> {
     let until = Instant::now() + patience;
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         if !writable(out, until.saturating_duration_since(Instant::now()))? {
             break;
         }
-        match rustix::io::write(out, rest.get(..PIECE_BYTES).unwrap_or(rest)) {
+        match rustix::io::write(out, rest.get(..piece_bytes).unwrap_or(rest)) {
             Ok(count) => written += count,
             // A pipe that others write too, full again.
             Err(Errno::INTR | Errno::AGAIN) if Instant::now() < until => {}
@@ -49,13 +55,18 @@ fn writable(out: &impl AsFd, patience: Duration) -> io::Result<bool> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StandardError;
 
+/// Held while a line is written.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// How long a line of the log is offered.
 const LINE_PATIENCE: Duration = Duration::from_millis(20);
 
 impl io::Write for StandardError {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // One at a time: two threads that see the last room in a pipe would both write, and one of them wait.
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         // There is nowhere to say it.
-        write_soon(&io::stderr(), bytes, LINE_PATIENCE).ok();
+        write_soon(&io::stderr(), bytes, PIECE_BYTES, LINE_PATIENCE).ok();
         Ok(bytes.len())
     }
 
@@ -74,20 +85,20 @@ mod tests {
     fn a_pipe_that_nobody_reads_takes_what_it_holds_and_keeps_nobody_waiting() {
         let (mut reader, writer) = io::pipe().unwrap();
         let bytes: Vec<u8> = (0..1 << 20).map(|n| (n % 251) as u8).collect();
-        let held = write_soon(&writer, &bytes, Duration::from_millis(1)).unwrap();
+        let held = write_soon(&writer, &bytes, PIECE_BYTES, Duration::from_millis(1)).unwrap();
         assert!(held >= PIECE_BYTES && held < bytes.len());
-        assert_eq!(write_soon(&writer, &bytes[held..], Duration::ZERO).unwrap(), 0);
+        assert_eq!(write_soon(&writer, &bytes[held..], PIECE_BYTES, Duration::ZERO).unwrap(), 0);
         let mut taken = vec![0; held];
         reader.read_exact(&mut taken).unwrap();
         assert_eq!(taken, bytes[..held]);
-        assert!(write_soon(&writer, &bytes[held..], Duration::from_millis(1)).unwrap() > 0);
+        assert!(write_soon(&writer, &bytes[held..], PIECE_BYTES, Duration::from_millis(1)).unwrap() > 0);
     }
 
     #[test]
     fn a_closed_pipe_is_an_error_and_no_signal() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let error = write_soon(&writer, b"line\n", Duration::from_secs(1)).unwrap_err();
+        let error = write_soon(&writer, b"line\n", PIECE_BYTES, Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

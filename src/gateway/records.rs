@@ -37,6 +37,8 @@ use region::{Region, SEGMENT_BYTES};
 const READY_MIN: usize = 32;
 /// Beyond so many ready ones, which a reader left that was behind, their memory is given back.
 const READY_MAX: usize = 2 * READY_MIN;
+/// Full segments that wait for whoever reads the access log: 64 MiB. Beyond that records are lost.
+const UNREAD_MAX: usize = 256;
 /// Full segments of each worker that stay as they are for as long as it lives: what a killed process leaves beside the open one.
 const KEPT: usize = 1;
 /// Of what an earlier process left, so many bytes are kept.
@@ -144,7 +146,12 @@ impl Shelves {
 
     /// Whether the helper has something to prepare.
     fn is_short(&self) -> bool {
-        self.ready.len() < READY_MIN || self.numbers_are_short()
+        self.wants_more() || self.numbers_are_short()
+    }
+
+    fn wants_more(&self) -> bool {
+        self.ready.len() < READY_MIN
+            && self.written.iter().filter(|written| written.full.is_some()).count() < UNREAD_MAX
     }
 
     fn numbers_are_short(&self) -> bool {
@@ -306,7 +313,7 @@ impl Depot {
         }
         loop {
             let mut shelves = self.lock();
-            if shelves.ready.len() >= READY_MIN {
+            if !shelves.wants_more() {
                 return Ok(());
             }
             // Files keep the names that they are made with; a segment's number stands in its header.
@@ -568,6 +575,27 @@ mod tests {
         }
         depot.make_ready().unwrap();
         assert_eq!(home.segments(), 3 * READY_MIN);
+        depot.retire(true);
+        assert!(home.segments() <= READY_MAX + KEPT + 2, "{}", home.segments());
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded() {
+        let home = Home::new();
+        let depot = home.depot();
+        depot.told(true, 1);
+        let ledger = Ledger::new(Arc::clone(&depot), 0);
+        let mut lost = 0;
+        while lost == depot.lost() || !depot.lock().ready.is_empty() {
+            lost = depot.lost();
+            ledger.append(&Record::default());
+            if depot.lost() > lost {
+                depot.make_ready().unwrap();
+            }
+        }
+        assert!(!depot.lock().is_short(), "the helper waits");
+        let segments = home.segments();
+        assert!((UNREAD_MAX..=UNREAD_MAX + READY_MIN).contains(&segments), "{segments}");
         depot.retire(true);
         assert!(home.segments() <= READY_MAX + KEPT + 2, "{}", home.segments());
     }

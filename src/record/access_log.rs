@@ -135,7 +135,7 @@ impl Line<'_> {
             self.number(br#","query_bytes":"#, u64::from(record.query_bytes));
         }
         self.cut_text(br#","user_agent":"#, br#","user_agent_cut":"#, record.user_agent);
-        let referer = without_userinfo(record.referer.bytes);
+        let referer = without_userinfo(record.referer);
         self.cut_text(br#","referer":"#, br#","referer_cut":"#, Text { bytes: &referer, ..record.referer });
     }
 
@@ -302,15 +302,18 @@ impl Line<'_> {
 }
 
 /// A referer without user and password, which nobody should have sent (RFC 9110 §10.1.3).
-fn without_userinfo(referer: &[u8]) -> Cow<'_, [u8]> {
-    if !referer.contains(&b'@') {
-        return referer.into();
-    }
-    let authority = referer.windows(2).position(|pair| pair == b"//").map_or(0, |at| at + 2);
-    let (before, rest) = referer.split_at(authority);
+fn without_userinfo(referer: Text<'_>) -> Cow<'_, [u8]> {
+    let authority = referer.bytes.windows(2).position(|pair| pair == b"//").map_or(0, |at| at + 2);
+    let (before, rest) = referer.bytes.split_at(authority);
     let host = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#')).next().unwrap_or_default();
-    let userinfo = host.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
-    [before, rest.get(userinfo..).unwrap_or_default()].concat().into()
+    if referer.cut && authority > 0 && host.len() == rest.len() {
+        // The `@` may be in what is missing.
+        return before.into();
+    }
+    match host.iter().rposition(|byte| *byte == b'@') {
+        Some(at) => [before, rest.get(at + 1..).unwrap_or_default()].concat().into(),
+        None => referer.bytes.into(),
+    }
 }
 
 /// Writes any bytes as a JSON string (RFC 8259 §7): UTF-8 stays, bytes that are none become U+FFFD, and all control

@@ -197,6 +197,15 @@ impl Sender {
         }
     }
 
+    /// Whether [`Sender::take_back`] can.
+    #[must_use]
+    pub fn can_be_taken_back(&self) -> bool {
+        match self {
+            Self::Http2(half) => half.can_be_taken_back(),
+            Self::Http3(half) => half.can_be_taken_back(),
+        }
+    }
+
     /// Takes back a final head that was not handed on yet: by [`Sender::flush`], or with content. `true`: another one may be sent.
     pub fn take_back(&mut self) -> bool {
         match self {

@@ -405,7 +405,7 @@ pub fn fields_page() -> String {
         "# Fields that mean something to the gateway\n\nPrinted from the table in `src/wire/field.rs`. Hop-by-hop fields end at \
          the gateway; framing fields are written by it alone; a peer may neither nominate a protected field in `Connection` nor send \
          it as a trailer. A request's field that would be any of these were its `_` a `-` (`X_Forwarded_For`) is dropped: many \
-         endpoints take one spelling for the other. So is one that would be a field that the request's chain sets, removes or hides.\n\n| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n",
+         endpoints take one spelling for the other. So is one that would be a field that the request's chain sets, removes, renames or hides.\n\n| field | hop-by-hop | framing | protected |\n|-|-|-|-|\n",
     );
     let mark = |class: u8, bit: u8| if class & bit != 0 { "yes" } else { "" };
     for (_, name, class) in ROWS.iter().skip(1) {

@@ -228,7 +228,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// Removes those fields of a request whose name is that of a field that is set or removed here, but for a `_` in the place of a
+    /// Removes those fields of a request whose name is that of a field that is set, removed or renamed here, but for a `_` in the place of a
     /// `-`. CGI and its heirs know both by one name (`HTTP_X_USER`): a caller could undo by the one what these edits say of the other.
     #[inline]
     pub fn remove_disguised(&mut self, head: &RequestHead) {
@@ -384,12 +384,12 @@ impl Edits {
         }
     }
 
-    /// Whether a name differs from that of some field that is set or removed by `_` for `-` alone. The name of an edit itself is not
+    /// Whether a name differs from that of some field that is set, removed or renamed by `_` for `-` alone. The name of an edit itself is not
     /// disguised: what it says holds.
     fn is_disguised(&self, name: &[u8]) -> bool {
         let alike = |edit: &Edit| {
             let edited = self.text(edit.name);
-            matches!(edit.kind, Kind::Set | Kind::Remove)
+            matches!(edit.kind, Kind::Set | Kind::Remove | Kind::Rename)
                 && edited.len() == name.len()
                 && edited.iter().zip(name).all(|(one, other)| hyphened(*one) == hyphened(*other))
         };

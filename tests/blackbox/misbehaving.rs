@@ -167,6 +167,21 @@ fn a_reply_that_ends_early_is_cut_and_never_looks_whole() {
     }
 }
 
+#[test]
+fn what_came_right_before_a_reply_broke_off_still_arrives() {
+    let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    for _ in 0..8 {
+        let (upstream, arrived) = breaking(begun, "6\r\nsecond\r\n");
+        let node = Node::start(&Site::to(upstream.address));
+        let mut client = node.connect();
+        client.send(GET).until(b"half");
+        arrived.send(()).unwrap();
+        let got = String::from_utf8(client.rest()).unwrap();
+        assert!(got.contains("second"), "{got:?}");
+        node.assert_outcome("upstream_body_short");
+    }
+}
+
 /// What had not gone out when the fault was seen never does, and can be taken back.
 #[test]
 fn a_reply_that_fails_before_any_of_it_went_out_is_answered_by_502() {

@@ -131,6 +131,19 @@ fn an_access_log_that_is_read_late_is_whole() {
 }
 
 #[test]
+fn an_access_log_into_a_pipe_that_nobody_has_opened_waits_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("access.log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let node = Node::start(&site().access_log(&format!("file:{}", pipe.display())));
+    assert_eq!(node.connect().ask(GET).status, 200);
+    let mut line = String::new();
+    BufReader::new(File::open(&pipe).unwrap()).read_line(&mut line).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["outcome"], "served");
+}
+
+#[test]
 fn an_access_log_that_nobody_reads_keeps_no_gateway_from_ending() {
     let folder = tempfile::tempdir().unwrap();
     let (node, _reader) = behind(folder.path());

@@ -723,7 +723,15 @@ fn of_a_long_line_what_is_around_the_mistake_is_shown() {
 
 #[test]
 fn a_terminal_carries_out_nothing_that_a_document_says() {
-    assert!(!said("versio: 1 # \u{1b}]0;title\u{7}\n").contains(['\u{1b}', '\u{7}']));
+    for text in [
+        "versio: 1 # \u{1b}]0;title\u{7}\n",
+        "\"versi\\eo\\x9b\": 1\n",
+        "versio: 1 # \u{9b}1m \u{202e}x\n",
+        "upstreams: {one: {endpoints: [\"\\e]0;x\\a\"]}}\n",
+    ] {
+        let said = said(text);
+        assert!(!said.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']), "{said:?}");
+    }
 }
 
 #[test]

@@ -332,9 +332,12 @@ impl<'s> Sink<'s> {
         }
     }
 
-    /// Whether [`Self::take_back`] can, by an HTTP/1 connection.
-    pub(super) fn can_be_taken_back(&self) -> bool {
-        self.written_bytes == 0 && !self.is_message()
+    /// Whether [`Self::take_back`] can.
+    pub(crate) fn can_be_taken_back(&self) -> bool {
+        match &self.to {
+            To::Http1(_) => self.written_bytes == 0,
+            To::Message(writer) => writer.sender.can_be_taken_back(),
+        }
     }
 
     /// Takes back a message that was begun and came to nothing, if all of it still lies here: another one may be said instead. Not

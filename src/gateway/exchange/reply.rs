@@ -114,10 +114,19 @@ pub(super) async fn relay_reply(
         // Over HTTP/2 a receiver comes with every final head.
         (From::Http2 { .. }, None) => return Came::cut(Outcome::Internal),
     };
-    let sent = relay(&mut source, sink).await;
+    let sent = relay_content(&mut source, sink).await;
     entry.waited_ns += source.waited_ns();
     let reusable = reply.persistent() && reply.framing() != Framing::UntilClose && !source.has_rest();
     relayed(job, entry, sink, sent, (close, reusable))
+}
+
+/// Relays a reply's content. Where it breaks off, what came before is still written, such as the last event of a stream.
+async fn relay_content(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<(), RelayEnd> {
+    let sent = relay(source, sink).await;
+    if matches!(sent, Err(RelayEnd::Source(_))) && !sink.can_be_taken_back() {
+        Box::pin(sink.flush()).await.ok();
+    }
+    sent
 }
 
 /// What became of a reply whose head was sent.

@@ -131,6 +131,12 @@ impl Sender {
         Ok(())
     }
 
+    /// See [`crate::Sender::can_be_taken_back`].
+    #[must_use]
+    pub fn can_be_taken_back(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// See [`crate::Sender::take_back`].
     pub fn take_back(&mut self) -> bool {
         self.left = None;

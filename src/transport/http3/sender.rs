@@ -100,6 +100,12 @@ impl Sender {
         Ok(bytes)
     }
 
+    /// See [`crate::Sender::can_be_taken_back`].
+    #[must_use]
+    pub fn can_be_taken_back(&self) -> bool {
+        self.state == State::Open && self.head_at.is_some() && self.gathered.is_some()
+    }
+
     /// See [`crate::Sender::take_back`]. Small content that was gathered behind the head goes with it.
     pub fn take_back(&mut self) -> bool {
         let (State::Open, Some(at), Some(gathered)) = (self.state, self.head_at.take(), &mut self.gathered)
