@@ -148,6 +148,16 @@ impl Child {
         Ended::BackOff(self.role)
     }
 
+    /// Sends the process SIGHUP: `false` if there is none.
+    pub(super) fn hang_up(&self) -> bool {
+        self.id().is_some_and(|id| kill_process(id, Sent::HUP).is_ok())
+    }
+
+    fn id(&self) -> Option<Pid> {
+        let id = self.process.as_ref()?.id()?;
+        i32::try_from(id).ok().and_then(Pid::from_raw)
+    }
+
     /// Begins the pause before the next start, twice as long as the one before.
     pub(super) fn back_off(&mut self) -> Duration {
         if self.started.elapsed() >= STEADY {
@@ -161,12 +171,11 @@ impl Child {
 
     /// Tells the process to end and waits for it; another signal to us, or too long a wait, kills it.
     pub(super) async fn stop(&mut self, told: Instant, signals: &mut Signals) {
-        let Some(mut process) = self.process.take() else { return };
-        let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
+        if let Some(id) = self.id() {
             // It may have ended in this instant.
             kill_process(id, Sent::TERM).ok();
         }
+        let Some(mut process) = self.process.take() else { return };
         let role = self.role;
         let too_long = async {
             match role {
