@@ -152,21 +152,23 @@ impl Writing {
 
     /// Takes a notification: `true` if the source is to be looked at.
     fn take(&mut self, event: &notify::Event, now: Instant) -> bool {
-        let begins = match event.kind {
+        let empty =
+            |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0);
+        let (begins, ends) = match event.kind {
             // Opened with nothing in it; a link or a whole file that gets a name is not.
-            EventKind::Create(CreateKind::File | CreateKind::Any) => event
-                .paths
-                .iter()
-                .any(|path| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0)),
-            EventKind::Modify(ModifyKind::Data(_)) => true,
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+            EventKind::Create(CreateKind::File | CreateKind::Any) => (event.paths.iter().any(empty), false),
+            EventKind::Modify(ModifyKind::Data(_)) => (true, false),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => (false, true),
             EventKind::Access(_) => return false,
-            _ => false,
+            // Whose mode or times change may be written on.
+            _ => (false, false),
         };
         for path in &event.paths {
             if begins && self.is_part(path) {
                 self.open.insert(path.clone(), now);
-            } else {
+            } else if ends {
                 self.open.remove(path);
             }
         }
@@ -217,7 +219,7 @@ fn lock(writing: &Mutex<Writing>) -> std::sync::MutexGuard<'_, Writing> {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{DataChange, MetadataKind, RenameMode};
+    use notify::event::{DataChange, MetadataKind, RemoveKind, RenameMode};
 
     use super::*;
 
@@ -235,6 +237,18 @@ mod tests {
         assert!(writing.goes_on(began + Duration::from_secs(9)));
         assert!(writing.take(&event(CLOSED, "/etc/ringway/site.yaml"), began));
         assert!(!writing.goes_on(began));
+    }
+
+    #[test]
+    fn what_is_written_is_ended_by_a_close_a_name_or_a_removal_alone() {
+        let (mut writing, now) = (Writing::new(Path::new("/etc/ringway/site.yaml")), Instant::now());
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for end in [CLOSED, renamed, EventKind::Remove(RemoveKind::File)] {
+            writing.take(&event(WRITTEN, "/etc/ringway/site.yaml"), now);
+            let touched = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+            assert!(writing.take(&event(touched, "/etc/ringway/site.yaml"), now) && writing.goes_on(now));
+            assert!(writing.take(&event(end, "/etc/ringway/site.yaml"), now) && !writing.goes_on(now));
+        }
     }
 
     #[test]
