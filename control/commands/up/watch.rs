@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
@@ -27,10 +27,10 @@ const UNCLOSED_MAX: Duration = Duration::from_secs(10);
 pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
     let Some(path) = source.path() else { return };
     let path = path.to_owned();
-    let writing = Arc::new(Mutex::new(Writing::new(&path)));
+    let writers = source.writers().clone();
     // One place: however many notifications come, one is enough to look.
     let (noticed, mut notices) = mpsc::channel(1);
-    let mut folders = Folders::new(&writing, &noticed);
+    let mut folders = Folders::new(&writers, &noticed);
     folders.follow(&path);
     tokio::spawn(async move {
         // Kept, so that the notices go on where there is no watcher.
@@ -47,7 +47,7 @@ pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             folders.follow(&path);
-            if lock(&writing).goes_on(Instant::now()) {
+            if writers.go_on() {
                 continue;
             }
             let now = look(&path);
@@ -73,11 +73,11 @@ struct Folders {
 }
 
 impl Folders {
-    fn new(writing: &Arc<Mutex<Writing>>, noticed: &mpsc::Sender<()>) -> Self {
-        let (writing, noticed) = (Arc::clone(writing), noticed.clone());
+    fn new(writers: &Writers, noticed: &mpsc::Sender<()>) -> Self {
+        let (writers, noticed) = (writers.clone(), noticed.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error means that notifications were lost: then something changed for sure.
-            if event.map_or(true, |event| lock(&writing).take(&event, Instant::now())) {
+            if event.map_or(true, |event| writers.take(&event)) {
                 // Full means that it is noticed already.
                 noticed.try_send(()).ok();
             }
@@ -138,6 +138,31 @@ impl Folders {
     }
 }
 
+/// Who writes the source, as far as the system tells of it; shared by the watcher and whoever reads the source.
+#[derive(Debug, Clone)]
+pub(super) struct Writers(Arc<Mutex<Writing>>);
+
+impl Writers {
+    /// Of this file or folder.
+    pub(super) fn new(source: &Path) -> Self {
+        Self(Arc::new(Mutex::new(Writing::new(source))))
+    }
+
+    /// Takes a notification: `true` if the source is to be looked at.
+    pub(super) fn take(&self, event: &notify::Event) -> bool {
+        self.lock().take(event, Instant::now())
+    }
+
+    /// Whether somebody is still writing.
+    pub(super) fn go_on(&self) -> bool {
+        self.lock().goes_on(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What somebody has begun to write and not closed yet, with the time of the last write.
 #[derive(Debug)]
 struct Writing {
@@ -152,8 +177,7 @@ impl Writing {
 
     /// Takes a notification: `true` if the source is to be looked at.
     fn take(&mut self, event: &notify::Event, now: Instant) -> bool {
-        let empty =
-            |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0);
+        let empty = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0);
         let (begins, ends) = match event.kind {
             // Opened with nothing in it; a link or a whole file that gets a name is not.
             EventKind::Create(CreateKind::File | CreateKind::Any) => (event.paths.iter().any(empty), false),
@@ -211,10 +235,6 @@ pub(super) fn look(path: &Path) -> Look {
         ])
     };
     files.into_iter().map(|file| (file.clone(), state(&file))).collect()
-}
-
-fn lock(writing: &Mutex<Writing>) -> std::sync::MutexGuard<'_, Writing> {
-    writing.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
