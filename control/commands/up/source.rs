@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::super::documents;
 use super::super::failure::Failure;
-use super::watch::{self, Writers};
+use super::watch::{self, Look, Writers};
 use crate::config::{Document, QUICKSTART};
 use crate::echo;
 
@@ -29,6 +29,7 @@ pub(super) struct Source {
     /// Why it could not be read, as that was said.
     unreadable: Option<String>,
     writers: Writers,
+    first_look: Look,
 }
 
 impl Source {
@@ -44,7 +45,9 @@ impl Source {
         };
         let path = path.map(absolute).transpose()?;
         let writers = Writers::new(path.as_deref().unwrap_or_else(|| Path::new("")));
-        let mut source = Self { path, address, seen: None, unreadable: None, writers };
+        // Before the first read: what changes from here on is told.
+        let first_look = path.as_deref().map(watch::look).unwrap_or_default();
+        let mut source = Self { path, address, seen: None, unreadable: None, writers, first_look };
         source.seen = source.read().ok();
         Ok(source)
     }
@@ -75,6 +78,11 @@ impl Source {
     /// Who writes the file or directory.
     pub(super) const fn writers(&self) -> &Writers {
         &self.writers
+    }
+
+    /// The files as they were before they were read for the first time.
+    pub(super) const fn first_look(&self) -> &Look {
+        &self.first_look
     }
 
     /// The documents as they are now.

@@ -20,14 +20,15 @@ const GATHER: Duration = Duration::from_millis(30);
 /// Between two looks without notification; a change that only they find is taken once two of them agree.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Whoever writes a file is waited for until it is closed: the beginning of a configuration often is one too, without the
-/// rest of its routes. Without a close, so long after the last write.
+/// rest of its routes. Without a close, so long after the last write. Writers that the system does not tell of (on another host
+/// of a network file system, without a watch) are not known: for them two looks agree, or do not.
 const UNCLOSED_MAX: Duration = Duration::from_secs(10);
 
 /// Watches the source for as long as `events` is read.
 pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
     let Some(path) = source.path() else { return };
     let path = path.to_owned();
-    let writers = source.writers().clone();
+    let (writers, mut known) = (source.writers().clone(), source.first_look().clone());
     // One place: however many notifications come, one is enough to look.
     let (noticed, mut notices) = mpsc::channel(1);
     let mut folders = Folders::new(&writers, &noticed);
@@ -35,7 +36,7 @@ pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
     tokio::spawn(async move {
         // Kept, so that the notices go on where there is no watcher.
         let _noticed = noticed;
-        let (mut known, mut before, mut told) = (look(&path), None, false);
+        let (mut before, mut told) = (None, false);
         loop {
             tokio::select! {
                 _ = notices.recv() => {
@@ -218,7 +219,7 @@ impl Writing {
 }
 
 /// What tells a file from itself after a change, without reading it.
-type Look = Vec<(PathBuf, Option<[i64; 6]>)>;
+pub(super) type Look = Vec<(PathBuf, Option<[i64; 6]>)>;
 
 /// The source's files as they are now.
 pub(super) fn look(path: &Path) -> Look {
@@ -239,6 +240,8 @@ pub(super) fn look(path: &Path) -> Look {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use notify::event::{DataChange, MetadataKind, RemoveKind, RenameMode};
 
     use super::*;
@@ -249,6 +252,20 @@ mod tests {
 
     const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+
+    // The clock goes as fast as the looks.
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_first_read_and_the_watch_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        fs::write(&path, "version: 1").unwrap();
+        let source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
+        fs::write(&path, "version: 1 # changed").unwrap();
+        let (sender, mut events) = mpsc::channel(1);
+        start(&source, sender);
+        let told = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
+        assert!(matches!(told, Ok(Some(Event::Changed))), "{told:?}");
+    }
 
     #[test]
     fn what_is_written_is_waited_for_until_it_is_closed() {
