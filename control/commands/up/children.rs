@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::UpArgs;
 use super::super::failure::Failure;
 use super::{Event, Signals};
+use crate::config::scalar::DURATION_MS_MAX;
 
 /// First pause before a child is started again.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -20,9 +21,10 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// A child that lived this long starts from the first pause again.
 const STEADY: Duration = Duration::from_secs(60);
-/// A control daemon that has not ended this long after it was told to is killed. A gateway has a deadline of its own:
-/// `settings.timeouts.drain`.
-const STOP: Duration = Duration::from_secs(40);
+/// A control daemon that has not ended this long after it was told to is killed.
+const STOP_CONTROL: Duration = Duration::from_secs(40);
+/// The same of a gateway, which has a deadline of its own, `settings.timeouts.drain`: the longest there is, and a little.
+const STOP_GATEWAY: Duration = Duration::from_millis(DURATION_MS_MAX + 60_000);
 /// Signals that come within this time are one: `timeout` and others signal a process and its group.
 const SAME: Duration = Duration::from_millis(500);
 
@@ -176,13 +178,10 @@ impl Child {
             kill_process(id, Sent::TERM).ok();
         }
         let Some(mut process) = self.process.take() else { return };
-        let role = self.role;
-        let too_long = async {
-            match role {
-                Role::Control => tokio::time::sleep(STOP).await,
-                Role::Gateway => std::future::pending().await,
-            }
-        };
+        let too_long = tokio::time::sleep(match self.role {
+            Role::Control => STOP_CONTROL,
+            Role::Gateway => STOP_GATEWAY,
+        });
         tokio::pin!(too_long);
         loop {
             tokio::select! {
