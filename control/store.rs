@@ -98,12 +98,18 @@ impl StoreError {
 
 /// What to do by SQLite's own code.
 fn way_out(error: &sqlx::Error) -> &'static str {
-    match error.as_database_error().and_then(|error| error.code()).as_deref() {
-        Some("5" | "6") => "another program holds control.db: end it, and try again",
-        Some("11" | "26") => {
+    let code = error.as_database_error().and_then(|error| error.code());
+    way_out_of(code.and_then(|code| code.parse().ok()))
+}
+
+/// The same by the number; that of an extended code has the plain one in its lowest byte.
+fn way_out_of(code: Option<u32>) -> &'static str {
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => "another program holds control.db: end it, and try again",
+        Some(11 | 26) => {
             "control.db is damaged: restore it from a backup, or move it away to begin a new history; gateways serve on meanwhile"
         }
-        Some("13") => "the disk of the state directory is full: make room, and try again",
+        Some(13) => "the disk of the state directory is full: make room, and try again",
         _ => "check space and permissions of the state directory",
     }
 }

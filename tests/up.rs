@@ -223,6 +223,34 @@ fn a_file_that_was_cut_to_nothing_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_ends_nothing_while_control_is_away() {
+    let mut up = Up::start();
+    // As where control has ended and is not started again yet.
+    fs::remove_file(up.folder.path().join("state/control.address")).unwrap();
+    fs::write(site(up.folder.path()), b"version: 1 # caf\xe9\n").unwrap();
+    up.notice("the document is not UTF-8");
+    up.notice("goes on serving");
+    assert_eq!(up.ask(), "first");
+}
+
+#[test]
+fn a_changed_token_ends_nothing_and_comes_into_force_by_a_hang_up() {
+    let mut up = Up::start();
+    fs::write(up.folder.path().join("state/control.token"), "another\n").unwrap();
+    up.edit(&definition("second"));
+    up.notice("goes on serving");
+    assert_eq!(up.ask(), "first");
+    up.signal("-HUP", up.process.id());
+    assert_eq!(up.event("applied")["generation"]["number"], 2);
+    assert_eq!(up.ask(), "second");
+    fs::write(up.folder.path().join("state/control.token"), "a third\n").unwrap();
+    up.edit(&definition("third"));
+    up.notice("goes on serving");
+    up.signal("-HUP", up.process.id());
+    assert_eq!(up.event("applied")["generation"]["number"], 3);
+}
+
+#[test]
 fn a_change_is_seen_through_links_and_in_a_folder_that_was_made_anew() {
     let mut up = Up::start();
     let folder = up.folder.path().to_owned();
@@ -253,9 +281,13 @@ fn a_termination_that_is_told_twice_at_once_is_one() {
     (&held).write_all(b"GET / HTTP/1.1\r\nHost: any.example\r\n").unwrap();
     assert_eq!(up.ask(), "first");
     let id = up.process.id();
-    // `timeout`, and supervisors that signal a whole group, tell it twice.
+    // `timeout`, and supervisors that signal a whole group, tell it twice. It finds both, however long the machine takes
+    // to send them.
+    up.signal("-STOP", id);
+    while !fs::read_to_string(format!("/proc/{id}/stat")).unwrap().contains(") T ") {}
     up.signal("-TERM", id);
-    up.signal("-TERM", id);
+    up.signal("-INT", id);
+    up.signal("-CONT", id);
     up.notice("draining");
     (&held).write_all(b"\r\n").unwrap();
     let mut reply = String::new();

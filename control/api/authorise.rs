@@ -79,7 +79,7 @@ pub(super) async fn authorise(
         return next.run(request).await;
     }
     Problem::new(ProblemKind::Unauthorised, "this API takes `Authorization: Bearer …`")
-        .hint("the token stands in control.token of the state directory; SIGHUP makes control read it anew")
+        .hint("the token stands in control.token of the state directory; SIGHUP to `ringway up`, or to `ringway control` where it runs alone, has it read anew")
         .into_response()
 }
 

@@ -72,8 +72,9 @@ async fn serve(args: &ControlArgs, terminal: Terminal) -> Result<(), Failure> {
     tokio::spawn(Arc::clone(&opened.app).follow_files(end.subscribe(), now_unix_ms));
     let detail = serde_json::json!({ "api": url, "nodes": url_of_nodes, "state": opened.state.root() });
     let also = url_of_nodes.map(|url| format!(", for gateways of other hosts on {url}")).unwrap_or_default();
-    terminal.line("control_ready", &detail, &format!("control is ready on {url}{also}"));
-    stopped(&opened.state, &token).await.map_err(|source| failed("cannot wait for signals", source, None))?;
+    let ready = || terminal.line("control_ready", &detail, &format!("control is ready on {url}{also}"));
+    let stopped = stopped(&opened.state, &token, ready).await;
+    stopped.map_err(|source| failed("cannot wait for signals", source, None))?;
     end.send_replace(true);
     // Whoever does not end in time is cut off; what was committed is committed.
     tokio::time::timeout(DRAIN, async { (rest.await, nodes.await) }).await.ok();
@@ -160,13 +161,15 @@ async fn ended(mut ending: watch::Receiver<bool>) {
     ending.wait_for(|ending| *ending).await.ok();
 }
 
-/// Waits for the signal to end. SIGHUP reads the token anew.
-async fn stopped(state: &StateDir, token: &watch::Sender<Token>) -> io::Result<()> {
+/// Waits for the signal to end. SIGHUP reads the token anew. Says that the daemon is ready, once signals are taken, and
+/// again after each SIGHUP: whoever sent it knows by that which token is asked for.
+async fn stopped(state: &StateDir, token: &watch::Sender<Token>, ready: impl Fn()) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A hang-up of the terminal is no reason to end.
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
+        ready();
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),

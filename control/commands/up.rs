@@ -63,6 +63,8 @@ struct Up {
     gateway: Child,
     events: mpsc::Receiver<Event>,
     control_ready: bool,
+    /// Control is to be told to read its token anew once it is ready.
+    hung_up: bool,
     /// Documents are to be applied once control is ready.
     pending: Option<ApplyWhen>,
     announced: bool,
@@ -102,6 +104,7 @@ impl Up {
             source,
             events,
             control_ready: false,
+            hung_up: false,
             pending: Some(ApplyWhen::SourceChanged),
             announced: false,
         };
@@ -130,7 +133,10 @@ impl Up {
             tokio::select! {
                 _ = signals.terminate.recv() => return End::Stopped,
                 _ = signals.interrupt.recv() => return End::Stopped,
-                _ = signals.hangup.recv() => self.pending = Some(ApplyWhen::Always),
+                _ = signals.hangup.recv() => {
+                    self.hung_up = true;
+                    self.pending = Some(ApplyWhen::Always);
+                }
                 ended = self.control.next() => {
                     self.control_ready = false;
                     if let Err(failure) = self.restart(&ended) { return End::Failed(failure) }
@@ -153,6 +159,10 @@ impl Up {
                     },
                     None => return End::Stopped,
                 },
+            }
+            // It says again that it is ready: what is asked then carries the token that it has read.
+            if self.control_ready && std::mem::take(&mut self.hung_up) {
+                self.control_ready = !self.control.hang_up();
             }
             if self.control_ready
                 && let Some(when) = self.pending.take()
@@ -234,9 +244,10 @@ impl Up {
         let mut applied = applied.clone();
         if applied.outcome == ApplyOutcome::Applied && applied.live.nodes == 0 {
             // Control was started again, and the gateway has not found it yet.
-            match self.wait_live(applied.generation.number, REJOIN_MS).await? {
-                Ok(live) => applied.live = live,
-                Err(ended) => self.restart(&ended)?,
+            match self.wait_live(applied.generation.number, REJOIN_MS).await {
+                Ok(Ok(live)) => applied.live = live,
+                Ok(Err(ended)) => self.restart(&ended)?,
+                Err(failure) => return self.keep_serving(failure).await,
             }
         }
         let value = serde_json::to_value(&applied).unwrap_or_default();
@@ -306,10 +317,18 @@ impl Up {
             return Ok(());
         }
         let status: Result<StatusView, _> = ask(&self.connect, |client| client.get("/v1/status")).await;
-        let Some(newest) = status.ok().and_then(|status| status.newest) else { return Err(failure) };
+        let newest = status.ok().and_then(|status| status.newest).map(|newest| newest.number);
+        if newest.is_none() && !self.announced {
+            return Err(failure);
+        }
         self.terminal.failure(&failure);
-        self.terminal.notice(&format!("generation {} goes on serving", newest.number));
-        if !self.announced { self.announce(newest.number).await } else { Ok(()) }
+        // Where control is away, or takes another token, the gateway serves all the same.
+        let what = newest.map_or_else(|| "what served".to_owned(), |number| format!("generation {number}"));
+        self.terminal.notice(&format!("{what} goes on serving"));
+        match newest {
+            Some(number) if !self.announced => self.announce(number).await,
+            _ => Ok(()),
+        }
     }
 
     /// Waits until a node serves the generation, but no longer than the gateway lives: its end is returned then.

@@ -267,3 +267,18 @@ async fn a_store_whose_migrations_were_altered_is_refused() {
     let opened = Store::open(&folder.path().join("control.db")).await;
     assert!(matches!(opened, Err(StoreError::Migrate(_))), "{opened:?}");
 }
+
+#[test]
+fn what_to_do_is_said_for_extended_codes_too() {
+    for (code, words) in [
+        (5, "another program"),
+        (261, "another program"),
+        (517, "another program"),
+        (11, "is damaged"),
+        (779, "is damaged"),
+        (13, "is full"),
+        (3850, "space and permissions"),
+    ] {
+        assert!(super::way_out_of(Some(code)).contains(words), "{code}");
+    }
+}

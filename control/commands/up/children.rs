@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::UpArgs;
 use super::super::failure::Failure;
 use super::{Event, Signals};
+use crate::config::scalar::DURATION_MS_MAX;
 
 /// First pause before a child is started again.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -20,9 +21,10 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// A child that lived this long starts from the first pause again.
 const STEADY: Duration = Duration::from_secs(60);
-/// A control daemon that has not ended this long after it was told to is killed. A gateway has a deadline of its own:
-/// `settings.timeouts.drain`.
-const STOP: Duration = Duration::from_secs(40);
+/// A control daemon that has not ended this long after it was told to is killed.
+const STOP_CONTROL: Duration = Duration::from_secs(40);
+/// The same of a gateway, which has a deadline of its own, `settings.timeouts.drain`: the longest there is, and a little.
+const STOP_GATEWAY: Duration = Duration::from_millis(DURATION_MS_MAX + 60_000);
 /// Signals that come within this time are one: `timeout` and others signal a process and its group.
 const SAME: Duration = Duration::from_millis(500);
 
@@ -148,6 +150,16 @@ impl Child {
         Ended::BackOff(self.role)
     }
 
+    /// Sends the process SIGHUP: `false` if there is none.
+    pub(super) fn hang_up(&self) -> bool {
+        self.id().is_some_and(|id| kill_process(id, Sent::HUP).is_ok())
+    }
+
+    fn id(&self) -> Option<Pid> {
+        let id = self.process.as_ref()?.id()?;
+        i32::try_from(id).ok().and_then(Pid::from_raw)
+    }
+
     /// Begins the pause before the next start, twice as long as the one before.
     pub(super) fn back_off(&mut self) -> Duration {
         if self.started.elapsed() >= STEADY {
@@ -161,19 +173,15 @@ impl Child {
 
     /// Tells the process to end and waits for it; another signal to us, or too long a wait, kills it.
     pub(super) async fn stop(&mut self, told: Instant, signals: &mut Signals) {
-        let Some(mut process) = self.process.take() else { return };
-        let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
+        if let Some(id) = self.id() {
             // It may have ended in this instant.
             kill_process(id, Sent::TERM).ok();
         }
-        let role = self.role;
-        let too_long = async {
-            match role {
-                Role::Control => tokio::time::sleep(STOP).await,
-                Role::Gateway => std::future::pending().await,
-            }
-        };
+        let Some(mut process) = self.process.take() else { return };
+        let too_long = tokio::time::sleep(match self.role {
+            Role::Control => STOP_CONTROL,
+            Role::Gateway => STOP_GATEWAY,
+        });
         tokio::pin!(too_long);
         loop {
             tokio::select! {

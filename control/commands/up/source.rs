@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::super::documents;
 use super::super::failure::Failure;
-use super::watch;
+use super::watch::{self, Look, Writers};
 use crate::config::{Document, QUICKSTART};
 use crate::echo;
 
@@ -28,6 +28,8 @@ pub(super) struct Source {
     seen: Option<Vec<Document>>,
     /// Why it could not be read, as that was said.
     unreadable: Option<String>,
+    writers: Writers,
+    first_look: Look,
 }
 
 impl Source {
@@ -42,7 +44,10 @@ impl Source {
             std::path::absolute(path).map_err(|source| Failure::File { path: path.to_owned(), source })
         };
         let path = path.map(absolute).transpose()?;
-        let mut source = Self { path, address, seen: None, unreadable: None };
+        let writers = Writers::new(path.as_deref().unwrap_or_else(|| Path::new("")));
+        // Before the first read: what changes from here on is told.
+        let first_look = path.as_deref().map(watch::look).unwrap_or_default();
+        let mut source = Self { path, address, seen: None, unreadable: None, writers, first_look };
         source.seen = source.read().ok();
         Ok(source)
     }
@@ -70,6 +75,16 @@ impl Source {
         self.path.as_deref()
     }
 
+    /// Who writes the file or directory.
+    pub(super) const fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// The files as they were before they were read for the first time.
+    pub(super) const fn first_look(&self) -> &Look {
+        &self.first_look
+    }
+
     /// The documents as they are now.
     pub(super) fn read(&self) -> Result<Vec<Document>, Failure> {
         match &self.path {
@@ -94,7 +109,7 @@ impl Source {
     }
 
     /// Whether the documents are others than when this was asked last. A file that is away for a moment, while it
-    /// is being replaced, is no change, and neither is one that changes while it is read: its writer is heard of again.
+    /// is being replaced, is no change, and neither is one that is being written: its writer is heard of again.
     ///
     /// # Errors
     /// It is there and cannot be read; said once for each reason.
@@ -102,7 +117,8 @@ impl Source {
         let Some(path) = &self.path else { return Ok(false) };
         let before = watch::look(path);
         let now = self.read();
-        if watch::look(path) != before {
+        // Asked behind the read: by then the system has told who began before it, also since the watcher told us.
+        if watch::look(path) != before || self.writers.go_on() {
             return Ok(false);
         }
         match now {
@@ -147,6 +163,8 @@ impl Source {
 mod tests {
     use std::fs;
 
+    use notify::event::{AccessKind, AccessMode, DataChange, EventKind, ModifyKind};
+
     use super::*;
 
     #[test]
@@ -175,6 +193,21 @@ mod tests {
         assert!(!source.changed().unwrap());
         assert_eq!(source.seen().unwrap()[0].text, "version: 1");
         fs::write(&path, "version: 1 # mended").unwrap();
+        assert!(source.changed().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_written_on_since_its_change_was_told_is_no_change_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        fs::write(&path, "version: 1").unwrap();
+        let mut source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
+        fs::write(&path, "version: 1 # hal").unwrap();
+        let event = |kind| notify::Event::new(kind).add_path(path.clone());
+        source.writers().take(&event(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
+        assert!(!source.changed().unwrap());
+        assert_eq!(source.seen().unwrap()[0].text, "version: 1");
+        source.writers().take(&event(EventKind::Access(AccessKind::Close(AccessMode::Write))));
         assert!(source.changed().unwrap());
     }
 

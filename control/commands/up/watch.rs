@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
@@ -20,22 +20,23 @@ const GATHER: Duration = Duration::from_millis(30);
 /// Between two looks without notification; a change that only they find is taken once two of them agree.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Whoever writes a file is waited for until it is closed: the beginning of a configuration often is one too, without the
-/// rest of its routes. Without a close, so long after the last write.
+/// rest of its routes. Without a close, so long after the last write. Writers that the system does not tell of (on another host
+/// of a network file system, without a watch) are not known: for them two looks agree, or do not.
 const UNCLOSED_MAX: Duration = Duration::from_secs(10);
 
 /// Watches the source for as long as `events` is read.
 pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
     let Some(path) = source.path() else { return };
     let path = path.to_owned();
-    let writing = Arc::new(Mutex::new(Writing::new(&path)));
+    let (writers, mut known) = (source.writers().clone(), source.first_look().clone());
     // One place: however many notifications come, one is enough to look.
     let (noticed, mut notices) = mpsc::channel(1);
-    let mut folders = Folders::new(&writing, &noticed);
+    let mut folders = Folders::new(&writers, &noticed);
     folders.follow(&path);
     tokio::spawn(async move {
         // Kept, so that the notices go on where there is no watcher.
         let _noticed = noticed;
-        let (mut known, mut before, mut told) = (look(&path), None, false);
+        let (mut before, mut told) = (None, false);
         loop {
             tokio::select! {
                 _ = notices.recv() => {
@@ -47,7 +48,7 @@ pub(super) fn start(source: &Source, events: mpsc::Sender<Event>) {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             folders.follow(&path);
-            if lock(&writing).goes_on(Instant::now()) {
+            if writers.go_on() {
                 continue;
             }
             let now = look(&path);
@@ -73,11 +74,11 @@ struct Folders {
 }
 
 impl Folders {
-    fn new(writing: &Arc<Mutex<Writing>>, noticed: &mpsc::Sender<()>) -> Self {
-        let (writing, noticed) = (Arc::clone(writing), noticed.clone());
+    fn new(writers: &Writers, noticed: &mpsc::Sender<()>) -> Self {
+        let (writers, noticed) = (writers.clone(), noticed.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error means that notifications were lost: then something changed for sure.
-            if event.map_or(true, |event| lock(&writing).take(&event, Instant::now())) {
+            if event.map_or(true, |event| writers.take(&event)) {
                 // Full means that it is noticed already.
                 noticed.try_send(()).ok();
             }
@@ -138,6 +139,31 @@ impl Folders {
     }
 }
 
+/// Who writes the source, as far as the system tells of it; shared by the watcher and whoever reads the source.
+#[derive(Debug, Clone)]
+pub(super) struct Writers(Arc<Mutex<Writing>>);
+
+impl Writers {
+    /// Of this file or folder.
+    pub(super) fn new(source: &Path) -> Self {
+        Self(Arc::new(Mutex::new(Writing::new(source))))
+    }
+
+    /// Takes a notification: `true` if the source is to be looked at.
+    pub(super) fn take(&self, event: &notify::Event) -> bool {
+        self.lock().take(event, Instant::now())
+    }
+
+    /// Whether somebody is still writing.
+    pub(super) fn go_on(&self) -> bool {
+        self.lock().goes_on(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What somebody has begun to write and not closed yet, with the time of the last write.
 #[derive(Debug)]
 struct Writing {
@@ -152,21 +178,22 @@ impl Writing {
 
     /// Takes a notification: `true` if the source is to be looked at.
     fn take(&mut self, event: &notify::Event, now: Instant) -> bool {
-        let begins = match event.kind {
+        let empty = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0);
+        let (begins, ends) = match event.kind {
             // Opened with nothing in it; a link or a whole file that gets a name is not.
-            EventKind::Create(CreateKind::File | CreateKind::Any) => event
-                .paths
-                .iter()
-                .any(|path| fs::symlink_metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0)),
-            EventKind::Modify(ModifyKind::Data(_)) => true,
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+            EventKind::Create(CreateKind::File | CreateKind::Any) => (event.paths.iter().any(empty), false),
+            EventKind::Modify(ModifyKind::Data(_)) => (true, false),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => (false, true),
             EventKind::Access(_) => return false,
-            _ => false,
+            // Whose mode or times change may be written on.
+            _ => (false, false),
         };
         for path in &event.paths {
             if begins && self.is_part(path) {
                 self.open.insert(path.clone(), now);
-            } else {
+            } else if ends {
                 self.open.remove(path);
             }
         }
@@ -192,7 +219,7 @@ impl Writing {
 }
 
 /// What tells a file from itself after a change, without reading it.
-type Look = Vec<(PathBuf, Option<[i64; 6]>)>;
+pub(super) type Look = Vec<(PathBuf, Option<[i64; 6]>)>;
 
 /// The source's files as they are now.
 pub(super) fn look(path: &Path) -> Look {
@@ -211,13 +238,11 @@ pub(super) fn look(path: &Path) -> Look {
     files.into_iter().map(|file| (file.clone(), state(&file))).collect()
 }
 
-fn lock(writing: &Mutex<Writing>) -> std::sync::MutexGuard<'_, Writing> {
-    writing.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
-    use notify::event::{DataChange, MetadataKind, RenameMode};
+    use std::net::Ipv4Addr;
+
+    use notify::event::{DataChange, MetadataKind, RemoveKind, RenameMode};
 
     use super::*;
 
@@ -228,6 +253,20 @@ mod tests {
     const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
 
+    // The clock goes as fast as the looks.
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_first_read_and_the_watch_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        fs::write(&path, "version: 1").unwrap();
+        let source = Source::new(Some(&path), Ipv4Addr::LOCALHOST).unwrap();
+        fs::write(&path, "version: 1 # changed").unwrap();
+        let (sender, mut events) = mpsc::channel(1);
+        start(&source, sender);
+        let told = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
+        assert!(matches!(told, Ok(Some(Event::Changed))), "{told:?}");
+    }
+
     #[test]
     fn what_is_written_is_waited_for_until_it_is_closed() {
         let (mut writing, began) = (Writing::new(Path::new("/etc/ringway/site.yaml")), Instant::now());
@@ -235,6 +274,18 @@ mod tests {
         assert!(writing.goes_on(began + Duration::from_secs(9)));
         assert!(writing.take(&event(CLOSED, "/etc/ringway/site.yaml"), began));
         assert!(!writing.goes_on(began));
+    }
+
+    #[test]
+    fn what_is_written_is_ended_by_a_close_a_name_or_a_removal_alone() {
+        let (mut writing, now) = (Writing::new(Path::new("/etc/ringway/site.yaml")), Instant::now());
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for end in [CLOSED, renamed, EventKind::Remove(RemoveKind::File)] {
+            writing.take(&event(WRITTEN, "/etc/ringway/site.yaml"), now);
+            let touched = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+            assert!(writing.take(&event(touched, "/etc/ringway/site.yaml"), now) && writing.goes_on(now));
+            assert!(writing.take(&event(end, "/etc/ringway/site.yaml"), now) && !writing.goes_on(now));
+        }
     }
 
     #[test]
